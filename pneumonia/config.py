@@ -1,0 +1,276 @@
+"""The one configuration: a frozen tree, unknown keys refused, every field described.
+
+Resolved, weakest first, from the defaults below, a profile, the overlay for phantoms where the data are phantoms,
+a TOML file, environment variables (``PNEUMONIA_TRAIN__EPOCHS=3``) and ``--set train.epochs=3``.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pneumonia.errors import ConfigError
+
+PROFILES = ("fast", "full")
+ENVIRONMENT_PREFIX = "PNEUMONIA_"
+RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # the test suite's own, never configuration
+CLASSES = ("NORMAL", "PNEUMONIA")
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """Which radiographs, and how they are divided."""
+
+    root: str = Field(
+        "auto",
+        description="Folder that holds train/ and test/ with NORMAL/ and PNEUMONIA/ in each; "
+        "auto: data/chest_xray where it exists, otherwise phantoms",
+    )
+    patient_fraction: float = Field(1.0, gt=0, le=1, description="Share of the training patients that is used")
+    validation_fraction: float = Field(
+        0.15, gt=0, lt=1, description="Share of the training patients held out for validation"
+    )
+    split_seed: int = Field(0, ge=0, description="Seed of the patient-grouped draw")
+    on_unreadable: Literal["fail", "skip"] = Field(
+        "fail", description="fail: list all unreadable files and stop; skip: leave them out and record which"
+    )
+    near_duplicate_correlation: float = Field(
+        0.995, gt=0, le=1, description="Correlation of 32x32 thumbnails from which two films count as near-duplicates"
+    )
+    workers: int = Field(0, ge=0, le=256, description="Decoding processes; 0: one per core")
+
+
+class PhantomConfig(Section):
+    """The synthetic radiographs used where no real data is given."""
+
+    train: int = Field(1200, ge=8, le=100_000, description="Phantoms in train/, both classes together")
+    test: int = Field(400, ge=8, le=100_000, description="Phantoms in test/, both classes together")
+    size: int = Field(224, ge=64, le=2048, description="Side in pixels")
+    seed: int = Field(0, ge=0, description="Seed of the generator")
+
+
+class PreprocessConfig(Section):
+    """What turns a decoded radiograph into the network's input; travels inside the model's record."""
+
+    size: int = Field(224, ge=32, le=1024, description="Side of the square input in pixels; the aspect is squashed")
+    equalize: bool = Field(False, description="Histogram-equalise every image, in training, testing and serving alike")
+
+
+class AugmentConfig(Section):
+    """Random changes to training batches; 0 switches a change off."""
+
+    flip: Fraction = Field(0.5, description="Probability of a horizontal flip")
+    rotation: float = Field(10.0, ge=0, le=180, description="Largest rotation, degrees")
+    scale: float = Field(0.0, ge=0, lt=1, description="Largest relative change of scale")
+    aspect: float = Field(0.0, ge=0, lt=1, description="Largest relative change of aspect ratio")
+    shift: Fraction = Field(0.0, description="Largest shift as a share of the side")
+    brightness: Fraction = Field(0.1, description="Largest relative change of brightness")
+    contrast: Fraction = Field(0.1, description="Largest relative change of contrast about the image's mean")
+    gamma: float = Field(0.0, ge=0, lt=1, description="Largest relative change of gamma")
+    blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, pixels")
+    noise: Fraction = Field(0.0, description="Largest standard deviation of Gaussian noise, share of full scale")
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    architecture: Literal["resnet18"] = Field("resnet18", description="torchvision's ResNet18, last layer 2 classes")
+    weights: str = Field(
+        "auto",
+        description="imagenet: torchvision's IMAGENET1K_V1; none: random; or a file with a state dict "
+        "(.safetensors or .pt); auto: imagenet for radiographs, none for phantoms",
+    )
+    name: str = Field(
+        "pneumonia-resnet18", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", description="Registered name in MLflow"
+    )
+
+
+class TrainConfig(Section):
+    """The optimisation."""
+
+    epochs: int = Field(1, ge=1, le=1000, description="Passes over the training set")
+    batch_size: int = Field(64, ge=2, le=4096, description="Images a step")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="Optimiser")
+    learning_rate: float = Field(0.001, gt=0, le=1, description="Peak learning rate")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled for adamw; biases and norms are exempt")
+    schedule: Literal["constant", "cosine"] = Field("constant", description="Learning rate after the warm-up")
+    warmup_epochs: float = Field(0.0, ge=0, le=100, description="Linear warm-up, epochs")
+    class_weights: bool = Field(False, description="Weight the loss by inverse class frequency")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing")
+    ema_decay: float = Field(
+        0.0, ge=0, lt=1, description="Decay a step of the weights' moving average, which is what is evaluated; 0: off"
+    )
+    patience: int = Field(0, ge=0, le=1000, description="Epochs without a better validation before stopping; 0: off")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all. Results are bit-equal per thread count")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of initialisation, order and augmentation")
+
+
+class EvaluateConfig(Section):
+    """How figures are made."""
+
+    threshold: Fraction = Field(0.5, description="Probability of PNEUMONIA from which a film is called PNEUMONIA")
+    bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap")
+
+
+class GateConfig(Section):
+    """What a model must reach on the test folder before it may become champion."""
+
+    min_auroc: Fraction = Field(0.96, description="Floor for the AUROC")
+    min_sensitivity: Fraction = Field(0.85, description="Floor for the sensitivity at the threshold")
+    min_specificity: Fraction = Field(0.70, description="Floor for the specificity at the threshold")
+    max_auroc_loss: Fraction = Field(
+        0.01, description="The AUROC may not be lower than the champion's by more, at the bootstrap's confidence"
+    )
+
+
+class TrackingConfig(Section):
+    """Where runs and models are kept."""
+
+    uri: str = Field(
+        "auto", description="MLflow tracking URI; auto: MLFLOW_TRACKING_URI, otherwise SQLite in the work folder"
+    )
+    experiment: str = Field("pneumonia", min_length=1, description="MLflow experiment")
+    system_metrics: bool = Field(True, description="Log CPU, memory and disk use with the run")
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    profile: Literal["fast", "full"] = Field("fast", description="Profile that this tree was resolved from")
+    work: str = Field(".pneumonia", description="Folder for manifests, pixels, checkpoints and reports")
+    data: DataConfig = DataConfig()
+    phantom: PhantomConfig = PhantomConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    gate: GateConfig = GateConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+
+def resolve(
+    profile: str = "fast",
+    *,
+    phantom: bool = False,
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Resolve the configuration.
+
+    Args:
+        profile: one of `PROFILES`.
+        phantom: the data are phantoms, so that ``profiles/phantom.toml`` is laid over the profile.
+        file: a TOML file with the same sections.
+        assignments: ``section.key=value`` strings, the strongest.
+        environment: variables to read; the process's own by default.
+
+    Raises:
+        ConfigError: an unknown profile or key, a value out of range, a file that cannot be read.
+    """
+    if profile not in PROFILES:
+        raise ConfigError(f"profile: {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
+    layers = [("profile " + profile, _profile(profile))]
+    if phantom:
+        layers.append(("profile phantom", _profile("phantom")))
+    if file is not None:
+        layers.append((str(file), _toml(file)))
+    layers.append(("environment", _from_environment(os.environ if environment is None else environment)))
+    layers.append(("--set", _from_assignments(assignments)))
+    tree: dict[str, Any] = {"profile": profile}
+    for _, layer in layers:
+        tree = _merge(tree, layer)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, layers)) from None
+
+
+def _profile(name: str) -> dict[str, Any]:
+    return _toml(Path(__file__).parent / "profiles" / f"{name}.toml")
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML ({error})") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(RESERVED_ENVIRONMENT):
+            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            tree = _merge(tree, _nest(keys, text))
+    return tree
+
+
+def _from_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(f"--set {assignment}: write it as section.key=value, for example train.epochs=3")
+        tree = _merge(tree, _nest(key.strip().split("."), text.strip()))
+    return tree
+
+
+def _nest(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return dict(value)
+
+
+def _merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in layer.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -> str:
+    lines = []
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        origin = next((name for name, layer in reversed(layers) if _holds(layer, path)), "defaults")
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(_fields(path[:-1]))
+            lines.append(f"{'.'.join(path)} (from {origin}): unknown key; known here: {known}")
+        else:
+            lines.append(f"{'.'.join(path)} (from {origin}): {problem['msg']}, got {problem['input']!r}")
+    return "the configuration cannot be used:\n  " + "\n  ".join(lines)
+
+
+def _holds(layer: Any, path: list[str]) -> bool:
+    for key in path:
+        if not isinstance(layer, dict) or key not in layer:
+            return False
+        layer = layer[key]
+    return True
+
+
+def _fields(path: list[str]) -> list[str]:
+    model: Any = Config
+    for key in path:
+        model = model.model_fields[key].annotation
+    return sorted(model.model_fields)
