@@ -1,0 +1,123 @@
+"""Whether a model may become champion: floors, and not worse than the champion on the same films. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from pneumonia.config import GateConfig
+from pneumonia.evaluate import Document, Figure
+
+# What the floors hold, in the order of the reasons: figure, its field in `GateConfig`, its name in a sentence.
+FLOORS = (
+    ("auroc", "min_auroc", "AUROC"),
+    ("sensitivity", "min_sensitivity", "sensitivity"),
+    ("specificity", "min_specificity", "specificity"),
+)
+
+
+class Reason(Document):
+    """One condition and how it came out; `value` and `limit` are what was compared, None where nothing was."""
+
+    name: str
+    passed: bool
+    text: str
+    value: float | None = None
+    limit: float | None = None
+
+
+class ChampionComparison(Document):
+    """The champion that the candidate was held against, and the differences candidate − champion."""
+
+    version: str
+    weights_digest: str | None = None
+    differences: dict[str, Figure] = Field(default_factory=dict)
+
+
+class Verdict(Document):
+    """Passed if every reason is; `figures` are the candidate's."""
+
+    passed: bool
+    reasons: tuple[Reason, ...]
+    figures: dict[str, Figure]
+    champion: ChampionComparison | None = None
+
+
+def judge(
+    figures: Mapping[str, Figure],
+    gate: GateConfig,
+    differences: Mapping[str, Figure] | None = None,
+    champion_version: str | int | None = None,
+    *,
+    champion_digest: str | None = None,
+    weights_digest: str | None = None,
+) -> Verdict:
+    """Judge a candidate.
+
+    Args:
+        figures: the candidate's on the test folder; "auroc", "sensitivity" and "specificity" are needed.
+        gate: the floors, held against the values, and the AUROC that may be lost, held against the interval's lower end
+            (a test of non-inferiority: Piaggio et al., CONSORT 2010 extension, JAMA 2012).
+        differences: candidate − champion on the same films, from `evaluate.paired`; "auroc" is needed.
+        champion_version: the champion's version in the registry, None where there is no champion.
+        champion_digest: digest of the champion's weights.
+        weights_digest: digest of the candidate's weights; equal to the champion's, it is a refusal without a fault.
+
+    Raises:
+        ValueError: a figure that is needed is missing, or a champion is given without its differences.
+    """
+    missing = [name for name, _, _ in FLOORS if name not in figures]
+    if missing:
+        raise ValueError(f"figures: {', '.join(missing)} missing")
+    reasons = [_floor(figures[name], name, words, getattr(gate, field)) for name, field, words in FLOORS]
+    champion = None
+    if champion_version is None:
+        reasons.append(Reason(name="champion", passed=True, text="there is no champion yet to compare with"))
+    else:
+        champion = ChampionComparison(
+            version=str(champion_version), weights_digest=champion_digest, differences=dict(differences or {})
+        )
+        same = weights_digest is not None and weights_digest == champion_digest
+        reasons.append(_already(champion) if same else _not_worse(champion, gate.max_auroc_loss))
+    return Verdict(
+        passed=all(reason.passed for reason in reasons),
+        reasons=tuple(reasons),
+        figures=dict(figures),
+        champion=champion,
+    )
+
+
+def _floor(figure: Figure, name: str, words: str, limit: float) -> Reason:
+    passed = figure.value >= limit
+    value, bound = _apart(figure.value, limit)
+    interval = f"({figure.low:.3f} to {figure.high:.3f})"
+    text = f"{words} {value} {interval} is {'at least' if passed else 'below'} {bound}"
+    return Reason(name=name, passed=passed, text=text, value=figure.value, limit=limit)
+
+
+def _already(champion: ChampionComparison) -> Reason:
+    text = f"these weights are already champion, as version {champion.version}"
+    return Reason(name="already champion", passed=False, text=text)
+
+
+def _not_worse(champion: ChampionComparison, loss: float) -> Reason:
+    if "auroc" not in champion.differences:
+        raise ValueError(f"differences: 'auroc' against champion version {champion.version} is missing")
+    figure, limit = champion.differences["auroc"], 0 - loss
+    passed = figure.low >= limit
+    low, bound = _apart(figure.low, limit, "+")
+    text = (
+        f"AUROC differs from that of champion version {champion.version} by {figure.value:+z.3f} ({low} to "
+        f"{figure.high:+z.3f}), and the lower end is {'at least' if passed else 'below'} {bound}"
+    )
+    return Reason(name="champion", passed=passed, text=text, value=figure.low, limit=limit)
+
+
+def _apart(value: float, limit: float, sign: str = "") -> tuple[str, str]:
+    """Both as text, with as many decimals as it takes that the text compares as the numbers do."""
+    for decimals in range(3, 17):
+        shown, bound = f"{value:{sign}z.{decimals}f}", f"{limit:{sign}z.{decimals}f}"
+        if (float(shown) >= float(bound)) == (value >= limit):
+            break
+    return shown, bound
