@@ -1,0 +1,112 @@
+"""The state of a training on disk: one safetensors file, replaced in one step, without pickle.
+
+Every random draw is derived from (seed, epoch, step), so that the position alone restores all random streams.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pneumonia.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the epoch under way, from 0.
+        step: steps of it that are done.
+        loss, correct, seen: sums over those steps.
+        history: finished epochs, as documents.
+        best_epoch, best_loss: the epoch, from 1, with the lowest validation loss; 0 while there is none.
+        finished: nothing is left to train.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    finished: bool = False
+
+
+def save(path: Path, key: str, progress: Progress, tensors: Mapping[str, Mapping[str, Tensor]], config: str) -> None:
+    """Write a checkpoint atomically: a reader sees the old one or the new one, whole.
+
+    Args:
+        path: the file to replace.
+        key: names the training; a checkpoint of another training is refused on loading.
+        progress: where it stands.
+        tensors: groups of named tensors (model, ema, best, optimizer).
+        config: the resolved configuration as JSON, kept with the tensors.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flat = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group, named in tensors.items()
+        for name, tensor in named.items()
+    }
+    metadata = {"format": str(FORMAT), "key": key, "progress": json.dumps(vars(progress)), "config": config}
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        save_file(flat, partial, metadata=metadata)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: Path, key: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
+    """Read a checkpoint; None where there is none.
+
+    Raises:
+        DataError: the file is damaged or belongs to another training.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            groups: dict[str, dict[str, Tensor]] = {}
+            for name in file.keys():  # noqa: SIM118 - safe_open has no iterator
+                group, _, rest = name.partition("/")
+                groups.setdefault(group, {})[rest] = file.get_tensor(name)
+        progress = Progress(**json.loads(metadata["progress"]))
+        found = metadata["key"]
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: the checkpoint is damaged ({error}); remove it to start the training anew") from None
+    if found != key:
+        raise DataError(f"{path}: the checkpoint belongs to another training ({found[:12]}); remove it or its folder")
+    return progress, groups
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten an optimiser's state to tensors named ``<parameter number>.<name>``."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": value for number, named in state.items() for name, value in named.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

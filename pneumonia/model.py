@@ -1,0 +1,190 @@
+"""The network, its weights on disk, and the record that travels with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pneumonia import _torchvision
+from pneumonia.config import CLASSES, PreprocessConfig
+from pneumonia.errors import ConfigError, DataError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference statistics of ImageNet, RGB in 0..1
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RECORD_FORMAT = 1
+CHOICES = (
+    "choose model.weights=imagenet (torchvision's, downloaded once), model.weights=FILE (a ResNet18 state dict, "
+    ".safetensors or .pt) or model.weights=none (random start)"
+)
+
+
+class ModelRecord(BaseModel):
+    """What a consumer of the weights has to know to use them as they were judged.
+
+    `threshold` is the probability of PNEUMONIA from which a film is called PNEUMONIA; digests are sha256 in hex.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = RECORD_FORMAT
+    name: str
+    phantom: bool
+    classes: tuple[str, ...] = CLASSES
+    preprocess: PreprocessConfig
+    threshold: float
+    weights_digest: str
+    data_digest: str
+    split_digest: str
+    dvc_md5: str | None = None
+    config: dict[str, Any]
+    library_version: str
+
+
+def build(weights: str, seed: int) -> nn.Module:
+    """Build torchvision's ResNet18 with a last layer of two classes.
+
+    Args:
+        weights: ``imagenet``, ``none`` or a file with a ResNet18 state dict (float32 or float16).
+        seed: seed of everything that is drawn at random: all layers for ``none``, the last one otherwise.
+
+    Raises:
+        ConfigError: the weights cannot be had, or do not fit; the message names the choices.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network: nn.Module = _torchvision.models().resnet18(weights=None, num_classes=len(CLASSES))
+    if weights != "none":
+        state = _imagenet() if weights == "imagenet" else _read_state(Path(weights))
+        _transfer(network, state, weights)
+    return network
+
+
+def _imagenet() -> dict[str, Tensor]:
+    weights = _torchvision.models().ResNet18_Weights.IMAGENET1K_V1
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network, or a download that does not match its hash
+        raise ConfigError(f"model.weights=imagenet: {weights.url} cannot be had ({error}); {CHOICES}") from None
+    return state
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ConfigError(f"model.weights={path}: cannot be read ({error.strerror or error}); {CHOICES}") from None
+    except (SafetensorError, RuntimeError, ValueError, EOFError, ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"model.weights={path}: not a state dict ({_first_line(error)}); {CHOICES}") from None
+    except Exception as error:
+        # torch raises pickle.UnpicklingError for a file with anything but tensors; pickle itself is not imported here
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise ConfigError(f"model.weights={path}: not a state dict of tensors alone; {CHOICES}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ConfigError(f"model.weights={path}: not a state dict of tensors; {CHOICES}")
+    return state
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _transfer(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    target = network.state_dict()
+    features = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    missing = [name for name in target if name not in features and not name.startswith("fc.")]
+    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+    unknown = [name for name in features if name not in target]
+    misfit = [name for name, tensor in features.items() if name in target and tensor.shape != target[name].shape]
+    if missing or unknown or misfit:
+        problem = (
+            f"{len(missing)} layers missing, {len(unknown)} unknown, {len(misfit)} of another shape "
+            f"(first: {(missing + unknown + misfit)[0]})"
+        )
+        raise ConfigError(f"model.weights={origin}: not a ResNet18: {problem}; {CHOICES}")
+    if state.get("fc.weight") is not None and state["fc.weight"].shape == target["fc.weight"].shape:
+        features |= {name: state[name] for name in ("fc.weight", "fc.bias")}
+    network.load_state_dict({name: tensor.to(target[name].dtype) for name, tensor in features.items()}, strict=False)
+
+
+def normalise(pixels: Tensor) -> Tensor:
+    """Turn grey images into the network's input.
+
+    Args:
+        pixels: [B, H, W], uint8 in 0..255 or float in 0..1.
+
+    Returns:
+        float [B, 3, H, W] in channels-last layout, each channel standardised with ImageNet's mean and deviation.
+    """
+    grey = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
+    mean = torch.tensor(IMAGENET_MEAN, device=grey.device)
+    deviation = torch.tensor(IMAGENET_STD, device=grey.device)
+    # computed as [B, H, W, 3] so that the permuted view is channels-last without a copy
+    return grey.unsqueeze(-1).sub(mean).div_(deviation).permute(0, 3, 1, 2)
+
+
+def digest(state: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of a state dict: names, types, shapes and bytes, in order of name."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        array = tensor.detach().cpu().contiguous()
+        total.update(f"{name}|{array.dtype}|{tuple(array.shape)}|".encode())
+        total.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], record: ModelRecord) -> None:
+    """Write weights and record to one safetensors file, under a temporary name first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    try:
+        save_file(tensors, partial, metadata={"record": record.model_dump_json()})
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_record(path: Path) -> ModelRecord:
+    """Read only the record of a weights file.
+
+    Raises:
+        DataError: no safetensors file, or one without a record of this project.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        return ModelRecord.model_validate(json.loads(metadata["record"]))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); name a model's .safetensors") from None
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{path}: not a model of this project ({_first_line(error)}); train one with `python flows/pipeline.py`"
+        ) from None
+
+
+def load_weights(path: Path) -> tuple[nn.Module, ModelRecord]:
+    """Load a model to be used: evaluation mode, float32, channels-last.
+
+    Raises:
+        DataError: the file cannot be read, has no record, or its weights do not have the digest that it records.
+    """
+    record = read_record(path)
+    network = build("none", seed=0)
+    state = load_file(path)
+    if digest(state) != record.weights_digest:
+        raise DataError(f"{path}: the weights do not have the digest in their record; fetch the file again")
+    network.load_state_dict(state)
+    return network.eval().to(memory_format=torch.channels_last), record  # type: ignore[call-overload]

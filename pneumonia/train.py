@@ -1,0 +1,327 @@
+"""The training loop: from packed pixels to the best weights, resumable at every step.
+
+The same configuration, data, thread count and machine type give bit-identical weights, with or without interruptions.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from pneumonia import checkpoint, model
+from pneumonia.augment import augment
+from pneumonia.checkpoint import Progress
+from pneumonia.config import Config, TrainConfig
+from pneumonia.errors import DataError, TrainingInterrupted
+from pneumonia.hardware import autocast, pick_device, pick_precision, threads
+from pneumonia.scoring import predict
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Films in memory-mapped form.
+
+    Attributes:
+        pixels: uint8 [N, S, S].
+        labels: int64 [N], 1 for PNEUMONIA.
+        train, validation: int64 indices into both.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+
+class Epoch(BaseModel):
+    """What one epoch came to; precision, recall and f1 are PNEUMONIA's at the configured threshold, on validation.
+
+    `train_accuracy` is measured on augmented batches while the weights change. `images_per_second` counts training
+    steps alone; `data_wait` is the share of their time spent on fetching pixels, before any augmentation.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    auroc: float
+    learning_rate: float
+    images_per_second: float
+    seconds: float
+    data_wait: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training: the weights with the lowest validation loss (their moving average, where one is kept)."""
+
+    state: dict[str, Tensor]
+    weights_digest: str
+    history: list[Epoch]
+    best_epoch: int
+    resumed: bool
+
+
+def fit(
+    data: TrainingSet,
+    config: Config,
+    folder: Path,
+    key: str,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> Fitted:
+    """Train, or go on from the checkpoint in `folder`.
+
+    Args:
+        data: packed films; both splits must hold both classes.
+        config: the resolved configuration.
+        folder: where the checkpoint is kept.
+        key: names this training (data, configuration and initial weights).
+        on_epoch: called after each epoch with its figures; on resuming, first with each finished epoch.
+        on_step: called after each step with the steps done and in all.
+
+    Raises:
+        DataError: a split without films of both classes, or a damaged checkpoint.
+        TrainingInterrupted: SIGTERM came; the checkpoint is written.
+    """
+    _check(data)
+    with threads(config.train.threads), _termination() as stop:
+        session = _Session(data, config, folder / "checkpoint.safetensors", key)
+        for epoch in session.history:
+            on_epoch(epoch)
+        while not session.progress.finished:
+            session.run_epoch(on_step, stop)
+            on_epoch(session.history[-1])
+    return session.result()
+
+
+def _check(data: TrainingSet) -> None:
+    for name, indices in (("training", data.train), ("validation", data.validation)):
+        if len(np.unique(data.labels[indices])) < 2:
+            raise DataError(
+                f"the {name} split has {len(indices)} films and not both classes; "
+                "give more films, or raise data.patient_fraction or data.validation_fraction"
+            )
+
+
+class _Session:
+    """The moving parts of one training."""
+
+    def __init__(self, data: TrainingSet, config: Config, path: Path, key: str) -> None:
+        self.data, self.config, self.train = data, config, config.train
+        self.path, self.key = path, key
+        self.device = pick_device(self.train)
+        self.precision = pick_precision(self.train, self.device)
+        network = model.build(config.model.weights, self.train.seed)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = _optimizer(self.network, self.train)
+        self.ema = copy.deepcopy(self.network) if self.train.ema_decay else None
+        self.best: dict[str, Tensor] = {}
+        self.progress = Progress()
+        self.steps = math.ceil(len(data.train) / self.train.batch_size)
+        self.weight = _class_weights(data, self.train).to(self.device)
+        self.resumed = self._restore()
+
+    @property
+    def history(self) -> list[Epoch]:
+        return [Epoch.model_validate(epoch) for epoch in self.progress.history]
+
+    @property
+    def evaluated(self) -> nn.Module:
+        network: nn.Module = self.network if self.ema is None else self.ema
+        return network
+
+    def run_epoch(self, on_step: Callable[[int, int], None], stop: threading.Event) -> None:
+        progress, began, fetching, fresh = self.progress, time.perf_counter(), 0.0, self.progress.seen
+        order = np.random.default_rng([self.train.seed, progress.epoch]).permutation(self.data.train)
+        self.network.train()
+        while progress.step < self.steps:
+            chosen = order[progress.step * self.train.batch_size :][: self.train.batch_size]
+            if len(chosen) > 1:  # batch norm has no variance of one film
+                fetch = time.perf_counter()
+                pixels, labels = self._batch(chosen)
+                fetching += time.perf_counter() - fetch
+                self._step(pixels, labels)
+            progress.step += 1
+            on_step(progress.epoch * self.steps + progress.step, self.train.epochs * self.steps)
+            if stop.is_set():
+                self._save()
+                raise TrainingInterrupted(f"stopped in epoch {progress.epoch + 1}; run it again to go on from there")
+        seconds = time.perf_counter() - began
+        self._close_epoch(seconds, (progress.seen - fresh) / seconds, fetching / seconds)
+
+    def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        # sorted reading is sequential on disk; the order within a batch does not matter to its gradient
+        chosen = np.sort(chosen)
+        pixels = torch.from_numpy(self.data.pixels[chosen])
+        labels = torch.from_numpy(self.data.labels[chosen])
+        return pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def _step(self, pixels: Tensor, labels: Tensor) -> None:
+        progress, train = self.progress, self.train
+        done = progress.epoch * self.steps + progress.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(train, done, self.steps)
+        generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
+        images = augment(pixels.float().div_(255), self.config.augment, generator)
+        with autocast(self.device, self.precision):
+            logits = self.network(model.normalise(images))
+        loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=train.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self._average(done)
+        progress.loss += float(loss.detach()) * len(labels)
+        progress.correct += int((logits.argmax(1) == labels).sum())
+        progress.seen += len(labels)
+
+    @torch.no_grad()
+    def _average(self, done: int) -> None:
+        if self.ema is None:
+            return
+        # short at first, so that the random start is forgotten (Polyak averaging with warm-up, as in TensorFlow's EMA)
+        decay = min(self.train.ema_decay, (1 + done) / (10 + done))
+        for mean, value in zip(self.ema.state_dict().values(), self.network.state_dict().values(), strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - decay)
+            else:
+                mean.copy_(value)
+
+    def _close_epoch(self, seconds: float, speed: float, data_wait: float) -> None:
+        progress = self.progress
+        validation = self._validate()
+        epoch = Epoch(
+            epoch=progress.epoch + 1,
+            train_loss=progress.loss / progress.seen,
+            train_accuracy=progress.correct / progress.seen,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            images_per_second=speed,
+            seconds=seconds,
+            data_wait=data_wait,
+            **validation,
+        )
+        if not math.isfinite(epoch.val_loss):
+            raise DataError(
+                f"the loss is {epoch.val_loss} after epoch {epoch.epoch}; lower train.learning_rate "
+                f"({self.train.learning_rate}) or set train.precision=fp32"
+            )
+        progress.history.append(epoch.model_dump())
+        if epoch.val_loss < progress.best_loss:
+            progress.best_loss, progress.best_epoch = epoch.val_loss, epoch.epoch
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.evaluated.state_dict().items()}
+        progress.epoch, progress.step, progress.loss, progress.correct, progress.seen = epoch.epoch, 0, 0.0, 0, 0
+        waited = epoch.epoch - progress.best_epoch
+        out_of_patience = bool(self.train.patience) and waited >= self.train.patience
+        progress.finished = epoch.epoch == self.train.epochs or out_of_patience
+        self._save()
+
+    def _validate(self) -> dict[str, float]:
+        labels = self.data.labels[self.data.validation]
+        positive = predict(
+            self.evaluated, self.data.pixels, self.data.validation, device=self.device, precision=self.precision
+        )
+        likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
+        called = positive >= self.config.evaluate.threshold
+        hits = int((called & (labels == 1)).sum())
+        precision = hits / max(int(called.sum()), 1)
+        recall = hits / int((labels == 1).sum())
+        return {
+            "val_loss": float(-np.log(likelihood).mean()),
+            "val_accuracy": float((called == (labels == 1)).mean()),
+            "precision": precision,
+            "recall": recall,
+            "f1": 2 * precision * recall / (precision + recall) if hits else 0.0,
+            "auroc": float(roc_auc_score(labels, positive)) if np.isfinite(positive).all() else float("nan"),
+        }
+
+    def _save(self) -> None:
+        groups = {
+            "model": self.network.state_dict(),
+            "ema": self.ema.state_dict() if self.ema is not None else {},
+            "best": self.best,
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+        }
+        checkpoint.save(self.path, self.key, self.progress, groups, self.config.model_dump_json())
+
+    def _restore(self) -> bool:
+        found = checkpoint.load(self.path, self.key)
+        if found is None:
+            return False
+        self.progress, groups = found
+        self.network.load_state_dict(groups["model"])
+        if self.ema is not None:
+            self.ema.load_state_dict(groups["ema"])
+        self.best = groups.get("best", {})
+        checkpoint.restore_optimizer(self.optimizer, groups["optimizer"])
+        log.info("resumed at epoch %d, step %d", self.progress.epoch + 1, self.progress.step)
+        return True
+
+    def result(self) -> Fitted:
+        return Fitted(self.best, model.digest(self.best), self.history, self.progress.best_epoch, self.resumed)
+
+
+def learning_rate(train: TrainConfig, done: int, steps: int) -> float:
+    """Return the learning rate of the step after `done` steps, `steps` being those of an epoch.
+
+    Linear warm-up, then constant or half a cosine to zero (Loshchilov and Hutter 2017, "SGDR").
+    """
+    warmup = train.warmup_epochs * steps
+    if done < warmup:
+        return train.learning_rate * (done + 1) / warmup
+    if train.schedule == "constant":
+        return train.learning_rate
+    share = (done - warmup) / max(train.epochs * steps - warmup, 1)
+    return train.learning_rate * (1 + math.cos(math.pi * share)) / 2
+
+
+def _optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
+    # biases and norms have one dimension; decaying them only costs accuracy (He et al. 2019, "Bag of Tricks")
+    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    exempt = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
+    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
+    return kind(groups, lr=train.learning_rate)
+
+
+def _class_weights(data: TrainingSet, train: TrainConfig) -> Tensor:
+    counts = np.bincount(data.labels[data.train], minlength=2)
+    weights = counts.sum() / (2 * counts) if train.class_weights else np.ones(2)
+    return torch.tensor(weights, dtype=torch.float32)
+
+
+@contextmanager
+def _termination() -> Iterator[threading.Event]:
+    """Turn SIGTERM into an event that is looked at after each step; only a main thread can receive signals."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
