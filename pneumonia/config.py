@@ -20,6 +20,8 @@ PROFILES = ("fast", "full")
 ENVIRONMENT_PREFIX = "PNEUMONIA_"
 RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # the test suite's own, never configuration
 CLASSES = ("NORMAL", "PNEUMONIA")
+DATA_FOLDER = Path("data/chest_xray")
+PHANTOM_ROOT = "phantom"
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -34,8 +36,8 @@ class DataConfig(Section):
 
     root: str = Field(
         "auto",
-        description="Folder that holds train/ and test/ with NORMAL/ and PNEUMONIA/ in each; "
-        "auto: data/chest_xray where it exists, otherwise phantoms",
+        description="Folder that holds train/ and test/ with NORMAL/ and PNEUMONIA/ in each, or phantom; "
+        "auto: data/chest_xray where it exists, otherwise phantom",
     )
     patient_fraction: float = Field(1.0, gt=0, le=1, description="Share of the training patients that is used")
     validation_fraction: float = Field(
@@ -167,16 +169,16 @@ class Config(Section):
 def resolve(
     profile: str = "fast",
     *,
-    phantom: bool = False,
     file: Path | None = None,
     assignments: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Config:
-    """Resolve the configuration.
+    """Resolve the configuration; ``data.root`` comes out as ``phantom`` or a folder, never as ``auto``.
+
+    Where the data are phantoms, ``profiles/phantom.toml`` is laid over the profile.
 
     Args:
         profile: one of `PROFILES`.
-        phantom: the data are phantoms, so that ``profiles/phantom.toml`` is laid over the profile.
         file: a TOML file with the same sections.
         assignments: ``section.key=value`` strings, the strongest.
         environment: variables to read; the process's own by default.
@@ -186,20 +188,38 @@ def resolve(
     """
     if profile not in PROFILES:
         raise ConfigError(f"profile: {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
-    layers = [("profile " + profile, _profile(profile))]
-    if phantom:
-        layers.append(("profile phantom", _profile("phantom")))
-    if file is not None:
-        layers.append((str(file), _toml(file)))
-    layers.append(("environment", _from_environment(os.environ if environment is None else environment)))
-    layers.append(("--set", _from_assignments(assignments)))
-    tree: dict[str, Any] = {"profile": profile}
+    chosen = [
+        *([(str(file), _toml(file))] if file is not None else []),
+        ("environment", _from_environment(os.environ if environment is None else environment)),
+        ("--set", _from_assignments(assignments)),
+    ]
+    layers = [(f"profile {profile}", _profile(profile) | {"profile": profile}), *chosen]
+    root = _root(_validate(layers).data.root)
+    if is_phantom(root):
+        layers.insert(1, ("profile phantom", _profile("phantom")))
+    return _validate([*layers, ("data.root", {"data": {"root": root}})])
+
+
+def _validate(layers: list[tuple[str, dict[str, Any]]]) -> Config:
+    tree: dict[str, Any] = {}
     for _, layer in layers:
         tree = _merge(tree, layer)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(_explain(error, layers)) from None
+
+
+def _root(root: str) -> str:
+    if root != "auto":
+        return root
+    return str(DATA_FOLDER) if DATA_FOLDER.is_dir() else PHANTOM_ROOT
+
+
+def is_phantom(root: str) -> bool:
+    """Tell whether a data root means phantoms: the word itself, or a folder that the generator has signed."""
+    folder = Path(root)
+    return root == PHANTOM_ROOT or any((place / "phantom.json").is_file() for place in (folder, folder.parent))
 
 
 def _profile(name: str) -> dict[str, Any]:
