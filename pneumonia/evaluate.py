@@ -91,8 +91,10 @@ def figures(
     Precision and F1 are 0 where nothing is called PNEUMONIA. `auprc` is the average precision (no interpolation).
     `brier` is the mean squared error of the probability. `ece` is the mean, weighted by films, of the distance between
     the mean probability and the share of PNEUMONIA in `BINS` bins of equal width; resampling adds noise to every bin
-    and so distance, which is why its interval lies high. Resamples that hold one class only have no AUROC; they are left out of every figure (`left_out`
-    counts them, a warning is logged).
+    and so distance, which is why its interval lies high.
+
+    Resamples that hold one class only have no AUROC; they are left out of every figure, a warning says how many, and
+    `left_out` counts them.
 
     Raises:
         DataError: NaN or infinite probabilities, or only one class.
