@@ -86,7 +86,7 @@ def generate(root: Path, config: PhantomConfig, progress: Callable[[int, int], N
         root.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".chest_xray-", dir=root))
         try:
-            _draw_all(temporary, config, progress or (lambda done, total: None))
+            _draw_all(temporary, config, progress or (lambda _done, _total: None))
             (temporary / "phantom.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             temporary.chmod(0o755)
             _put(temporary, target, record)

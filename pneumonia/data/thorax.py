@@ -1,26 +1,25 @@
 """Draws one synthetic chest radiograph.
 
 A film is made the way an X-ray makes one: depths of air, soft tissue and bone are added along the beam and turned into
-grey levels. The class decides one thing only, whether the lungs hold opacities: pose, exposure and noise are drawn
-alike for both, and every film is brought to a mean and a spread drawn without regard to its class.
+grey levels. The class decides one thing only, whether the lungs hold opacities: pose, exposure and grain are drawn
+alike for both.
 
 Coordinates: x to the right and y downwards, both from -1 to 1 across the film, seen from the front, so that the heart's
-apex lies on the right of the picture. Depths are in shares of the depth of the trunk's soft tissue.
+apex lies on the right of the picture. Depths are in shares of the soft tissue of the trunk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
-"""One value a pixel, [size, size]."""
+from pneumonia.data.shading import Plane, expose, grid, marker, noise, step
 
 PATTERNS = ("lobar", "patchy", "interstitial")
-"""How pneumonia shows itself: one dense lobe, several patches, or fine markings about both hila."""
+"""How pneumonia shows itself: one dense lobe, several patches, or a veil of fine markings about both hila."""
+_SHARES = (0.4, 0.35, 0.25)
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,20 @@ class Anatomy:
 
     width: float  # thorax at its base, half
     top: float  # y of the apices
-    base: float  # y of the lateral costophrenic angles
+    base: float  # y of the angles between diaphragm and side
     taper: float  # exponent of the thorax's outline
     heart: float  # scale of the heart
-    spine: float  # bend of the spine
-    spacing: float  # of the posterior ribs
-    ribs: float  # drop of a posterior rib from spine to side
+    tilt: float  # of the heart's axis, radians
+    bend: float  # of the spine
+    spacing: float  # of the ribs behind
+    drop: float  # of a rib behind, from spine to side
     bone: float  # density of the bones
-    fat: float  # of the chest wall, thickness
+    fat: float  # thickness of the chest wall
     mediastinum: float  # half width above the heart
     markings: float  # strength of the vessels
     dome: float  # height of the diaphragm's domes
     stomach: float  # size of its bubble of air
+    air: float  # depth of the lungs
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Anatomy:
@@ -51,20 +52,56 @@ class Anatomy:
 
         return cls(
             width=between(0.66, 0.88),
-            top=between(-0.84, -0.62),
+            top=between(-0.92, -0.68),
             base=between(0.55, 0.82),
-            taper=between(1.9, 3.0),
-            heart=between(0.8, 1.25),
-            spine=between(-0.06, 0.06),
-            spacing=between(0.13, 0.19),
-            ribs=between(0.2, 0.42),
+            taper=between(1.7, 2.6),
+            heart=between(0.8, 1.2),
+            tilt=between(0.3, 0.8),
+            bend=between(-0.06, 0.06),
+            spacing=between(0.14, 0.2),
+            drop=between(0.2, 0.42),
             bone=between(0.7, 1.3),
             fat=between(0.04, 0.14),
-            mediastinum=between(0.1, 0.19),
+            mediastinum=between(0.1, 0.18),
             markings=between(0.6, 1.5),
             dome=between(0.14, 0.3),
-            stomach=between(0.0, 0.2),
+            stomach=between(-0.05, 0.2),
+            air=between(0.6, 0.76),
         )
+
+    @property
+    def floor(self) -> float:
+        """The y of the top of the diaphragm's domes."""
+        return self.base - self.dome
+
+    def wall(self, y: Plane) -> Plane:
+        """Half width of the thorax's inside at height y."""
+        share = np.clip((self.base - y) / (self.base - self.top), 0, 1)
+        wall: Plane = self.width * np.sqrt(np.maximum(1 - share**self.taper, 1e-4))
+        return wall
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The film's pixels in the patient's coordinates."""
+
+    x: Plane
+    y: Plane
+    side: Plane  # distance from the spine
+    wall: Plane  # half width of the thorax here
+
+    @classmethod
+    def draw(cls, anatomy: Anatomy, rng: np.random.Generator, size: int) -> _Frame:
+        """Turn, shift, stretch and slightly bend the patient before the film."""
+        x, y = grid(size)
+        angle = float(rng.normal(0, 0.05))
+        cosine, sine = float(np.cos(angle)), float(np.sin(angle))
+        scale, aspect = float(rng.uniform(0.88, 1.14)), float(rng.uniform(0.9, 1.12))
+        right, down = float(rng.normal(0, 0.05)), float(rng.normal(0.02, 0.06))
+        u = (cosine * x + sine * y - right) / (scale * aspect) + 0.012 * noise(rng, size, 6)
+        v = (cosine * y - sine * x - down) / scale * aspect + 0.012 * noise(rng, size, 6)
+        u = u - anatomy.bend * np.sin(2.2 * v + 0.4)
+        return cls(u, v, np.abs(u), anatomy.wall(v))
 
 
 def film(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
@@ -73,219 +110,149 @@ def film(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: int) ->
     Args:
         anatomy: the patient.
         opaque: the lungs hold opacities.
-        rng: draws pose, exposure, noise and opacities.
-        size: side in pixels.
+        rng: draws pose, exposure, grain and opacities.
+        size: side in pixels, at least 32.
 
     Returns:
         uint8 [size, size], 0 black.
     """
-    x, y = _pose(rng, size)
-    x = x - anatomy.spine * np.sin(2.2 * y + 0.4)
-    side = np.abs(x)
-    wall = _wall(anatomy, y)
-    lungs, abdomen = _lungs(anatomy, x, y, side, wall, rng)
-    heart = _heart(anatomy, x, y)
-    air = lungs * (1 - 0.92 * heart)
-    depth = _trunk(anatomy, x, y, side, wall, rng)
-    depth += 0.1 * heart + 0.08 * abdomen - 0.62 * air
-    depth += anatomy.bone * _bones(anatomy, x, y, side, wall, air, rng)
-    depth += air * anatomy.markings * _markings(x, y, side, rng, size)
+    frame = _Frame.draw(anatomy, rng, size)
+    lungs, abdomen = _lungs(anatomy, frame, rng)
+    heart = _heart(anatomy, frame)
+    air = lungs * (1 - 0.9 * heart)
+    depth = _trunk(anatomy, frame, rng)
+    depth += 0.12 * heart + 0.1 * abdomen - anatomy.air * air
+    depth += anatomy.bone * _bones(anatomy, frame, abdomen, rng)
+    depth += air * anatomy.markings * _markings(frame, rng, size)
     if opaque:
-        depth += 0.62 * air * _opacities(x, y, side, wall, anatomy, rng, size)
-    depth = np.maximum(depth, 0.02) + _marker(rng, size)
-    return _expose(depth, rng, size)
+        depth += anatomy.air * air * _opacities(anatomy, frame, rng, size)
+    depth -= _stomach(anatomy, frame) * abdomen
+    return expose(np.maximum(depth, 0.01) + marker(rng, size), rng)
 
 
-def _step(value: Plane, softness: float) -> Plane:
-    """0 below, 1 above zero, over about twice `softness`: the cubic smoothstep."""
-    t = np.clip(value * (0.5 / softness) + 0.5, 0, 1)
-    return t * t * (3 - 2 * t)
+def _lungs(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> tuple[Plane, Plane]:
+    """Share of air in the lungs, and share of abdomen below the diaphragm's domes."""
+    breath, higher = float(rng.uniform(-0.06, 0.06)), float(rng.uniform(0.02, 0.06))
+    across = (frame.side - 0.5 * anatomy.width) / (0.62 * anatomy.width)
+    dome = anatomy.base + breath - anatomy.dome * (1 - across * across) + higher * np.tanh(frame.x * 8)
+    below = step(frame.y - dome, 0.015)
+    inner = anatomy.mediastinum + 0.06 * np.abs(frame.y + 0.1)
+    air = step(frame.wall - frame.side, 0.02) * step(frame.side - inner, 0.03) * (1 - below)
+    thickness = 0.7 + 0.3 * step(frame.y - anatomy.top - 0.3, 0.35)  # the apices are thin
+    return air * thickness, below * step(frame.wall + 0.02 - frame.side, 0.03)
 
 
-@lru_cache(maxsize=4)
-def _grid(size: int) -> tuple[Plane, Plane]:
-    axis = ((np.arange(size, dtype=np.float32) + 0.5) * (2 / size) - 1).astype(np.float32)
-    return axis[None, :], axis[:, None]
+def _heart(anatomy: Anatomy, frame: _Frame) -> Plane:
+    """Shadow of ventricles, right atrium and great vessels, 0 to 1."""
+    s, bottom = anatomy.heart, anatomy.floor
+    cosine, sine = float(np.cos(anatomy.tilt)), float(np.sin(anatomy.tilt))
+    u, v = frame.x - 0.12 * s, frame.y - (bottom - 0.17 * s)
+    across, along = cosine * u - sine * v, sine * u + cosine * v
+    ventricles = step(1 - (across / (0.25 * s)) ** 2 - (along / (0.42 * s)) ** 2, 0.14)
+    u, v = frame.x + 0.03, frame.y - (bottom - 0.22 * s)
+    atrium = step(1 - (u / (0.21 * s)) ** 2 - (v / (0.36 * s)) ** 2, 0.2)
+    u, v = frame.x - 0.03, frame.y - (bottom - 0.6 * s)
+    vessels = step(1 - (u / (0.1 + 0.1 * s)) ** 2 - (v / 0.4) ** 2, 0.3)
+    return np.maximum(np.maximum(ventricles, atrium), 0.9 * vessels)
 
 
-@lru_cache(maxsize=32)
-def _spread(size: int, cells: int) -> Plane:
-    """Matrix [size, cells] that spreads a coarse row smoothly over `size` pixels (quadratic B-spline)."""
-    at = (np.arange(size) + 0.5) * ((cells - 2) / size) + 0.5
-    gap = np.abs(at[:, None] - np.arange(cells)[None, :])
-    weight = np.where(gap < 0.5, 0.75 - gap**2, 0.5 * np.clip(1.5 - gap, 0, None) ** 2)
-    return weight.astype(np.float32)
-
-
-def _noise(rng: np.random.Generator, size: int, cells: int) -> Plane:
-    """Smooth noise of about `cells` bumps a side, mean 0, spread about 1."""
-    spread = _spread(size, cells)
-    return (spread @ rng.standard_normal((cells, cells), dtype=np.float32) @ spread.T) * np.float32(1.65)
-
-
-def _pose(rng: np.random.Generator, size: int) -> tuple[Plane, Plane]:
-    """The film's coordinates in the patient's frame: turned, shifted, stretched and slightly bent."""
-    x, y = _grid(size)
-    angle = float(rng.normal(0, 0.045))
-    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    scale = float(rng.uniform(0.88, 1.14))
-    aspect = float(rng.uniform(0.9, 1.12))
-    right, down = float(rng.normal(0, 0.05)), float(rng.normal(0.02, 0.06))
-    u = (cosine * x + sine * y - right) / (scale * aspect)
-    v = (cosine * y - sine * x - down) / scale * aspect
-    u = u + np.float32(rng.normal(0, 0.02)) * v * v  # a patient who leans
-    return u.astype(np.float32), v.astype(np.float32)
-
-
-def _wall(anatomy: Anatomy, y: Plane) -> Plane:
-    """Half width of the thorax's inside at height y."""
-    share = np.clip((anatomy.base - y) / (anatomy.base - anatomy.top), 0, 1)
-    return anatomy.width * np.sqrt(np.maximum(1 - share**anatomy.taper, 1e-4)).astype(np.float32)
-
-
-def _lungs(
-    anatomy: Anatomy, x: Plane, y: Plane, side: Plane, wall: Plane, rng: np.random.Generator
-) -> tuple[Plane, Plane]:
-    """Share of air in the lungs, and the share of abdomen below the diaphragm's domes."""
-    breath = float(rng.uniform(-0.06, 0.06))
-    across = (side - 0.5 * anatomy.width) / (0.62 * anatomy.width)
-    dome = anatomy.base + breath - anatomy.dome * (1 - across * across) + 0.05 * np.tanh(x * 8)
-    below = _step(y - dome, 0.015)
-    inner = anatomy.mediastinum + 0.05 * np.abs(y + 0.1)
-    air = _step(wall - side, 0.02) * _step(side - inner, 0.025) * (1 - below)
-    thickness = 0.75 + 0.25 * _step(y - anatomy.top - 0.25, 0.35)  # the apices are thin
-    return air * thickness, below * _step(wall + 0.02 - side, 0.03)
-
-
-def _heart(anatomy: Anatomy, x: Plane, y: Plane) -> Plane:
-    """The heart's shadow with its right atrium and the great vessels, 0 to 1."""
-    s = anatomy.heart
-    bottom = anatomy.base - anatomy.dome
-    u, v = x - 0.13 * s, y - (bottom - 0.22 * s)
-    turned, along = 0.86 * u - 0.5 * v, 0.5 * u + 0.86 * v
-    ventricles = _step(1 - (turned / (0.27 * s)) ** 2 - (along / (0.4 * s)) ** 2, 0.12)
-    atrium = _step(1 - ((x + 0.06) / (0.22 * s)) ** 2 - ((y - bottom + 0.2 * s) / (0.27 * s)) ** 2, 0.14)
-    vessels = _step(1 - ((x - 0.03) / (0.11 + 0.1 * s)) ** 2 - ((y - bottom + 0.62 * s) / 0.3) ** 2, 0.3)
-    return np.maximum(np.maximum(ventricles, atrium), 0.85 * vessels)
-
-
-def _trunk(anatomy: Anatomy, x: Plane, y: Plane, side: Plane, wall: Plane, rng: np.random.Generator) -> Plane:
+def _trunk(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
     """Soft tissue of trunk, neck, shoulders and arms."""
-    skin = np.maximum(wall, 0.55 * anatomy.width) + anatomy.fat + 0.05
-    torso = np.clip(1 - (side / skin) ** 4, 0, 1) ** np.float32(0.5)
-    torso = torso * _step(y - anatomy.top - 0.12 - 0.1 * side, 0.1)
-    neck = 0.8 * np.sqrt(np.clip(1 - (side / 0.26) ** 2, 0, 1)) * _step(anatomy.top + 0.35 - y, 0.15)
-    shoulder = 0.6 * _step(y - anatomy.top + 0.02 - 0.22 * side, 0.06) * _step(skin + 0.25 - side, 0.12)
-    shoulder = shoulder * _step(anatomy.top + 0.5 - y, 0.3)
-    arms = np.maximum(*(_arm(anatomy, sign * x, y, skin, rng) for sign in (-1, 1)))
-    return np.maximum(np.maximum(torso, neck), np.maximum(shoulder, arms)) + 0.03
+    y, side, top = frame.y, frame.side, anatomy.top
+    skin = np.maximum(frame.wall, 0.8 * anatomy.width) + anatomy.fat + 0.05
+    slope = y - top + 0.3 - 0.55 * side  # from the neck down to the shoulders
+    torso = np.sqrt(np.clip(1 - (side / skin) ** 4, 0, 1)) * step(slope, 0.1)
+    neck = 0.75 * np.sqrt(np.clip(1 - (side / 0.3) ** 2, 0, 1)) * step(top + 0.4 - y, 0.2)
+    shoulder = 0.55 * step(slope, 0.07) * step(anatomy.width + 0.3 - side, 0.2) * step(top + 0.6 - y, 0.3)
+    tissue = np.maximum(np.maximum(torso, neck), shoulder)
+    return np.maximum(tissue, np.maximum(_arm(anatomy, frame, -1, rng), _arm(anatomy, frame, 1, rng)))
 
 
-def _arm(anatomy: Anatomy, x: Plane, y: Plane, skin: Plane, rng: np.random.Generator) -> Plane:
+def _arm(anatomy: Anatomy, frame: _Frame, sign: int, rng: np.random.Generator) -> Plane:
     """An arm that hangs or is lifted, with its bone; seen where the film is wide enough."""
-    from_x, from_y = anatomy.width + anatomy.fat + 0.08, anatomy.top + 0.16
-    to_x, to_y = from_x + float(rng.uniform(0.0, 0.3)), from_y + float(rng.choice([-0.9, 1.2, 1.2]))
-    length = (to_x - from_x) ** 2 + (to_y - from_y) ** 2
-    share = np.clip(((x - from_x) * (to_x - from_x) + (y - from_y) * (to_y - from_y)) / length, 0, 1)
-    gap = (x - from_x - share * (to_x - from_x)) ** 2 + (y - from_y - share * (to_y - from_y)) ** 2
-    flesh = 0.5 * np.sqrt(np.clip(1 - gap / 0.025, 0, 1))
-    return flesh + 0.22 * anatomy.bone * _step(0.003 - gap, 0.0015)
+    x, y = sign * frame.x, frame.y
+    from_x, from_y = anatomy.width + anatomy.fat - 0.02, anatomy.top + 0.22
+    reach, rise = float(rng.uniform(0.1, 0.4)), float(rng.choice([-1.2, 1.3]))
+    length = reach * reach + rise * rise
+    share = np.clip(((x - from_x) * reach + (y - from_y) * rise) / length, 0, 1)
+    gap = (x - from_x - share * reach) ** 2 + (y - from_y - share * rise) ** 2
+    flesh: Plane = 0.6 * np.sqrt(np.clip(1 - gap / 0.04, 0, 1))
+    return flesh + 0.2 * anatomy.bone * step(0.0035 - gap, 0.002)
 
 
-def _bones(
-    anatomy: Anatomy, x: Plane, y: Plane, side: Plane, wall: Plane, air: Plane, rng: np.random.Generator
-) -> Plane:
+def _bones(anatomy: Anatomy, frame: _Frame, abdomen: Plane, rng: np.random.Generator) -> Plane:
     """Spine, ribs behind and in front, clavicles."""
-    vertebra = 0.7 + 0.3 * np.cos(y * (2 * np.pi / (0.8 * anatomy.spacing)))
-    spine = 0.26 * vertebra * _step(0.085 - side, 0.02) + 0.1 * _step(0.14 - side, 0.03) * vertebra
-    r = side / np.maximum(wall, 0.05)
-    phase = (y - anatomy.top - anatomy.ribs * r * r) / anatomy.spacing
-    behind = np.clip(np.cos(2 * np.pi * phase) * 1.6 + 0.35, 0, 1)
-    lift = float(rng.uniform(0.25, 0.45))
-    front_phase = (y - anatomy.top + lift * (r - 1) - 0.3) / (1.25 * anatomy.spacing)
-    front = np.clip(np.cos(2 * np.pi * front_phase) * 1.6 + 0.1, 0, 1) * _step(r - 0.45, 0.15)
-    cage = _step(1.04 - r, 0.03) * _step(y - anatomy.top, 0.05) * _step(anatomy.base + 0.12 - y, 0.1)
-    rim = np.clip(1 - np.abs(wall + 0.01 - side) / 0.05, 0, 1)
-    ribs = cage * (behind * (0.13 + 0.2 * rim) + 0.07 * front * (0.3 + air))
-    return spine + ribs + _clavicles(anatomy, x, y, side, rng)
+    y, side = frame.y, frame.side
+    vertebra: Plane = 0.65 + 0.35 * np.cos(y * (2 * np.pi / (0.8 * anatomy.spacing)))
+    spine: Plane = vertebra * (0.26 * step(0.085 - side, 0.025) + 0.08 * step(0.15 - side, 0.03))
+    r = side / np.maximum(frame.wall, 0.05)
+    turns = (y - anatomy.top - anatomy.drop * r * r) * (2 * np.pi / anatomy.spacing)
+    behind = np.clip(np.cos(turns) * 1.5 + 0.2, 0, 1)
+    lift, start = float(rng.uniform(0.3, 0.55)), float(rng.uniform(0, 6.3))
+    turns = (y + lift * (r - 1)) * (2 * np.pi / (1.35 * anatomy.spacing)) + start
+    front = np.clip(np.cos(turns) * 1.5 - 0.1, 0, 1) * step(r - 0.5, 0.12)
+    cage = step(1.03 - r, 0.03) * step(y - anatomy.top, 0.05) * (1 - 0.75 * abdomen)
+    rim = np.clip(1 - np.abs(frame.wall - side) / 0.045, 0, 1)
+    return spine + cage * (behind * (0.1 + 0.22 * rim) + 0.045 * front) + _clavicles(anatomy, frame, rng)
 
 
-def _clavicles(anatomy: Anatomy, x: Plane, y: Plane, side: Plane, rng: np.random.Generator) -> Plane:
-    drop = float(rng.uniform(0.05, 0.2))
-    tilt = np.where(x < 0, rng.uniform(0.05, 0.3), rng.uniform(0.05, 0.3)).astype(np.float32)
-    line = anatomy.top + drop - tilt * (side - 0.1) + 0.03 * np.sin(7 * side)
-    band = np.clip(1 - np.abs(y - line) / 0.04, 0, 1)
-    return 0.3 * np.sqrt(band) * _step(side - 0.09, 0.03) * _step(anatomy.width + 0.02 - side, 0.06)
+def _clavicles(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
+    """Both collar bones, each at an angle of its own."""
+    drop, side = float(rng.uniform(0.2, 0.42)), frame.side
+    tilt = np.where(frame.x < 0, float(rng.uniform(0.1, 0.45)), float(rng.uniform(0.1, 0.45)))
+    line: Plane = anatomy.top + drop - tilt * (side - 0.1) - 0.035 * np.sin(7 * side)
+    band = np.clip(1 - ((frame.y - line) / 0.045) ** 2, 0, 1)
+    bones: Plane = 0.2 * band * step(side - 0.09, 0.04) * step(anatomy.width - 0.04 - side, 0.08)
+    return bones
 
 
-def _markings(x: Plane, y: Plane, side: Plane, rng: np.random.Generator, size: int) -> Plane:
-    """Vessels: a branching texture that thins out from the hila, and the hila themselves."""
-    far = (side - 0.2) ** 2 + 0.6 * (y - 0.02) ** 2
-    near = np.exp(-far * 7)
-    ridges = sum(weight * (1 - np.abs(_noise(rng, size, cells))) for cells, weight in ((16, 0.5), (34, 0.5)))
-    hila = np.exp(-((side - 0.19) ** 2) * 130 - (y - 0.0) ** 2 * 40)
-    return (0.04 + 0.16 * near) * (ridges - 0.2) + 0.14 * hila
+def _markings(frame: _Frame, rng: np.random.Generator, size: int) -> Plane:
+    """Vessels, a branching texture that thins out from the hila, and the hila themselves."""
+    near = np.exp(-7 * ((frame.side - 0.2) ** 2 + 0.6 * (frame.y - 0.02) ** 2))
+    ridges = 0.8 - 0.4 * np.abs(noise(rng, size, 18)) - 0.6 * np.abs(noise(rng, size, 40))
+    hila = np.exp(-130 * (frame.side - 0.19) ** 2 - 40 * frame.y**2)
+    markings: Plane = (0.04 + 0.11 * near) * ridges + 0.14 * hila
+    return markings
 
 
-def _opacities(
-    x: Plane, y: Plane, side: Plane, wall: Plane, anatomy: Anatomy, rng: np.random.Generator, size: int
-) -> Plane:
+def _stomach(anatomy: Anatomy, frame: _Frame) -> Plane:
+    """The bubble of air below the left dome, in most patients."""
+    size = max(anatomy.stomach, 1e-3)
+    u, v = (frame.x - 0.42 * anatomy.width) / (1.5 * size), (frame.y - anatomy.base + 0.3 * anatomy.dome) / size
+    return 0.25 * step(1 - u * u - v * v, 0.3) if anatomy.stomach > 0 else np.zeros_like(frame.y)
+
+
+def _opacities(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, size: int) -> Plane:
     """Share of the air that pneumonia has replaced, 0 to 1; it counts only inside the lungs."""
-    texture = _noise(rng, size, 18)
-    pattern = PATTERNS[rng.choice(3, p=(0.4, 0.35, 0.25))]
+    texture = noise(rng, size, 18)
+    pattern = PATTERNS[rng.choice(len(PATTERNS), p=_SHARES)]
     density = float(rng.uniform(0.4, 0.95))
     if pattern == "interstitial":
-        far = (side - 0.22) ** 2 + 0.7 * (y - 0.1) ** 2
-        veil = np.exp(-far * float(rng.uniform(4, 9)))
+        far = (frame.side - 0.22) ** 2 + 0.7 * (frame.y - 0.1) ** 2
+        veil = np.exp(-float(rng.uniform(4, 9)) * far)
         return density * np.clip(veil * (0.6 + 0.35 * texture), 0, 1)
-    field = np.zeros_like(texture)
-    number = 1 if pattern == "lobar" else int(rng.integers(2, 6))
-    reach = (0.2, 0.42) if pattern == "lobar" else (0.1, 0.24)
+    number, reach, rough = (1, (0.2, 0.42), 0.2) if pattern == "lobar" else (rng.integers(2, 6), (0.1, 0.24), 0.4)
+    field, ragged = np.zeros_like(texture), 0.4 * noise(rng, size, 9)
     for _ in range(number):
-        spot = _spot(x, y, anatomy, rng, reach)
-        if pattern == "lobar" and rng.random() < 0.6:  # a fissure bounds the lobe
-            spot = spot * _step(y - float(rng.uniform(-0.15, 0.15)) - 0.25 * side, 0.03)
+        spot = _spot(anatomy, frame, rng, reach, ragged)
+        if pattern == "lobar" and rng.random() < 0.5:  # a fissure bounds the lobe
+            spot = spot * step(frame.y - float(rng.uniform(-0.25, 0.05)) - 0.25 * frame.side, 0.03)
         field = np.maximum(field, spot * float(rng.uniform(0.7, 1)))
-    roughness = 0.2 if pattern == "lobar" else 0.4
-    return density * np.clip(field * (0.9 + roughness * texture), 0, 1)
+    return density * np.clip(field * (0.9 + rough * texture), 0, 1)
 
 
-def _spot(x: Plane, y: Plane, anatomy: Anatomy, rng: np.random.Generator, reach: tuple[float, float]) -> Plane:
-    """One opacity with a soft edge, its centre inside a lung."""
+def _spot(
+    anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, reach: tuple[float, float], ragged: Plane
+) -> Plane:
+    """One opacity with a soft, ragged edge, its centre inside a lung."""
     sign = float(rng.choice([-1, 1]))
-    bottom = anatomy.base - anatomy.dome
-    at_y = float(rng.uniform(anatomy.top + 0.3, bottom - 0.02))
-    half = float(_wall(anatomy, np.array([[at_y]], dtype=np.float32))[0, 0])
+    at_y = float(rng.uniform(anatomy.top + 0.3, anatomy.floor - 0.04))
+    half = float(anatomy.wall(np.full(1, at_y))[0])
     # The heart hides most of what lies near the middle of the left lung.
-    inner = anatomy.mediastinum + (0.22 if sign > 0 and at_y > bottom - 0.55 else 0.06)
+    inner = anatomy.mediastinum + (0.22 if sign > 0 and at_y > anatomy.floor - 0.55 else 0.06)
     at_x = sign * float(rng.uniform(min(inner, half - 0.12), half - 0.08))
-    wide, tall = rng.uniform(*reach, size=2)
+    wide, tall = (float(value) for value in rng.uniform(*reach, size=2))
     turn = float(rng.uniform(-0.7, 0.7))
-    u, v = (x - at_x) + turn * (y - at_y), (y - at_y) - turn * (x - at_x)
-    distance = (u / float(wide)) ** 2 + (v / float(tall)) ** 2
-    return _step(1 - distance, float(rng.uniform(0.25, 0.6)))
-
-
-_LETTER = np.array([[1, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0], [1, 0, 1, 0], [1, 0, 0, 1]], np.float32)
-
-
-def _marker(rng: np.random.Generator, size: int) -> Plane:
-    """The technician's lead letter, on most films."""
-    plane = np.zeros((size, size), np.float32)
-    scale = max(1, round(size * float(rng.uniform(0.006, 0.012))))
-    top, left = int(size * rng.uniform(0.03, 0.4)), int(size * rng.uniform(0.01, 0.08))
-    if rng.random() < 0.8:
-        letter = np.kron(_LETTER, np.ones((scale, scale), np.float32))
-        plane[top : top + letter.shape[0], left : left + letter.shape[1]] = 0.9 * letter
-    return plane
-
-
-def _expose(depth: Plane, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """Grey levels: beam, film curve, grain, and a mean and spread drawn without regard to the class."""
-    depth = depth * (1 + 0.08 * _noise(rng, size, 5))
-    grey = 1 - np.exp(-float(rng.uniform(1.3, 2.2)) * depth)
-    grey += float(rng.uniform(0.004, 0.02)) * rng.standard_normal((size, size), dtype=np.float32)
-    mean, spread = rng.normal(122, 13), rng.normal(57, 5)
-    for _ in range(3):  # clipping moves both: a few rounds settle them
-        grey = np.clip((grey - grey.mean()) * (spread / grey.std()) + mean, 0, 255)
-    return np.rint(grey).astype(np.uint8)
+    u, v = frame.x - at_x, frame.y - at_y
+    distance = ((u + turn * v) / wide) ** 2 + ((v - turn * u) / tall) ** 2
+    return step(1 - distance + ragged, float(rng.uniform(0.45, 0.9)))
