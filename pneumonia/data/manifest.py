@@ -1,0 +1,183 @@
+"""The manifest: one row a film, and the digests that name a version of the data and of its split."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.errors import DataError
+
+FOLDERS = ("train", "val", "test")
+SPLITS = ("train", "validation", "test", "unused")
+_PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
+_NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)(?:-|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A film.
+
+    Attributes:
+        path: relative to the data's root, with forward slashes.
+        sha256: of the file.
+        label: index into `pneumonia.config.CLASSES`.
+        patient: see `patient_of`.
+        folder: published folder, one of `FOLDERS`.
+        split: one of `SPLITS`.
+        width: pixels.
+        height: pixels.
+        encoding: see `pneumonia.data.radiograph.Radiograph`.
+        pixels_sha256: of the decoded, preprocessed pixels.
+    """
+
+    path: str
+    sha256: str
+    label: int
+    patient: str
+    folder: str
+    split: str
+    width: int
+    height: int
+    encoding: str
+    pixels_sha256: str
+
+
+COLUMNS = tuple(field.name for field in fields(Entry))
+_INTEGERS = frozenset({"label", "width", "height"})
+_DATA_COLUMNS = tuple(name for name in COLUMNS if name not in {"split", "pixels_sha256"})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All films of a data set, sorted by path."""
+
+    entries: tuple[Entry, ...]
+
+    def __post_init__(self) -> None:
+        paths = [entry.path for entry in self.entries]
+        if paths != sorted(set(paths)):
+            raise ValueError("a manifest's entries are sorted by path, each path once")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 that names the data: all columns but the split and the preprocessed pixels."""
+        return _digest(self.entries, _DATA_COLUMNS)
+
+    @cached_property
+    def split_digest(self) -> str:
+        """SHA-256 that names the division into splits."""
+        return _digest(self.entries, ("path", "sha256", "split"))
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """int64 [N], 1 is PNEUMONIA."""
+        return np.array([entry.label for entry in self.entries], dtype=np.int64)
+
+    @cached_property
+    def patients(self) -> list[str]:
+        """Patient key of every film."""
+        return [entry.patient for entry in self.entries]
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """int64 [n], rows of a split in order."""
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        return np.flatnonzero([entry.split == split for entry in self.entries]).astype(np.int64)
+
+    def save(self, path: Path) -> None:
+        """Write as CSV, whole or not at all.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        text = io.StringIO(newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([getattr(entry, name) for name in COLUMNS] for entry in self.entries)
+        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read a CSV that `save` wrote.
+
+        Raises:
+            DataError: the file is missing or is not such a CSV; names the line.
+        """
+        try:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                rows = csv.reader(file, strict=True)
+                if tuple(next(rows, ())) != COLUMNS:
+                    raise DataError(
+                        f"{path}: line 1 must read {','.join(COLUMNS)}; delete the file to have it made anew"
+                    )
+                return cls(tuple(_entry(row) for row in rows))
+        except OSError as error:
+            raise DataError(f"{path}: the manifest cannot be read ({error.strerror})") from error
+        except (ValueError, csv.Error) as error:
+            raise DataError(f"{path}: is not a manifest ({error}); delete it to have it made anew") from error
+
+
+def patient_of(path: str, label: int) -> str:
+    """The patient that a published file name tells.
+
+    Pneumonia patients are numbered apart for bacteria and virus; a normal film's first number is its patient's.
+    Whatever is named otherwise counts as a patient of its own, by its stem.
+    """
+    stem = PurePosixPath(path).stem
+    if found := _PNEUMONIA.match(stem):
+        return f"{found[2].lower()}-{int(found[1])}"
+    if found := _NORMAL.match(stem):
+        return found[1].upper()
+    return stem
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name beside it, flush it to disk and rename it.
+
+    Raises:
+        DataError: no right to write there, or no space; nothing is left behind.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError as error:
+        raise DataError(cannot_write(path, error)) from error
+    finally:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> str:
+    """The message for a file that could not be written."""
+    return f"{path}: cannot be written ({error.strerror}); free space or grant rights there, or choose another folder"
+
+
+def _entry(row: Sequence[str]) -> Entry:
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"a row has {len(row)} columns instead of {len(COLUMNS)}")
+    return Entry(**{name: int(text) if name in _INTEGERS else text for name, text in zip(COLUMNS, row, strict=True)})  # type: ignore[arg-type]
+
+
+def _digest(entries: Iterable[Entry], columns: Sequence[str]) -> str:
+    state = hashlib.sha256()
+    for entry in entries:
+        line = "\t".join(str(getattr(entry, name)) for name in columns) + "\n"
+        state.update(line.encode("utf-8", "surrogateescape"))
+    return state.hexdigest()

@@ -1,0 +1,167 @@
+"""The one way from a file to pixels, for training, scoring and serving alike."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pneumonia.config import PreprocessConfig
+from pneumonia.data import _dicom, _raster
+from pneumonia.data._raster import PHANTOM_COMMENT, Refusal
+from pneumonia.errors import DataError
+
+__all__ = ["PHANTOM_COMMENT", "SUFFIXES", "Radiograph", "UnreadableRadiograph", "find_files", "read", "read_bytes"]
+
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm", ".dicom"})
+MAX_BYTES = 256 * 2**20
+_FOREIGN = {
+    b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"RIFF": "a WebP or other RIFF",
+    b"%PDF": "a PDF", b"PK\3\4": "a zip", b"\x1f\x8b": "a gzip", b"\0\0\0\x0cjP  ": "a JPEG 2000",
+}  # fmt: skip
+
+
+class UnreadableRadiograph(DataError):
+    """A file that is no usable radiograph.
+
+    Attributes:
+        path: the file's name as it was given.
+        reason: what is wrong.
+        remedy: what to do.
+    """
+
+    def __init__(self, path: str, reason: str, remedy: str) -> None:
+        super().__init__(path, reason, remedy)
+        self.path = path
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A film ready for the network.
+
+    Attributes:
+        pixels: uint8 [size, size].
+        width: of the original, upright, pixels.
+        height: of the original, upright, pixels.
+        encoding: container, mode or bits, and for JPEG the mean of the luminance quantisation table.
+        phantom: the file says that it is synthetic.
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    encoding: str
+    phantom: bool
+
+
+def read(path: Path | str, preprocess: PreprocessConfig) -> Radiograph:
+    """Read a radiograph from a file.
+
+    Raises:
+        UnreadableRadiograph: see `read_bytes`; also a missing file, a folder, no permission.
+    """
+    return read_bytes(load(path), preprocess, name=str(path))
+
+
+def load(path: Path | str) -> bytes:
+    """A file's content, refused without reading it where it is no regular file or larger than `MAX_BYTES`."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableRadiograph(str(path), "is not a file", "name a JPEG, PNG or DICOM file")
+        if status.st_size > MAX_BYTES:
+            reason = f"is {status.st_size / 2**20:.0f} MiB, more than the limit of {MAX_BYTES // 2**20}"
+            raise UnreadableRadiograph(str(path), reason, "reduce it if it is a radiograph, otherwise remove it")
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UnreadableRadiograph(str(path), "does not exist", "check the name") from None
+    except PermissionError:
+        raise UnreadableRadiograph(str(path), "may not be read", "grant read permission (chmod u+r)") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableRadiograph(str(path), f"cannot be read ({error})", "check the name and the disk") from error
+
+
+def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes>") -> Radiograph:
+    """Decode a JPEG, PNG or DICOM file's content, told apart by content, to grey pixels of the configured size.
+
+    The aspect ratio is squashed; reduction is antialiased bilinear. JPEG is scaled while it is decoded to no less
+    than twice the target, which costs a fraction and changes pixels by rounding.
+
+    Raises:
+        UnreadableRadiograph: not an image of these kinds; truncated or damaged; 16-bit, 1-bit, palette, CMYK,
+            transparent or animated; too large or too small; a single grey level; DICOM without pixels, with several
+            frames, in colour or in a transfer syntax that cannot be decoded.
+    """
+    try:
+        decoded = _decode(content, preprocess.size)
+        pixels = _resize(decoded.image, preprocess.size)
+        if pixels.min() == pixels.max():
+            raise Refusal("shows a single grey level", "export the film again; this one is blank")
+    except Refusal as refusal:
+        raise UnreadableRadiograph(name, refusal.reason, refusal.remedy) from refusal.__cause__
+    if preprocess.equalize:
+        pixels = equalize(pixels)
+    return Radiograph(pixels, decoded.width, decoded.height, decoded.encoding, decoded.phantom)
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Every regular, non-hidden file below the folder with one of `SUFFIXES`, sorted.
+
+    Raises:
+        DataError: the folder or one below it cannot be listed.
+    """
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_cannot_list):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            Path(parent, name)
+            for name in names
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
+        ]
+    return sorted(path for path in found if path.is_file())
+
+
+def equalize(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Histogram equalisation onto 0..255: each grey level goes to its share of darker pixels.
+
+    The formula is the usual one, round(255 (c - c0) / (n - c0)) with the cumulative histogram c and its first
+    non-zero value c0 (Gonzalez and Woods, Digital Image Processing, 3.3.1; OpenCV's equalizeHist).
+    """
+    cumulative = np.cumsum(np.bincount(pixels.ravel(), minlength=256))
+    lowest = cumulative[pixels.min()]
+    table = np.rint((cumulative - lowest) * 255.0 / max(pixels.size - lowest, 1)).clip(0, 255).astype(np.uint8)
+    return np.asarray(table[pixels])
+
+
+def _decode(content: bytes, size: int) -> _raster.Decoded:
+    if not content:
+        raise Refusal("is empty (zero bytes)", _raster.FETCH_AGAIN)
+    if content.startswith(_raster.JPEG_MAGIC):
+        return _raster.decode_jpeg(content, size)
+    if content.startswith(_raster.PNG_MAGIC):
+        return _raster.decode_png(content)
+    if _dicom.is_dicom(content):
+        return _dicom.decode_dicom(content)
+    kind = next((name for magic, name in _FOREIGN.items() if content.startswith(magic)), None)
+    reason = f"is {kind} file" if kind else "is not an image"
+    raise Refusal(f"{reason}; JPEG, PNG and DICOM are read", "convert or remove it")
+
+
+def _resize(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def _cannot_list(error: OSError) -> None:
+    raise DataError(f"{error.filename}: the folder cannot be listed ({error.strerror}); check the name and its rights")

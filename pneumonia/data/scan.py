@@ -1,0 +1,111 @@
+"""The published folder layout: which film lies where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pneumonia.config import CLASSES
+from pneumonia.data.manifest import FOLDERS
+from pneumonia.data.radiograph import PHANTOM_COMMENT, SUFFIXES, find_files
+from pneumonia.errors import DataError
+
+LAYOUT = "train/ and test/ (and, optionally, val/), with NORMAL/ and PNEUMONIA/ in each"
+_COMMENT_WITHIN = 4096  # bytes; comments are written at a file's head
+
+
+@dataclass(frozen=True)
+class Film:
+    """A file that is taken for a film by its place and suffix.
+
+    Attributes:
+        file: where it lies.
+        path: relative to the data's root, with forward slashes.
+        label: index into `pneumonia.config.CLASSES`.
+        folder: one of `pneumonia.data.manifest.FOLDERS`.
+        size: bytes.
+        changed: time of the last change, ns.
+    """
+
+    file: Path
+    path: str
+    label: int
+    folder: str
+    size: int
+    changed: int
+
+
+def find_root(root: Path) -> Path:
+    """The folder that holds train/ and test/: the given one, or a single one in it.
+
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    if not root.is_dir():
+        problem = "is not a folder" if root.exists() else "does not exist"
+        raise DataError(f"{root}: {problem}; name the folder that holds {LAYOUT}")
+    if _is_root(root):
+        return root
+    inner = sorted(
+        child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".") and _is_root(child)
+    )
+    if len(inner) != 1:
+        found = (
+            f"several such folders: {', '.join(child.name for child in inner)}" if inner else "neither train/ nor test/"
+        )
+        raise DataError(f"{root}: holds {found}; name the folder that holds {LAYOUT}")
+    return inner[0]
+
+
+def scan(root: Path) -> list[Film]:
+    """List all films below a root, sorted by path; decodes nothing.
+
+    Raises:
+        DataError: no root, no train or test folder, a class folder missing or without a film; all that is
+            missing is named at once.
+    """
+    root = find_root(root)
+    problems: list[str] = []
+    films: list[Film] = []
+    for folder in FOLDERS:
+        if not (root / folder).is_dir():
+            problems += [] if folder == "val" else [f"{folder}/ is missing"]
+            continue
+        for label, name in enumerate(CLASSES):
+            place = root / folder / name
+            files = find_files(place) if place.is_dir() else []
+            if not place.is_dir():
+                problems.append(f"{folder}/{name}/ is missing")
+            elif not files and folder != "val":
+                problems.append(f"{folder}/{name}/ holds no film ({', '.join(sorted(SUFFIXES))})")
+            films += [_film(root, file, label, folder) for file in files]
+    if problems:
+        raise DataError(f"{root}: {'; '.join(problems)}. Needed are {LAYOUT}")
+    return sorted(films, key=lambda film: film.path)
+
+
+def is_phantom(root: Path) -> bool:
+    """Whether any film below the root carries the phantoms' comment at its head.
+
+    Raises:
+        DataError: as `scan`.
+    """
+    mark = PHANTOM_COMMENT.encode()
+    return any(mark in _head(film.file) for film in scan(root))
+
+
+def _is_root(folder: Path) -> bool:
+    return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+
+def _film(root: Path, file: Path, label: int, folder: str) -> Film:
+    status = file.stat()
+    return Film(file, file.relative_to(root).as_posix(), label, folder, status.st_size, status.st_mtime_ns)
+
+
+def _head(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_COMMENT_WITHIN)
+    except OSError:
+        return b""  # an unreadable file is no phantom; packing names it
