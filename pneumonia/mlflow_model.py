@@ -1,0 +1,98 @@
+"""A network as an MLflow model: pt2, signature, requirements."""
+
+from __future__ import annotations
+
+import copy
+import importlib.metadata
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pneumonia.store import patiently
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.tracking import MlflowClient
+
+NAME = "model"
+PACKAGES = ("mlflow", "torch", "numpy")
+"""What loading the model needs."""
+
+
+def log(
+    client: MlflowClient,
+    uri: str,
+    run: str,
+    experiment: str,
+    model: nn.Module,
+    example: np.ndarray,
+    record: dict[str, Any],
+) -> str:
+    """Log `model` with the run and return ``models:/m-…``; see `pneumonia.tracking.Run.log_model`.
+
+    MLflow's own `mlflow.pytorch.log_model` needs the process-wide active run. This is the same in the client's terms,
+    in an order that a kill between any two steps leaves repairable: the model is created, its files are sent, it is
+    declared ready, the run names it.
+    """
+    found = patiently(uri, "look for the model", lambda: _find(client, run, experiment))
+    if found is None:
+        found = patiently(
+            uri, "create the model", lambda: client.create_logged_model(experiment, NAME, source_run_id=run)
+        )
+    identity = found.model_id
+    if str(found.status) != "READY":
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            save(model, example, record, path, run=run, model_id=identity, location=found.artifact_location)
+            patiently(uri, "send the model", lambda: client.log_model_artifacts(identity, str(path)))
+        patiently(uri, "declare the model ready", lambda: client.finalize_logged_model(identity, "READY"))
+    patiently(uri, "name the model as the run's", lambda: _name_output(client, run, identity))
+    return f"models:/{identity}"
+
+
+def _find(client: MlflowClient, run: str, experiment: str) -> LoggedModel | None:
+    """The run's model, ready or left half-sent by a process that was killed."""
+    models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'")
+    return next((model for model in models if model.name == NAME), None)
+
+
+def _name_output(client: MlflowClient, run: str, identity: str) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = client.get_run(run).outputs
+    if outputs is None or all(output.model_id != identity for output in outputs.model_outputs):
+        client.log_outputs(run, [LoggedModelOutput(identity, step=0)])
+
+
+def save(
+    model: nn.Module, example: np.ndarray, record: dict[str, Any], path: Path, *, run: str, model_id: str, location: str
+) -> None:
+    """Write the MLflow model folder: the exported graph (CPU, float32, any batch size), signature, requirements."""
+    import mlflow.pytorch
+    from mlflow.models import Model, infer_signature
+
+    # A batch of one would be exported as "always one".
+    example = np.repeat(example, 2, axis=0) if len(example) == 1 else example
+    network = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    with torch.no_grad():
+        output = network(torch.from_numpy(example)).numpy()
+        mlflow.pytorch.save_model(
+            network,
+            path,
+            mlflow_model=Model(artifact_path=location, run_id=run, model_id=model_id, model_uuid=model_id),
+            signature=infer_signature(example, output),
+            input_example=example,
+            metadata=record,
+            pip_requirements=requirements(),
+            serialization_format="pt2",
+        )
+
+
+def requirements() -> list[str]:
+    """The installed versions, without a build's local part (``+cpu``), which no package index lists."""
+    return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in PACKAGES]

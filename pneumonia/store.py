@@ -1,0 +1,278 @@
+"""The way to MLflow: which server or database, whether it answers, and one quiet client for it.
+
+Every call names its tracking URI. MLflow's process-wide "active run" and "tracking URI" are never touched, because a
+flow, a scheduler's worker or a test may hold several runs in one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from pneumonia.config import Config
+from pneumonia.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+CHECK_SECONDS = 4.0
+"""How long `check` waits for a server, name resolution included."""
+
+PATIENCE = 60.0
+"""How long a call that is not part of an epoch is tried again while the server is away, in seconds."""
+
+DEFAULTS = {
+    # MLflow's own are 7 retries with doubling pauses of a 120 s request: a server that is gone would hold up an epoch
+    # for minutes. What could not be sent is kept and sent later, so giving up early loses nothing.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # Readable output: no agent hints, progress bars, links or migration logs between the pipeline's own lines.
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Where patients' data are near, nothing calls home.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Environment variables of MLflow that are set unless the user has set them."""
+
+TRANSIENT = frozenset(
+    {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
+)
+
+
+def tracking_uri(config: Config) -> str:
+    """The tracking URI that the configuration means.
+
+    ``auto`` is the environment's ``MLFLOW_TRACKING_URI``, otherwise ``mlflow.db`` (SQLite) in the work folder.
+    """
+    if config.tracking.uri != "auto":
+        return config.tracking.uri
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(config.work).resolve()}/mlflow.db"
+
+
+def artifact_location(config: Config) -> str | None:
+    """Where a new experiment keeps its files: beside an SQLite database in the work folder, else as the server says."""
+    if tracking_uri(config).startswith("sqlite:"):
+        return (Path(config.work).resolve() / "artifacts").as_uri()
+    return None
+
+
+def client(uri: str) -> MlflowClient:
+    """A client of the store at `uri`, for runs and models alike.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    # alembic announces each of some fifty migrations of a new database at INFO.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
+
+    if uri.startswith("sqlite:"):
+        _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
+    with trouble(uri, "open the tracking store"):
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def trouble(uri: str, doing: str) -> Iterator[None]:
+    """Turn whatever MLflow, its HTTP library or its database raise into a `TrackingError` that names the address."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(f"{shown(uri)}: could not {doing}: {brief(error)}{_remedy(uri, error)}") from error
+
+
+def patiently(uri: str, doing: str, call: Callable[[], T], patience: float = PATIENCE) -> T:
+    """`call`, tried again with growing pauses while the server is away, for `patience` seconds at most.
+
+    The call must be harmless when done twice: an answer may be lost after the server has acted.
+
+    Raises:
+        TrackingError: it still fails, or fails in a way that waiting does not mend.
+    """
+    end, pause = time.monotonic() + patience, 0.5
+    while True:
+        try:
+            with trouble(uri, doing):
+                return call()
+        except TrackingError as error:
+            if not is_transient(error.__cause__) or time.monotonic() + pause > end:
+                raise
+            logger.warning("%s; trying again in %.1f s", error, pause)
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether waiting may mend `error`: no connection, a time-out, an overloaded or failing server."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return str(error.error_code) in TRANSIENT
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and (error.response.status_code >= 500 or error.response.status_code == 429)
+    return isinstance(error, requests.ConnectionError | requests.Timeout)
+
+
+def brief(error: BaseException) -> str:
+    """The first line of an error, at most 300 characters."""
+    text = str(getattr(error, "message", "") or error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+def shown(uri: str) -> str:
+    """A URI fit for a message: without the password that it may carry."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _remedy(uri: str, error: BaseException) -> str:
+    if "upgrade" in str(error) and "schema" in str(error):
+        return f". Bring the database to the installed version: mlflow db upgrade {shown(uri)}"
+    if uri.startswith("http") and is_transient(error):
+        return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
+    return ""
+
+
+def check(uri: str) -> None:
+    """Make sure that the store at `uri` can be used, within about five seconds.
+
+    Raises:
+        TrackingError: unreachable, login refused, not an MLflow server, a database whose folder cannot be written, or
+            a kind of URI that MLflow does not keep runs in.
+    """
+    scheme = urlsplit(uri).scheme
+    if scheme in ("http", "https"):
+        _check_server(uri)
+    elif scheme == "sqlite":
+        _check_sqlite(uri)
+    elif scheme in ("", "file"):
+        raise TrackingError(
+            f"{uri}: folders no longer hold runs in MLflow; "
+            "set tracking.uri to sqlite:////absolute/path/mlflow.db or to a server's http address"
+        )
+    else:  # PostgreSQL and the like: opening is the check
+        with trouble(uri, "open the database"):
+            client(uri).search_experiments(max_results=1)
+
+
+def _check_server(uri: str) -> None:
+    """Ask for one experiment in a thread of its own, because resolving a name has no time limit."""
+    outcome: list[str | None] = []
+    thread = threading.Thread(target=lambda: outcome.append(_complaint(uri)), daemon=True)
+    thread.start()
+    thread.join(CHECK_SECONDS)
+    complaint = outcome[0] if outcome else f"no answer within {CHECK_SECONDS:.0f} s"
+    if complaint:
+        raise TrackingError(
+            f"{shown(uri)}: {complaint}. Start the tracking server there, correct tracking.uri (or "
+            "MLFLOW_TRACKING_URI), or set tracking.uri=auto with MLFLOW_TRACKING_URI unset to use SQLite in the work folder"
+        )
+
+
+def _complaint(uri: str) -> str | None:
+    """What is wrong with the server at `uri`, None when it serves MLflow to this user."""
+    import requests
+
+    user, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")
+    auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user else None
+    headers = {"Authorization": f"Bearer {token}"} if token and not user else {}
+    verify = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() not in ("1", "true")
+    try:
+        answer = requests.get(
+            uri.rstrip("/") + "/api/2.0/mlflow/experiments/search",
+            params={"max_results": 1}, auth=auth, headers=headers, verify=verify, timeout=(2, CHECK_SECONDS),
+        )  # fmt: skip
+    except requests.RequestException as error:
+        return f"the tracking server cannot be reached ({_reason(error)})"
+    if answer.status_code == 401:
+        return "the tracking server refuses the login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if answer.status_code == 403 and "host" in answer.text.lower():
+        return "the tracking server refuses this host name; name it in the server's --allowed-hosts"
+    if answer.status_code == 403:
+        return "the tracking server forbids this user to see experiments; ask its administrator for the permission"
+    if answer.status_code >= 500:
+        return f"the tracking server fails (HTTP {answer.status_code})"
+    if answer.status_code != 200 or not _is_experiments(answer):
+        return f"something answers there (HTTP {answer.status_code}), but it is not an MLflow server"
+    return None
+
+
+def _is_experiments(answer: object) -> bool:
+    try:
+        document = answer.json()  # type: ignore[attr-defined]
+    except ValueError:
+        return False
+    return isinstance(document, dict) and isinstance(document.get("experiments", []), list)
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's words inside the wrappings of the HTTP libraries."""
+    text = str(error)
+    for words in ("Connection refused", "Name or service not known", "timed out", "No route to host"):
+        if words in text:
+            return words
+    return type(error).__name__ + ": " + brief(error)
+
+
+def _sqlite_path(uri: str) -> Path:
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+
+
+def _check_sqlite(uri: str) -> None:
+    path = _sqlite_path(uri)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.exists():
+            with path.open("r+b") as file:
+                start = file.read(16)
+            if start and start != b"SQLite format 3\x00":
+                raise TrackingError(f"{path}: is not an SQLite database; correct tracking.uri or move the file away")
+    except OSError as error:
+        raise TrackingError(
+            f"{path}: the tracking database cannot be written ({error.strerror}); "
+            "make the folder writable, or choose another with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db"
+        ) from None
+
+
+def download(uri: str, run_id: str, artifact_path: str, destination: Path) -> Path:
+    """Fetch a run's artifact (a file or a folder) into `destination`.
+
+    Returns:
+        The fetched file or folder.
+
+    Raises:
+        TrackingError: the run has no such artifact, or the store cannot be reached.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    reader = client(uri)
+    found = patiently(
+        uri,
+        f"fetch {artifact_path} of run {run_id}",
+        lambda: reader.download_artifacts(run_id, artifact_path, str(destination)),
+        patience=10.0,
+    )
+    return Path(found)

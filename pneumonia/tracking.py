@@ -1,0 +1,426 @@
+"""A training's run in MLflow: reopened rather than doubled, and complete even when the server was away for a while."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pneumonia import store
+from pneumonia.config import Config
+from pneumonia.errors import TrackingError
+from pneumonia.store import artifact_location, check, download, patiently, tracking_uri
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow.entities import Metric
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+    from mlflow.tracking import MlflowClient
+    from torch import nn
+
+DATA_TAG = "pneumonia.data_digest"
+READS_TAG = "pneumonia.test_reads"
+__all__ = ["KEY_TAG", "Run", "check", "download", "load_json", "tracking_uri"]
+
+KEY_TAG = "pneumonia.key"
+"""Tag with the training's key: by it an unfinished run is found again."""
+
+BATCH = 100  # MLflow takes at most 100 parameters in one request
+SAMPLING_SECONDS = 5.0  # MLflow's 10 s would leave a short training without a single sample
+
+logger = logging.getLogger(__name__)
+
+
+class FigureLike(Protocol):
+    """A value with its interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+class Run:
+    """One MLflow run.
+
+    Attributes:
+        id: MLflow's run id.
+        uri: tracking URI.
+        url: address of the run's page; None where no server serves one.
+        reopened: the run had been begun before, by a training that did not finish.
+    """
+
+    def __init__(self, client: MlflowClient, uri: str, run: MlflowRun, *, reopened: bool) -> None:
+        self._client = client
+        self._experiment: str = run.info.experiment_id
+        self._pending: dict[int, list[Metric]] = {}
+        self._sent: set[int] | None = None  # None: the server has to be asked
+        self._trouble: TrackingError | None = None
+        self._monitor: SystemMetricsMonitor | None = None
+        self.id: str = run.info.run_id
+        self.uri = uri
+        self.url = f"{uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{self.id}" if _is_http(uri) else None
+        self.reopened = reopened
+
+    @classmethod
+    def open(cls, config: Config, key: str, name: str, tags: Mapping[str, str]) -> Run:
+        """Reopen the unfinished run with this key, or begin one.
+
+        Args:
+            config: names the store and the experiment.
+            key: names the training: the same for a training that is started again after it was killed.
+            name: the run's name, for people.
+            tags: further tags.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        uri = tracking_uri(config)
+        check(uri)
+        client = store.client(uri)
+        experiment = patiently(uri, "open the experiment", lambda: _experiment(client, config))
+        found = patiently(uri, "look for the run", lambda: _unfinished(client, experiment, key))
+        labels = {**tags, KEY_TAG: key}
+        if found is None:
+            # Asked for again after a lost answer, this would leave a second run behind, so it is asked for once.
+            with store.trouble(uri, "create a run"):
+                run = cls(client, uri, client.create_run(experiment, tags=labels, run_name=name), reopened=False)
+        else:
+            run = cls(client, uri, found, reopened=True)
+            patiently(uri, "reopen the run", lambda: run._reopen(labels))
+        if config.tracking.system_metrics:
+            run._watch()
+        return run
+
+    @classmethod
+    def attach(cls, uri: str, run_id: str) -> Run:
+        """Go on with a run that another step has begun; it is open again until `finish`.
+
+        Raises:
+            TrackingError: there is no such run, or the store cannot be used.
+        """
+        check(uri)
+        client = store.client(uri)
+        run = cls(client, uri, patiently(uri, f"find run {run_id}", lambda: client.get_run(run_id)), reopened=True)
+        patiently(uri, "reopen the run", lambda: run._reopen({}))
+        return run
+
+    def count_test_read(self, data_digest: str) -> int:
+        """Note that the test labels of this data version are read once more, before they are.
+
+        Returns:
+            How often the runs of this experiment have read them, this time included.
+        """
+        runs = patiently(self.uri, "count the reads of the test labels", lambda: self._readers(data_digest))
+        mine = runs.get(self.id, 0) + 1
+        self.set_tags({DATA_TAG: data_digest, READS_TAG: str(mine)})
+        return sum((runs | {self.id: mine}).values())
+
+    def _readers(self, data_digest: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], f"tags.`{DATA_TAG}` = '{data_digest}'", max_results=1000, page_token=token
+            )
+            counts |= {run.info.run_id: int(run.data.tags.get(READS_TAG, 0)) for run in page}
+            token = page.token
+            if not token:
+                return counts
+
+    def _reopen(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.update_run(self.id, status="RUNNING")
+        self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def _watch(self) -> None:
+        """Start MLflow's sampling of CPU, memory and disk, after the last sample that the run has."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            self.id, sampling_interval=SAMPLING_SECONDS, resume_logging=True, tracking_uri=self.uri
+        )
+        self._monitor.start()  # type: ignore[no-untyped-call]
+
+    def log_parameters(self, tree: Mapping[str, object]) -> None:
+        """Log a nested tree as ``a.b.c`` parameters; those that the run has are left alone (MLflow never changes one).
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        patiently(self.uri, "log the parameters", lambda: self._log_parameters(dict(_flat(tree))))
+
+    def _log_parameters(self, wanted: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        present = self._client.get_run(self.id).data.params
+        changed = sorted(name for name in wanted.keys() & present.keys() if wanted[name] != present[name])
+        if changed:
+            logger.warning("run %s keeps the parameters that it was begun with: %s", self.id, ", ".join(changed))
+        missing = [Param(name, value) for name, value in wanted.items() if name not in present]
+        for start in range(0, len(missing), BATCH):
+            self._client.log_batch(self.id, params=missing[start : start + BATCH])
+
+    def log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
+        """Name the dataset that the run used; once, however often it is called.
+
+        Args:
+            name: of the data set.
+            digest: sha256 in hex; MLflow shows and keeps its first 36 characters.
+            source: where the data came from.
+            counts: small facts (films, patients), kept as the data set's profile.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        patiently(self.uri, "log the dataset", lambda: self._log_dataset(name, digest[:36], source, counts))
+
+    def _log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = self._client.get_run(self.id).inputs
+        known = [] if inputs is None else [entry.dataset for entry in inputs.dataset_inputs]
+        if any((dataset.name, dataset.digest) == (name, digest) for dataset in known):
+            return
+        dataset = Dataset(
+            name=name,
+            digest=digest,
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(dict(counts)),
+        )
+        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        self._client.log_inputs(self.id, datasets=[entry])
+
+    def log_epochs(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
+        """Log the epochs that the run lacks.
+
+        Never raises over the connection: a training goes on while the server is away. What could not be sent is kept
+        and goes with the next call, or with `flush`.
+
+        Args:
+            epochs: metrics with their ``epoch`` (from 1), which becomes MLflow's step; None values are left out.
+
+        Returns:
+            Whether the run now has every epoch that was ever given.
+        """
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        for epoch in epochs:
+            step = int(epoch["epoch"])
+            if step in self._pending or (self._sent is not None and step in self._sent):
+                continue
+            # The time is fixed here, not when it is sent: MLflow's store drops an identical metric, so an epoch that
+            # is sent again because the answer was lost is still there once.
+            self._pending[step] = [
+                Metric(key, float(value), now, step) for key, value in epoch.items() if value is not None
+            ]
+        return self._send()
+
+    def _send(self) -> bool:
+        if not self._pending:
+            return True
+        try:
+            with store.trouble(self.uri, "log the epochs"):
+                if self._sent is None:
+                    self._sent = {metric.step for metric in self._client.get_metric_history(self.id, "epoch")}
+                for step in sorted(self._pending):
+                    if step not in self._sent:
+                        self._client.log_batch(self.id, metrics=self._pending[step])  # one request: whole or not at all
+                        self._sent.add(step)
+                    del self._pending[step]
+        except TrackingError as error:
+            self._sent, self._trouble = None, error
+            logger.warning("%s; %d epoch(s) are kept and sent later", error, len(self._pending))
+            return False
+        self._trouble = None
+        if self._monitor is not None and (self._monitor._process is None or not self._monitor._process.is_alive()):
+            self._watch()  # it gives up at the first request that fails
+        return True
+
+    def flush(self, timeout: float) -> None:
+        """Send the epochs that are still kept, trying for `timeout` seconds.
+
+        Raises:
+            TrackingError: some could not be sent.
+        """
+        end, pause = time.monotonic() + timeout, 0.5
+        while not self._send():
+            assert self._trouble is not None  # noqa: S101 - set by _send wherever it returns False
+            if not store.is_transient(self._trouble.__cause__) or time.monotonic() + pause > end:
+                raise TrackingError(
+                    f"{self._trouble}. {len(self._pending)} epoch(s) of run {self.id} are not logged"
+                ) from self._trouble
+            time.sleep(pause)
+            pause = min(2 * pause, 10.0)
+
+    def log_figures(self, figures: Mapping[str, FigureLike], prefix: str = "test_") -> None:
+        """Log each figure as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``; those that are there are left.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        values: dict[str, float] = {}
+        for name, figure in figures.items():
+            values |= {
+                f"{prefix}{name}": figure.value,
+                f"{prefix}{name}_low": figure.low,
+                f"{prefix}{name}_high": figure.high,
+            }
+        self.log_metrics(values)
+
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Log single values; a value that the run has already is not logged again.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        patiently(self.uri, "log the figures", lambda: self._log_metrics(values, int(time.time() * 1000)))
+
+    def _log_metrics(self, values: Mapping[str, float], now: int) -> None:
+        from mlflow.entities import Metric
+
+        present = self._client.get_run(self.id).data.metrics
+        new = [Metric(key, float(value), now, 0) for key, value in values.items() if present.get(key) != value]
+        if new:
+            self._client.log_batch(self.id, metrics=new)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set or replace tags.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        from mlflow.entities import RunTag
+
+        labels = [RunTag(key, value) for key, value in tags.items()]
+        patiently(self.uri, "set tags", lambda: self._client.log_batch(self.id, tags=labels))
+
+    def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
+        """Keep a folder's files with the run, under `artifact_path`; files of the same name are replaced.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        patiently(
+            self.uri,
+            f"keep {folder}",
+            lambda: self._client.log_artifacts(self.id, str(folder), artifact_path),
+        )
+
+    def log_file(self, file: Path, artifact_path: str | None = None) -> None:
+        """Keep a file with the run, in the folder `artifact_path`; a file of the same name is replaced.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        patiently(self.uri, f"keep {file}", lambda: self._client.log_artifact(self.id, str(file), artifact_path))
+
+    def log_model(self, model: nn.Module, example: np.ndarray, record: Mapping[str, object]) -> str:
+        """Log the network as an MLflow model in the pt2 format, which holds no pickle; once a run.
+
+        Args:
+            model: any device and memory format; left as it is.
+            example: input, float32 [B,3,H,W].
+            record: kept as the model's metadata.
+
+        Returns:
+            The model's URI, ``models:/m-…``.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        from pneumonia.mlflow_model import log
+
+        return log(self._client, self.uri, self.id, self._experiment, model, example, dict(record))
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Close the run.
+
+        Args:
+            status: FINISHED sends everything first; FAILED and KILLED try once and only warn, so that they never hide
+                the error that led here.
+
+        Raises:
+            TrackingError: FINISHED, and the run cannot be completed within `store.PATIENCE`.
+        """
+        if self._monitor is not None:
+            self._monitor.finish()  # type: ignore[no-untyped-call]
+            self._monitor = None
+        if status == "FINISHED":
+            self.flush(store.PATIENCE)
+            patiently(self.uri, "close the run", lambda: self._client.set_terminated(self.id, status))
+            return
+        self._send()
+        try:
+            with store.trouble(self.uri, "close the run"):
+                self._client.set_terminated(self.id, status)
+        except TrackingError as error:
+            logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)
+
+
+def load_json(uri: str, run_id: str, artifact_path: str) -> Any:
+    """Read a run's JSON artifact.
+
+    Raises:
+        TrackingError: there is none, or it is no JSON.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = download(uri, run_id, artifact_path, Path(folder))
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrackingError(f"{uri}: {artifact_path} of run {run_id} is not JSON ({error})") from None
+
+
+def _is_http(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _experiment(client: MlflowClient, config: Config) -> str:
+    """The experiment's id; made where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    name = config.tracking.experiment
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location(config)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was quicker
+                raise
+        found = client.get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"{tracking_uri(config)}: the experiment {name!r} was deleted; choose another tracking.experiment, or "
+            f"restore it{'' if found is None else f': mlflow experiments restore -x {found.experiment_id}'}"
+        )
+    return str(found.experiment_id)
+
+
+def _unfinished(client: MlflowClient, experiment: str, key: str) -> MlflowRun | None:
+    quoted = key.replace("'", "")
+    runs = client.search_runs(
+        [experiment],
+        filter_string=f"tags.`{KEY_TAG}` = '{quoted}' and attributes.status != 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return runs[0] if runs else None
