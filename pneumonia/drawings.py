@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +15,13 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 
 from pneumonia.config import CLASSES
+from pneumonia.errors import PneumoniaError
 from pneumonia.evaluate import Curves, Figure
 
 NOT_A_DEVICE = "Not a medical device"
 # Okabe and Ito's colours: told apart under every common colour-vision deficiency.
 BLUE, ORANGE, GREEN, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#222222", "#767676"
+CORNER = 0.25  # side of the ROC's enlarged corner
 # Learning curves: title, then field of the epoch, label, colour and marker of each line.
 PANELS = (
     ("Loss", (("train_loss", "training", BLUE, "o"), ("val_loss", "validation", ORANGE, "s"))),
@@ -85,12 +88,22 @@ def plots(
 ) -> list[Path]:
     """Draw learning curves, ROC, precision-recall, confusion and reliability as PNG files into `folder`.
 
-    Each file is written under a temporary name and renamed. Nothing of matplotlib's global state is touched.
+    Each file is written under a temporary name and renamed; nothing of matplotlib's global state is touched.
+
+    Args:
+        folder: made where it is missing.
+        history: the epochs so far; without one, there is no picture of learning curves.
+        curves: of the test films.
+        figures: AUROC, AUPRC and ECE stand in the titles where they are given.
+        phantom: say on every picture that the films are synthetic.
+        best_epoch: the epoch that is marked, the last one by default.
 
     Returns:
-        The files in the order above; learning curves are left out where `history` is empty.
+        The files, in the order above.
+
+    Raises:
+        PneumoniaError: the folder cannot be written, or the disk is full.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     note = f"{'Phantoms (synthetic films) · ' if phantom else ''}{NOT_A_DEVICE}"
     drawings: dict[str, Callable[[], Canvas]] = {}
     if history:
@@ -112,7 +125,7 @@ def _canvas(width: float, height: float) -> Canvas:
 
 
 def _style(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=10)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=10)
     axes.set_xlabel(x, fontsize=11, color=INK)
     axes.set_ylabel(y, fontsize=11, color=INK)
     axes.tick_params(labelsize=10, colors=INK, length=3)
@@ -124,13 +137,38 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
 
 def _save(canvas: Canvas, path: Path, note: str) -> Path:
     canvas.supxlabel(note, x=0.98, ha="right", fontsize=8, color=GREY)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    image = io.BytesIO()
+    canvas.savefig(image, format="png", metadata={"Software": None})  # no version: equal input, equal bytes
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        canvas.savefig(part, format="png", metadata={"Software": None})  # no version: equal input, equal bytes
-        part.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(image.getvalue())
+        partial.replace(path)
+    except OSError as error:
+        raise PneumoniaError(
+            f"{path}: cannot be written ({error.strerror}); make room or the folder writable, or set work=DIR"
+        ) from None
     finally:
-        part.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
     return path
+
+
+def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Canvas:
+    canvas = _canvas(11, 3.9)
+    epochs = [epoch.epoch for epoch in history]
+    best = epochs[-1] if best_epoch is None else best_epoch
+    for axes, (title, series) in zip(canvas.subplots(1, len(PANELS)), PANELS, strict=True):
+        _style(axes, title, "Epoch", "")
+        for field, label, colour, marker in series:
+            values = [getattr(epoch, field) for epoch in history]
+            label = f"{label} {values[epochs.index(best)]:.3f}"
+            axes.plot(epochs, values, color=colour, marker=marker, markersize=4.5, linewidth=1.8, label=label)
+        axes.axvline(best, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+        axes.margins(y=0.12)
+        axes.legend(frameon=False, fontsize=9, title=f"At epoch {best}", title_fontsize=9, alignment="left")
+    return canvas
 
 
 def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Canvas:
@@ -156,19 +194,27 @@ def _roc(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
     _style(axes, f"ROC: AUROC {_interval(figures.get('auroc'))}", "1 − specificity", "Sensitivity")
     (tn, fp), (fn, tp) = curves.confusion
     x, y = fp / (tn + fp), tp / (fn + tp)
-    # A good classifier's curve hugs the corner, so the corner is shown again, larger, where the plot is empty.
-    corner = axes.inset_axes((0.36, 0.1, 0.6, 0.6), xlim=(-0.005, 0.25), ylim=(0.75, 1.005))
-    for place in (axes, corner):
+    label = f"threshold {curves.threshold:g}: sensitivity {y:.2f}, specificity {1 - x:.2f}"
+    points = curves.false_positive_rate, curves.true_positive_rate
+    places = [axes]
+    if any(x <= CORNER and y >= 1 - CORNER for x, y in zip(*points, strict=True)):
+        places.append(_corner(axes))
+    for place in places:
         place.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-        place.plot(curves.false_positive_rate, curves.true_positive_rate, color=BLUE, linewidth=2.2)
-        place.plot([x], [y], **_POINT)
+        place.plot(*points, color=BLUE, linewidth=2.2)
+        place.plot([x], [y], label=label, **_POINT)
+    axes.legend(frameon=False, fontsize=9, loc="lower right", handletextpad=0.2)
+    return _unit(canvas, axes)
+
+
+def _corner(axes: Axes) -> Axes:
+    """A good classifier's curve hugs the upper left corner: show that again, larger, where the plot is empty."""
+    corner = axes.inset_axes((0.39, 0.17, 0.57, 0.57), xlim=(-0.005, CORNER), ylim=(1 - CORNER, 1.005))
     corner.tick_params(labelsize=8, colors=INK, length=2)
     corner.grid(color="#e4e4e4", linewidth=0.8)
     corner.spines[:].set_color(GREY)
-    axes.indicate_inset_zoom(corner, edgecolor=GREY)
-    text = f"at threshold {curves.threshold:g}: sensitivity {y:.2f}, specificity {1 - x:.2f}"
-    axes.text(0.98, 0.015, text, fontsize=9, color=ORANGE, ha="right")
-    return _unit(canvas, axes)
+    axes.indicate_inset(corner.viewLim.bounds, edgecolor=GREY)
+    return corner
 
 
 def _precision_recall(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
@@ -181,12 +227,10 @@ def _precision_recall(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
     axes.text(0.01, prevalence + 0.015, f"no skill: precision {prevalence:.2f}", fontsize=9, color=GREY)
     # Average precision is the area under these steps.
     axes.step(curves.recall, curves.precision, where="pre", color=BLUE, linewidth=2.2)
-    text = f"threshold {curves.threshold:g}: nothing called PNEUMONIA"
     if tp + fp:
         x, y = tp / (fn + tp), tp / (tp + fp)
-        axes.plot([x], [y], **_POINT)
-        text = f"at threshold {curves.threshold:g}: precision {y:.2f}, recall {x:.2f}"
-    axes.text(0.98, 0.015, text, fontsize=9, color=ORANGE, ha="right")
+        axes.plot([x], [y], label=f"threshold {curves.threshold:g}: precision {y:.2f}, recall {x:.2f}", **_POINT)
+        axes.legend(frameon=False, fontsize=9, loc="lower right", handletextpad=0.2)
     return _unit(canvas, axes)
 
 
@@ -229,7 +273,7 @@ def _reliability(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
     upper.text(0.98, 0.015, "bars: 95% intervals (Wilson)", fontsize=9, color=GREY, ha="right")
     upper.set_ylim(-0.02, 1.02)
     _style(lower, "", "Probability of PNEUMONIA", "Films")
-    bars = lower.bar([b.low for b in bins], [b.n for b in bins], 0.1, align="edge", color=BLUE, edgecolor="white")
+    bars = lower.bar([b.low for b in bins], [b.n for b in bins], 0.094, align="edge", color=BLUE)
     lower.bar_label(bars, fontsize=8, color=INK, padding=1)
     lower.margins(y=0.25)
     lower.grid(visible=False, axis="x")

@@ -115,9 +115,10 @@ def _not_worse(champion: ChampionComparison, loss: float) -> Reason:
 
 
 def _apart(value: float, limit: float, sign: str = "") -> tuple[str, str]:
-    """Both as text, with as many decimals as it takes that the text compares as the numbers do."""
-    for decimals in range(3, 17):
-        shown, bound = f"{value:{sign}z.{decimals}f}", f"{limit:{sign}z.{decimals}f}"
+    """Both as text, the value with as many decimals as it takes that the text compares as the numbers do."""
+    bound = f"{'+' if sign and limit >= 0 else ''}{repr(limit).removesuffix('.0')}"
+    for decimals in range(3, 20):
+        shown = f"{value:{sign}z.{decimals}f}"
         if (float(shown) >= float(bound)) == (value >= limit):
             break
     return shown, bound

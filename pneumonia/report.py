@@ -43,6 +43,7 @@ class DataUsed(Document):
     counts: dict[str, dict[str, int]]  # split → class → films
     patients: dict[str, int] = Field(default_factory=dict)  # split → patients
     unreadable: int = 0  # files that were left out
+    test_reads: int | None = None  # how often models have been scored on the test films, this time included
 
 
 class ModelUsed(Document):
@@ -53,6 +54,7 @@ class ModelUsed(Document):
     threshold: float
     best_epoch: int
     run_id: str | None = None
+    run_url: str | None = None
     git_commit: str | None = None
 
 
@@ -131,6 +133,8 @@ def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
         f"threshold {model.threshold:g}. Intervals: {settings.confidence:.0%}, percentile bootstrap of "
         f"{settings.bootstrap} resamples grouped by patient."
     )
+    if data.test_reads is not None:
+        text += f" These films have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
     parts = [text, _figure_table("Figure", verdict.figures)]
     if verdict.champion is not None and verdict.champion.differences:
         parts.append(f"Against champion version {verdict.champion.version} on the same films (candidate − champion):")
@@ -178,10 +182,11 @@ def _epochs(history: Sequence[EpochLike], best: int) -> str:
 
 
 def _reproduce(model: ModelUsed, config: Config) -> str:
+    run = f"`{model.run_id}`" if model.run_id else "none"
     facts = [
         ("Weights digest", f"`{model.weights_digest}`"),
         ("Git commit", f"`{model.git_commit}`" if model.git_commit else "unknown"),
-        ("MLflow run", f"`{model.run_id}`" if model.run_id else "none"),
+        ("MLflow run", f"[{run}]({model.run_url})" if model.run_url else run),
     ]
     return (
         f"```sh\n{command(config)}\n```\n\n"
