@@ -1,0 +1,135 @@
+"""The pipeline as a Prefect flow: prepare_data, train_model, validate_model, promote_model.
+
+python flows/pipeline.py --help
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the steps tell how far they are themselves
+os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/pipeline.py` puts flows/ there alone
+
+import typer
+from prefect import flow, runtime, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+import tasks.prepare_data as prepare
+import tasks.promote_model as promote
+import tasks.train_model as train
+import tasks.validate_model as validate
+from flows.progress import told
+from flows.terminal import announce, failures, summarise
+from pneumonia import config as configuration
+from pneumonia.config import Config
+from pneumonia.errors import TrackingError
+from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+
+RETRIES = 2
+RETRY_SECONDS = [10.0, 60.0]
+
+
+def worth_retrying(_task: object, _run: object, state: object) -> bool:
+    """Try again where that can help: a server or a file system that was away. A wrong setting stays wrong."""
+    try:
+        state.result()  # type: ignore[attr-defined]
+    except (TrackingError, OSError):
+        return True
+    except Exception:  # noqa: BLE001 - whatever else it is, the run reports it
+        return False
+    return False
+
+
+def _step(name: str, **options: object):  # type: ignore[no-untyped-def]
+    return task(
+        name=name,
+        retries=RETRIES,
+        retry_delay_seconds=RETRY_SECONDS,
+        retry_condition_fn=worth_retrying,
+        result_serializer="json",
+        **options,
+    )
+
+
+@_step("prepare_data", cache_key_fn=lambda context, given: prepare.inputs_digest(given["config"]))
+def prepare_data(config: Config) -> Dataset:
+    with told("prepare_data") as progress:
+        dataset = prepare.prepare_data(config, progress)
+    create_markdown_artifact(Path(dataset.audit).with_suffix(".md").read_text(), key="audit", description="Data audit")
+    return dataset
+
+
+@_step("train_model", cache_key_fn=lambda context, given: train.inputs_digest(given["dataset"], given["config"]))
+def train_model(dataset: Dataset, config: Config, fresh: bool) -> TrainedModel:
+    run = {"prefect.flow_run_id": str(runtime.flow_run.id)}
+    first = runtime.task_run.run_count == 1  # a retry goes on from the checkpoint
+    with told("train_model") as progress:
+        return train.train_model(dataset, config, progress, run, fresh=fresh and first)
+
+
+@_step("validate_model", cache_policy=NO_CACHE)  # each reading of the test labels is one, and is counted
+def validate_model(dataset: Dataset, trained: TrainedModel, config: Config) -> Validation:
+    with told("validate_model") as progress:
+        validation = validate.validate_model(dataset, trained, config, progress)
+    create_markdown_artifact(Path(validation.report).read_text(), key="report", description="Report of the model")
+    reasons = [reason.model_dump() for reason in validation.verdict.reasons]
+    create_table_artifact(reasons, key="verdict", description="passed" if validation.verdict.passed else "not passed")
+    return validation
+
+
+@_step("promote_model", cache_policy=NO_CACHE)
+def promote_model(dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config) -> Promotion:
+    with told("promote_model") as progress:
+        return promote.promote_model(dataset, trained, validation, config, progress)
+
+
+@flow(name="pneumonia-pipeline", persist_result=False)
+def pipeline(config: Config, fresh: bool = False) -> tuple[TrainedModel, Validation, Promotion]:
+    """Take radiographs to a validated, registered model.
+
+    Args:
+        config: the whole configuration; `pneumonia config --profile full` prints one.
+        fresh: train anew, although this training has been done before.
+    """
+    results = Path(config.work).resolve() / "results"  # beside what they refer to, and gone with it
+    stored = {"result_storage": results, "persist_result": True, "refresh_cache": fresh}
+    dataset = prepare_data.with_options(**stored)(config)
+    trained = train_model.with_options(**stored)(dataset, config, fresh)
+    validation = validate_model(dataset, trained, config)
+    promotion = promote_model(dataset, trained, validation, config)
+    return trained, validation, promotion
+
+
+def main(
+    profile: Annotated[str, typer.Option(help="fast: 10 % of the patients, one epoch; full: everything")] = "fast",
+    data: Annotated[
+        str | None,
+        typer.Option(help="folder with train/ and test/; phantom; auto: data/chest_xray if it is there, or phantoms"),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a ResNet18 state dict (FILE)")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. train.epochs=3; repeatable"),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")] = None,
+    on_unreadable: Annotated[str | None, typer.Option(help="fail, or skip films that cannot be read")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="train anew, although this training was done before")] = False,
+) -> None:
+    """Take radiographs to a validated, registered model. Not a medical device."""
+    named = {"data.root": data, "model.weights": weights, "data.on_unreadable": on_unreadable}
+    assignments = [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    with failures():
+        config = configuration.resolve(profile, file=file, assignments=assignments)
+        announce(config)
+        trained, validation, promotion = pipeline(config, fresh)
+        summarise(config, trained, validation, promotion)
+
+
+if __name__ == "__main__":
+    typer.run(main)

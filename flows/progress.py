@@ -1,0 +1,49 @@
+"""A step's progress as a Prefect artifact, and as a bar or lines on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tasks.progress import Progress as Told
+
+ARTIFACT_SECONDS = 2.0  # each update is a request to the server
+LINE_SECONDS = 15.0  # without a terminal a bar would be a line a step
+
+
+@contextmanager
+def told(step: str) -> Iterator[Told]:
+    """Yield the callback that a step reports to."""
+    artifact = create_progress_artifact(progress=0.0, key=step.replace("_", "-"), description=step)
+    shown = {"artifact": time.monotonic(), "line": time.monotonic()}
+    console = Console(stderr=True, file=sys.stderr)
+    columns = (
+        TextColumn("{task.fields[step]:<14}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        line = bar.add_task("", total=1.0, step=step)
+
+        def tell(share: float, message: str) -> None:
+            bar.update(line, completed=share, description=message)
+            now = time.monotonic()
+            if now - shown["artifact"] > ARTIFACT_SECONDS:
+                shown["artifact"] = now
+                update_progress_artifact(artifact, progress=100 * share, description=f"{step}: {message}")
+            if not console.is_terminal and now - shown["line"] > LINE_SECONDS:
+                shown["line"] = now
+                print(f"{step}: {100 * share:3.0f} % {message}", file=sys.stderr, flush=True)
+
+        yield tell
+        bar.update(line, completed=1.0)
+    update_progress_artifact(artifact, progress=100.0, description=f"{step}: done")

@@ -1,0 +1,78 @@
+"""What `python flows/pipeline.py` prints: which data first, a table last, one message where something is wrong."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+
+from pneumonia import store
+from pneumonia.config import Config, is_phantom
+from pneumonia.errors import PneumoniaError
+from tasks.documents import Promotion, TrainedModel, Validation
+
+SHOWN = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}
+
+
+class _NoTraceback(logging.Filter):
+    """Drops what the engine logs of an error that is told at the end in one message."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], PneumoniaError))
+
+
+def announce(config: Config) -> None:
+    """Say which data are used, and see that the tracking server answers before anything is computed."""
+    kind = "phantoms (synthetic films)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
+    print(f"Data: {kind}; profile {config.profile}; model {config.model.name}", flush=True)
+    store.check(store.tracking_uri(config))
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """End with one message on standard error and the error's exit code."""
+    for name in ("prefect.task_runs", "prefect.flow_runs", "prefect.task_engine", "prefect.flow_engine"):
+        logging.getLogger(name).addFilter(_NoTraceback())
+    try:
+        yield
+    except PneumoniaError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to go on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def summarise(config: Config, trained: TrainedModel, validation: Validation, promotion: Promotion) -> None:
+    """Print the figures, the verdict and where everything is."""
+    coverage = f"{100 * config.evaluate.confidence:g} % interval"
+    table = Table(title=f"{config.model.name} on the test films (not a medical device)", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    table.add_column(coverage, justify="right")
+    for name, words in SHOWN.items():
+        figure = validation.verdict.figures[name]
+        table.add_row(words, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
+    console = Console()
+    console.print(table)
+    outcome = f"champion, version {promotion.version}" if promotion.promoted else f"no promotion: {promotion.reason}"
+    lines = {
+        "verdict": "passed" if validation.verdict.passed else "not passed",
+        "outcome": outcome,
+        "report": validation.report,
+        "weights": trained.weights,
+        "run": trained.run_url or f"{trained.run_id} in {trained.tracking_uri}",
+        "pages": "make ui   (MLflow on http://127.0.0.1:5000, Prefect on http://127.0.0.1:4200)",
+    }
+    for name, text in lines.items():
+        print(f"{name:<8} {text}")

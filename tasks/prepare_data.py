@@ -1,0 +1,73 @@
+"""First step: films are found or drawn, decoded once, audited and divided."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from pathlib import Path
+
+from pneumonia.config import CLASSES, PHANTOM_ROOT, Config
+from pneumonia.data import audit, phantom, pixels, source
+from pneumonia.data.manifest import Manifest
+from pneumonia.errors import ConfigError, DataError
+from pneumonia.files import write_text
+from tasks.documents import Dataset
+from tasks.progress import Progress, silent
+
+log = logging.getLogger(__name__)
+
+
+def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
+    """Pack the films of `config.data.root` and divide them by patient.
+
+    Raises:
+        DataError: films that cannot be used, or a leak between the splits; the audit's report names the files.
+        ConfigError: phantoms under a name that real radiographs may have.
+    """
+    work = Path(config.work)
+    root = Path(config.data.root)
+    if config.data.root == PHANTOM_ROOT:
+        progress(0.0, "drawing phantoms")
+        root = phantom.generate(
+            work / "phantoms", config.phantom, lambda done, all_: progress(done / all_ / 2, "drawing phantoms")
+        )
+    packed = pixels.pack(
+        root, config.data, config.preprocess, work, lambda done, all_: progress(0.5 + done / all_ / 2, "decoding films")
+    )
+    if packed.phantom and not config.model.name.endswith("-phantom"):
+        raise ConfigError(f"model.name={config.model.name}: {root} holds phantoms; a name for them ends in -phantom")
+    report = audit.audit(packed, config.data)
+    folder = work / "audits" / packed.manifest.split_digest[:16]
+    write_text(folder / "audit.json", report.model_dump_json(indent=2))
+    write_text(folder / "audit.md", audit.markdown(report))
+    if report.leaks:
+        raise DataError(f"the audit stops the pipeline: {', '.join(report.leaks)}; see {folder / 'audit.md'}")
+    manifest = folder / "manifest.csv"
+    packed.manifest.save(manifest)
+    progress(1.0, f"{len(packed.manifest.entries)} films ready")
+    return Dataset(
+        kind="phantom" if packed.phantom else "radiographs",
+        root=str(root),
+        manifest=str(manifest),
+        pixels=str(packed.path),
+        audit=str(folder / "audit.json"),
+        digest=packed.manifest.digest,
+        split_digest=packed.manifest.split_digest,
+        dvc_md5=None if packed.phantom else source.dvc_md5(root),
+        counts=_counts(packed.manifest),
+        unreadable=tuple(str(film["file"]) for film in packed.unreadable),
+    )
+
+
+def inputs_digest(config: Config) -> str:
+    """Name what this step would return: settings, and the files with their sizes and times of change."""
+    settings = config.model_dump_json(include={"data", "phantom", "preprocess", "model"})
+    state = "" if config.data.root == PHANTOM_ROOT else pixels.key(Path(config.data.root), config.preprocess)
+    return hashlib.sha256(f"{settings} {state}".encode()).hexdigest()
+
+
+def _counts(manifest: Manifest) -> dict[str, dict[str, int]]:
+    found = Counter((entry.split, CLASSES[entry.label]) for entry in manifest.entries)
+    splits = sorted({split for split, _ in found})
+    return {split: {label: found[split, label] for label in CLASSES} for split in splits}

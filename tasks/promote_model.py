@@ -1,0 +1,52 @@
+"""Last step: a model that passed is registered and becomes champion; one that did not is left as it is."""
+
+from __future__ import annotations
+
+import getpass
+import os
+
+from pneumonia import registry
+from pneumonia.config import Config
+from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from tasks.progress import Progress, silent
+
+
+def promote_model(
+    dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config, progress: Progress = silent
+) -> Promotion:
+    """Register the model and move the champion to it, if the verdict allows; doing it twice changes nothing.
+
+    Raises:
+        PneumoniaError: the registry cannot be reached, or phantoms would become champion of real radiographs.
+    """
+    name, uri, verdict = config.model.name, trained.tracking_uri, validation.verdict
+    if not verdict.passed:
+        reason = "; ".join(reason.text for reason in verdict.reasons if not reason.passed)
+        holder = registry.champion(uri, name)
+        current = holder.version if holder else None
+        return Promotion(name=name, promoted=False, version=None, previous=current, reason=reason)
+    progress(0.3, f"registering {name}")
+    version = registry.register(
+        uri,
+        name,
+        trained.run_id,
+        trained.model_uri,
+        trained.weights_digest,
+        dataset.kind == "phantom",
+        {"profile": config.profile, "data_digest": dataset.digest, "dvc_md5": dataset.dvc_md5 or "none"},
+    )
+    why = "; ".join(reason.text for reason in verdict.reasons)
+    move = registry.promote(uri, name, version.version, who(), why)
+    return Promotion(name=name, promoted=True, version=version.version, previous=move.from_version, reason=why)
+
+
+def who() -> str:
+    """Name whoever answers for a move in the ledger: GIT_AUTHOR_NAME where it is set, otherwise the account."""
+    return os.environ.get("GIT_AUTHOR_NAME") or _account()
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's numeric user has no name
+        return f"uid {os.getuid()}"

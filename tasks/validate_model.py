@@ -1,0 +1,182 @@
+"""Third step: the model is scored once on the test films, held against the floors and the champion, and reported."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+import pneumonia
+from pneumonia import evaluate, gate, registry, report, tracking
+from pneumonia.config import Config
+from pneumonia.data import pixels
+from pneumonia.data.manifest import Manifest
+from pneumonia.files import write_text
+from pneumonia.hardware import pick_device, threads
+from pneumonia.model import ModelRecord, load_weights
+from pneumonia.scoring import predict
+from tasks.documents import Dataset, TrainedModel, Validation
+from tasks.progress import Progress, silent
+
+
+def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> Validation:
+    """Judge a trained model on the test folder.
+
+    The verdict is a return value: a model that is no better than the champion is a normal outcome.
+
+    Raises:
+        PneumoniaError: the weights, the films or the tracking server cannot be used.
+    """
+    run = tracking.Run.attach(trained.tracking_uri, trained.run_id)
+    try:
+        validation = _validate(dataset, trained, config, progress, run)
+    except BaseException:
+        run.finish("FAILED")
+        raise
+    run.finish()
+    return validation
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The test films: their rows in the manifest, labels and patients."""
+
+    manifest: Manifest
+    rows: NDArray[np.int64]
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        return self.manifest.labels[self.rows]
+
+    @property
+    def patients(self) -> list[str]:
+        patients = self.manifest.patients
+        return [patients[row] for row in self.rows]
+
+    @property
+    def paths(self) -> list[str]:
+        return [self.manifest.entries[row].path for row in self.rows]
+
+
+def _validate(
+    dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress, run: tracking.Run
+) -> Validation:
+    manifest = Manifest.load(Path(dataset.manifest))
+    test = _Test(manifest, manifest.indices("test"))
+    reads = run.count_test_read(dataset.digest)
+    progress(0.1, f"scoring {len(test.rows)} test films")
+    network, record = load_weights(Path(trained.weights))
+    scores = _score(network, np.load(dataset.pixels, mmap_mode="r"), test.rows, config)
+    progress(0.5, "bootstrap by patient")
+    figures = evaluate.figures(test.labels, scores, test.patients, record.threshold, config.evaluate)
+    champion = registry.champion(trained.tracking_uri, config.model.name)
+    if champion is None:
+        verdict = gate.judge(figures, config.gate)
+    else:
+        progress(0.6, f"comparing with the champion, version {champion.version}")
+        verdict = gate.judge(
+            figures,
+            config.gate,
+            _differences(champion, test, scores, record.threshold, trained.tracking_uri, config, dataset),
+            champion.version,
+            champion_digest=champion.weights_digest,
+            weights_digest=trained.weights_digest,
+        )
+    progress(0.9, "writing the report")
+    page = _report(dataset, trained, config, record, test, scores, verdict, reads)
+    run.log_figures(figures)
+    run.log_metrics({"test_reads": reads})
+    run.set_tags({"verdict": "passed" if verdict.passed else "not passed"})
+    run.log_folder(page.parent, "report")
+    return Validation(verdict=verdict, test_reads=reads, report=str(page))
+
+
+def _score(
+    network: nn.Module, films: NDArray[np.uint8], rows: NDArray[np.int64], config: Config
+) -> NDArray[np.float64]:
+    # float32 whatever the training used: it is what a server computes with
+    device = pick_device(config.train)
+    with threads(config.train.threads):
+        return predict(network.to(device), films, rows, device=device)
+
+
+def _differences(
+    champion: registry.Version,
+    test: _Test,
+    scores: NDArray[np.float64],
+    threshold: float,
+    uri: str,
+    config: Config,
+    dataset: Dataset,
+) -> dict[str, evaluate.Figure]:
+    """Score the champion on the same films, seen through its own preprocessing."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = tracking.download(uri, champion.run_id, "weights/model.safetensors", Path(folder))
+        network, record = load_weights(weights)
+    packed = pixels.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work))
+    row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
+    rows = np.array([row[path] for path in test.paths], dtype=np.int64)
+    others = _score(network, packed.pixels, rows, config)
+    return evaluate.paired(
+        test.labels, scores, others, test.patients, threshold, config.evaluate, threshold_b=record.threshold
+    )
+
+
+def _report(
+    dataset: Dataset,
+    trained: TrainedModel,
+    config: Config,
+    record: ModelRecord,
+    test: _Test,
+    scores: NDArray[np.float64],
+    verdict: gate.Verdict,
+    reads: int,
+) -> Path:
+    folder = Path(trained.weights).parent / "report"
+    data = report.DataUsed(
+        phantom=record.phantom,
+        root=dataset.root,
+        digest=dataset.digest,
+        split_digest=dataset.split_digest,
+        dvc_md5=dataset.dvc_md5,
+        counts=dataset.counts,
+        patients=_patients(test.manifest),
+        unreadable=len(dataset.unreadable),
+        test_reads=reads,
+    )
+    used = report.ModelUsed(
+        name=config.model.name,
+        weights_digest=trained.weights_digest,
+        threshold=record.threshold,
+        best_epoch=trained.best_epoch,
+        run_id=trained.run_id,
+        git_commit=pneumonia.git_commit(),
+    )
+    curves = evaluate.curves(test.labels, scores, record.threshold)
+    pictures = report.plots(
+        folder, trained.epochs, curves, verdict.figures, phantom=record.phantom, best_epoch=trained.best_epoch
+    )
+    write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
+    write_text(folder / "scores.csv", _table(test, scores))
+    return write_text(folder / "report.md", report.markdown(data, used, config, trained.epochs, verdict, pictures))
+
+
+def _patients(manifest: Manifest) -> dict[str, int]:
+    pairs = {(entry.split, entry.label, entry.patient) for entry in manifest.entries}
+    return dict(sorted(Counter(split for split, _, _ in pairs).items()))
+
+
+def _table(test: _Test, scores: NDArray[np.float64]) -> str:
+    """One line a test film, so that any figure of the report can be computed again."""
+    page = io.StringIO()
+    writer = csv.writer(page, lineterminator="\n")
+    writer.writerow(["path", "patient", "label", "probability"])
+    writer.writerows(zip(test.paths, test.patients, test.labels.tolist(), map(repr, scores.tolist()), strict=True))
+    return page.getvalue()
