@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from pneumonia.config import CLASSES
@@ -116,11 +117,9 @@ def plots(
 
 
 def _canvas(width: float, height: float) -> Canvas:
-    canvas = Canvas(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    canvas = Canvas(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
     FigureCanvasAgg(canvas)
-    engine = canvas.get_layout_engine()
-    if engine is not None:
-        engine.set(w_pad=0.1, h_pad=0.1)
     return canvas
 
 
@@ -163,28 +162,15 @@ def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Ca
             values = [getattr(epoch, field) for epoch in history]
             label = f"{label} {values[epochs.index(best)]:.3f}"
             axes.plot(epochs, values, color=colour, marker=marker, markersize=4.5, linewidth=1.8, label=label)
-        axes.axvline(best, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+        if len(epochs) > 1:
+            axes.axvline(best, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+        else:  # points in the left third, beside the legend
+            axes.set_xticks(epochs)
+            axes.set_xlim(best - 0.5, best + 1)
         axes.margins(y=0.12)
         axes.legend(frameon=False, fontsize=9, title=f"At epoch {best}", title_fontsize=9, alignment="left")
-    return canvas
-
-
-def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Canvas:
-    canvas = _canvas(11, 3.9)
-    epochs = [epoch.epoch for epoch in history]
-    for axes, (title, series) in zip(canvas.subplots(1, len(PANELS)), PANELS, strict=True):
-        _style(axes, title, "Epoch", "")
-        for field, label, colour, marker in series:
-            values = [getattr(epoch, field) for epoch in history]
-            axes.plot(epochs, values, color=colour, marker=marker, markersize=4.5, linewidth=1.8, label=label)
-        if best_epoch is not None and len(history) > 1:
-            axes.axvline(best_epoch, color=GREY, linewidth=1.2, linestyle=":", label="best epoch", zorder=1)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
-        axes.margins(y=0.12)
-        axes.legend(frameon=False, fontsize=9)
     return canvas
 
 

@@ -22,16 +22,8 @@ from pneumonia.errors import DataError
 
 BINS = 10  # of equal width, for the reliability diagram and the expected calibration error
 NAMES = (
-    "auroc",
-    "auprc",
-    "accuracy",
-    "sensitivity",
-    "specificity",
-    "precision",
-    "f1",
-    "balanced_accuracy",
-    "brier",
-    "ece",
+    *("auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "f1", "balanced_accuracy"),
+    *("brier", "ece"),
 )
 PAIRED = ("auroc", "accuracy", "sensitivity", "specificity")
 _BLOCK = 250_000  # numbers in the largest array of a block of resamples: 2 MB, which stays in a core's cache
