@@ -65,8 +65,10 @@ def judge(
         weights_digest: digest of the candidate's weights; equal to the champion's, it is a refusal without a fault.
 
     Raises:
-        ValueError: a figure that is needed is missing, or a champion is given without its differences.
+        ValueError: a figure that is needed is missing, or a champion and its differences do not come together.
     """
+    if champion_version is None and differences:
+        raise ValueError("differences, but no champion_version that they are against")
     missing = [name for name, _, _ in FLOORS if name not in figures]
     if missing:
         raise ValueError(f"figures: {', '.join(missing)} missing")
@@ -116,9 +118,9 @@ def _not_worse(champion: ChampionComparison, loss: float) -> Reason:
 
 def _apart(value: float, limit: float, sign: str = "") -> tuple[str, str]:
     """Both as text, the value with as many decimals as it takes that the text compares as the numbers do."""
-    bound = f"{'+' if sign and limit >= 0 else ''}{repr(limit).removesuffix('.0')}"
-    for decimals in range(3, 20):
+    bound = f"{limit:{sign}}".removesuffix(".0")
+    for decimals in range(3, 10):
         shown = f"{value:{sign}z.{decimals}f}"
-        if (float(shown) >= float(bound)) == (value >= limit):
-            break
-    return shown, bound
+        if (float(shown) >= limit) == (value >= limit):
+            return shown, bound
+    return f"{value:{sign}}", bound
