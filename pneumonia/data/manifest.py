@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import os
 import re
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -16,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.data._atomic import Whole
 from pneumonia.errors import DataError
 
 FOLDERS = ("train", "val", "test")
@@ -105,7 +104,8 @@ class Manifest:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([getattr(entry, name) for name in COLUMNS] for entry in self.entries)
-        write_atomically(path, text.getvalue().encode("utf-8", "surrogateescape"))
+        with Whole(path) as file:
+            file.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
     @classmethod
     def load(cls, path: Path) -> Manifest:
@@ -128,11 +128,12 @@ class Manifest:
             raise DataError(f"{path}: is not a manifest ({error}); delete it to have it made anew") from error
 
 
-def patient_of(path: str, label: int) -> str:
-    """The patient that a published file name tells.
+def patient_of(path: str, label: int) -> str:  # noqa: ARG001
+    """The patient that a published file name tells, whatever folder the file lies in.
 
-    Pneumonia patients are numbered apart for bacteria and virus; a normal film's first number is its patient's.
-    Whatever is named otherwise counts as a patient of its own, by its stem.
+    Pneumonia patients are numbered apart for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two people;
+    a normal film's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). Whatever is named otherwise
+    is a patient of its own, by its stem. The label is no part of the key: a film in the wrong folder keeps its patient.
     """
     stem = PurePosixPath(path).stem
     if found := _PNEUMONIA.match(stem):
@@ -140,33 +141,6 @@ def patient_of(path: str, label: int) -> str:
     if found := _NORMAL.match(stem):
         return found[1].upper()
     return stem
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name beside it, flush it to disk and rename it.
-
-    Raises:
-        DataError: no right to write there, or no space; nothing is left behind.
-    """
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    except OSError as error:
-        raise DataError(cannot_write(path, error)) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def cannot_write(path: Path, error: OSError) -> str:
-    """The message for a file that could not be written."""
-    return f"{path}: cannot be written ({error.strerror}); free space or grant rights there, or choose another folder"
 
 
 def _entry(row: Sequence[str]) -> Entry:

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import PIL
-import pydicom
 from numpy.typing import NDArray
 
 from pneumonia.config import CLASSES, DataConfig, PreprocessConfig
 from pneumonia.data import radiograph
-from pneumonia.data.manifest import Entry, Manifest, cannot_write, patient_of, write_atomically
+from pneumonia.data._atomic import Whole
+from pneumonia.data.manifest import Entry, Manifest, patient_of
 from pneumonia.data.scan import Film, scan
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise it when the same file would give other pixels
+FORMAT = 1  # raise it when the same file would give other pixels or another entry
 LISTED = 20
 POOL_FROM = 64  # fewer films than this are decoded sooner than threads are started
 Progress = Callable[[int, int], None]
@@ -83,20 +83,18 @@ def pack(
     path = work / "pixels" / f"{_key(films, preprocess)}.npy"
     cached = _open(path, preprocess.size)
     if cached is None:
-        _write(films, config, preprocess, path, progress)
+        _write(films, root, config, preprocess, path, progress)
         cached = _open(path, preprocess.size)
         if cached is None:
             raise DataError(f"{path}: was changed or removed while it was made; run again")
     entries, pixels, record = cached
-    unreadable = tuple(record["unreadable"])
-    if unreadable and config.on_unreadable == "fail":
-        raise DataError(_explain(unreadable))
-    _check_classes(entries, root)
-    return Packed(Manifest(assign(entries, config)), pixels, path, unreadable, bool(record["phantom"]))
+    _check(root, entries, record["unreadable"], config)
+    manifest = Manifest(assign(entries, config))
+    return Packed(manifest, pixels, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
 def _key(films: Sequence[Film], preprocess: PreprocessConfig) -> str:
-    versions = (FORMAT, PIL.__version__, pydicom.__version__)
+    versions = (FORMAT, version("pillow"), version("pydicom"))
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
     for film in films:
         state.update(repr((film.path, film.size, film.changed)).encode("utf-8", "surrogateescape"))
@@ -115,59 +113,55 @@ def _open(path: Path, size: int) -> tuple[tuple[Entry, ...], NDArray[np.uint8], 
     except (OSError, ValueError, DataError) as error:
         log.warning("%s cannot be used (%s); the films are decoded again", path, error)
         return None
-    if pixels.shape != (len(entries), size, size) or pixels.dtype != np.uint8:
+    fits = pixels.shape == (len(entries), size, size) and pixels.dtype == np.uint8
+    if not fits or not {"unreadable", "phantom"} <= record.keys():
         log.warning("%s does not fit its manifest; the films are decoded again", path)
         return None
     return entries, pixels, record
 
 
 def _write(
-    films: Sequence[Film], config: DataConfig, preprocess: PreprocessConfig, path: Path, progress: Progress | None
+    films: Sequence[Film],
+    root: Path,
+    config: DataConfig,
+    preprocess: PreprocessConfig,
+    path: Path,
+    progress: Progress | None,
 ) -> None:
     entries: list[Entry] = []
     unreadable: list[dict[str, str]] = []
     phantom = False
-    temporary = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            _write_header(file, len(films), preprocess.size)
-            for done, row in enumerate(_decode_all(films, config, preprocess), start=1):
-                if isinstance(row, _Row):
-                    file.write(row.pixels)
-                    entries.append(row.entry)
-                    phantom |= row.phantom
-                else:
-                    unreadable.append(row)
-                if progress:
-                    progress(done, len(films))
-            _write_header(file, len(entries), preprocess.size)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    except OSError as error:
-        raise DataError(cannot_write(path, error)) from error
-    finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+    with Whole(path) as file:
+        file.write(_header(len(films), preprocess.size))
+        for done, row in enumerate(_decode_all(films, config, preprocess), start=1):
+            if isinstance(row, _Row):
+                file.write(row.pixels)
+                entries.append(row.entry)
+                phantom |= row.phantom
+            else:
+                unreadable.append(row)
+            if progress:
+                progress(done, len(films))
+        _check(root, entries, unreadable, config)
+        file.write(_header(len(entries), preprocess.size), at=0)
     Manifest(tuple(entries)).save(path.with_suffix(".csv"))
     record = {"preprocess": preprocess.model_dump(), "phantom": phantom, "unreadable": unreadable}
-    write_atomically(path.with_suffix(".json"), json.dumps(record, indent=1).encode())
+    with Whole(path.with_suffix(".json")) as file:
+        file.write(json.dumps(record, indent=1).encode())
 
 
-def _write_header(file: BinaryIO, rows: int, size: int) -> None:
-    """NumPy pads its header so that the first axis may be rewritten in place."""
-    file.seek(0)
-    header = {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size)}
-    np.lib.format.write_array_header_1_0(file, header)
+def _header(rows: int, size: int) -> bytes:
+    """The head of a .npy file; NumPy pads it so that the number of rows may be rewritten in place."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size)})
+    return header.getvalue()
 
 
 def _decode_all(
     films: Sequence[Film], config: DataConfig, preprocess: PreprocessConfig
 ) -> Iterator[_Row | dict[str, str]]:
     """Decode in order; few films are in flight, so that a slow disk does not fill the memory."""
-    workers = config.workers or len(os.sched_getaffinity(0))
+    workers = config.workers or _cores()
     if workers == 1 or len(films) < POOL_FROM:
         yield from (_decode(film, preprocess) for film in films)
         return
@@ -182,6 +176,11 @@ def _decode_all(
                 yield pending.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _cores() -> int:
+    """Cores this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _decode(film: Film, preprocess: PreprocessConfig) -> _Row | dict[str, str]:
@@ -206,21 +205,20 @@ def _decode(film: Film, preprocess: PreprocessConfig) -> _Row | dict[str, str]:
     return _Row(entry, pixels, shown.phantom)
 
 
-def _explain(unreadable: Sequence[dict[str, str]]) -> str:
-    lines = [f"{item['file']}: {item['reason']}; {item['remedy']}" for item in unreadable[:LISTED]]
-    if len(unreadable) > LISTED:
-        lines.append(f"and {len(unreadable) - LISTED} more")
-    head = f"{len(unreadable)} film(s) cannot be used:"
-    tail = "Mend or remove them, or leave them out with data.on_unreadable=skip (--on-unreadable skip)."
-    return "\n  ".join([head, *lines]) + f"\n{tail}"
-
-
-def _check_classes(entries: Sequence[Entry], root: Path) -> None:
-    """Leaving out unreadable films must not leave a class without any."""
-    present = {(entry.folder == "test", entry.label) for entry in entries}
-    for test, folder in ((False, "train"), (True, "test")):
+def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, str]], config: DataConfig) -> None:
+    """Refuse unreadable films, or what leaving them out would leave."""
+    if unreadable and config.on_unreadable == "fail":
+        lines = [f"{item['file']}: {item['reason']}; {item['remedy']}" for item in unreadable[:LISTED]]
+        if len(unreadable) > LISTED:
+            lines.append(f"and {len(unreadable) - LISTED} more")
+        raise DataError(
+            "\n  ".join(
+                [f"{root}: {len(unreadable)} of {len(entries) + len(unreadable)} films cannot be used:", *lines]
+            )
+            + "\nMend or remove them, or leave them out with --on-unreadable skip (data.on_unreadable=skip)."
+        )
+    present = {("test" if entry.folder == "test" else "train", entry.label) for entry in entries}
+    for folder in ("train", "test"):
         for label, name in enumerate(CLASSES):
-            if (test, label) not in present:
-                raise DataError(
-                    f"{root}: {folder}/{name} holds no readable film; mend the files or name another folder"
-                )
+            if (folder, label) not in present:
+                raise DataError(f"{root}: {folder}/{name} holds no film that can be used; mend the files there")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.config import PreprocessConfig
-from pneumonia.data import _dicom, _raster
-from pneumonia.data._raster import PHANTOM_COMMENT, Refusal
+from pneumonia.data._raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
+from pneumonia.data._refusal import FETCH_AGAIN, PHANTOM_COMMENT, Decoded, Refusal
 from pneumonia.errors import DataError
 
 __all__ = ["PHANTOM_COMMENT", "SUFFIXES", "Radiograph", "UnreadableRadiograph", "find_files", "read", "read_bytes"]
@@ -105,8 +105,6 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
     try:
         decoded = _decode(content, preprocess.size)
         pixels = _resize(decoded.image, preprocess.size)
-        if pixels.min() == pixels.max():
-            raise Refusal("shows a single grey level", "export the film again; this one is blank")
     except Refusal as refusal:
         raise UnreadableRadiograph(name, refusal.reason, refusal.remedy) from refusal.__cause__
     if preprocess.equalize:
@@ -116,6 +114,8 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
 
 def find_files(folder: Path) -> list[Path]:
     """Every regular, non-hidden file below the folder with one of `SUFFIXES`, sorted.
+
+    A link whose target is gone is listed too, so that it is told of as missing rather than passed over.
 
     Raises:
         DataError: the folder or one below it cannot be listed.
@@ -128,7 +128,7 @@ def find_files(folder: Path) -> list[Path]:
             for name in names
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
         ]
-    return sorted(path for path in found if path.is_file())
+    return sorted(path for path in found if path.is_file() or not path.exists())
 
 
 def equalize(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -143,24 +143,29 @@ def equalize(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(table[pixels])
 
 
-def _decode(content: bytes, size: int) -> _raster.Decoded:
+def _decode(content: bytes, size: int) -> Decoded:
     if not content:
-        raise Refusal("is empty (zero bytes)", _raster.FETCH_AGAIN)
-    if content.startswith(_raster.JPEG_MAGIC):
-        return _raster.decode_jpeg(content, size)
-    if content.startswith(_raster.PNG_MAGIC):
-        return _raster.decode_png(content)
-    if _dicom.is_dicom(content):
-        return _dicom.decode_dicom(content)
+        raise Refusal("is empty (zero bytes)", FETCH_AGAIN)
+    if content.startswith(JPEG_MAGIC):
+        return decode_jpeg(content, size)
+    if content.startswith(PNG_MAGIC):
+        return decode_png(content)
+    if content[128:132] == b"DICM":
+        from pneumonia.data._dicom import decode_dicom  # half a second that the usual JPEG set does without
+
+        return decode_dicom(content)
     kind = next((name for magic, name in _FOREIGN.items() if content.startswith(magic)), None)
-    reason = f"is {kind} file" if kind else "is not an image"
-    raise Refusal(f"{reason}; JPEG, PNG and DICOM are read", "convert or remove it")
+    found = f"is {kind} file, which is not read" if kind else "is not an image that is read"
+    raise Refusal(f"{found} (JPEG, PNG and DICOM are)", "convert or remove it")
 
 
 def _resize(image: Image.Image, size: int) -> NDArray[np.uint8]:
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
+    pixels = np.array(image)
+    if pixels.min() == pixels.max():
+        raise Refusal("shows a single grey level", "export the film again; this one is blank")
+    return pixels
 
 
 def _cannot_list(error: OSError) -> None:

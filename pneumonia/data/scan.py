@@ -99,8 +99,12 @@ def _is_root(folder: Path) -> bool:
 
 
 def _film(root: Path, file: Path, label: int, folder: str) -> Film:
-    status = file.stat()
-    return Film(file, file.relative_to(root).as_posix(), label, folder, status.st_size, status.st_mtime_ns)
+    path = file.relative_to(root).as_posix()
+    try:
+        status = file.stat()
+    except OSError:
+        return Film(file, path, label, folder, 0, 0)  # a link to nothing; reading it will say so
+    return Film(file, path, label, folder, status.st_size, status.st_mtime_ns)
 
 
 def _head(file: Path) -> bytes:

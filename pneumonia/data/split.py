@@ -16,9 +16,9 @@ def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
 
     The official test folder stays test, whole. The train and val folders are pooled. Every patient has two fixed
     numbers in [0, 1), hashes of the seed and the patient: one below ``validation_fraction`` makes a validation patient,
-    the other at or above ``patient_fraction`` an unused one. So the fractions are met up to the chance of a draw, adding a
-    patient moves nobody else, and a smaller ``patient_fraction`` gives subsets of the same splits. In each class at
-    least one patient is kept for training and one for validation, those with the lowest numbers.
+    the other at or above ``patient_fraction`` an unused one. So adding a patient moves nobody else, a smaller
+    ``patient_fraction`` gives subsets of the same splits, and the fractions are met up to the chance of the draw. In
+    each class at least one patient is kept for training and one for validation.
 
     Raises:
         DataError: a class has fewer than two patients outside the test folder.

@@ -1,0 +1,89 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pneumonia.errors import DataError
+
+
+class Whole:
+    """A binary file that is written under a temporary name beside its own and takes its name when complete.
+
+    On any exception inside the ``with`` block nothing is left behind. What a killed process left is removed by the next
+    writer in the folder: a temporary file is locked while its writer lives.
+
+    Raises:
+        DataError: no right to write there, or no space. Other exceptions of the block pass unchanged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(self.path.parent)
+            self._file = self._create()
+        except OSError as error:
+            raise self._failed(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                os.fsync(self._file)
+                self._temporary.replace(self.path)
+        except OSError as failure:
+            raise self._failed(failure) from failure
+        finally:
+            os.close(self._file)
+            self._temporary.unlink(missing_ok=True)
+
+    def write(self, content: bytes, at: int | None = None) -> None:
+        """Append the content, or write it over what lies at a position."""
+        rest = memoryview(content)
+        try:
+            while rest:
+                done = os.write(self._file, rest) if at is None else os.pwrite(self._file, rest, at)
+                rest, at = rest[done:], at if at is None else at + done
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _create(self) -> int:
+        while True:
+            file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self._temporary.exists():
+                return file
+            os.close(file)  # another writer swept it away between its making and its locking
+
+    def _failed(self, error: OSError) -> DataError:
+        return DataError(
+            f"{self.path}: cannot be written ({error.strerror}); "
+            "free space or grant rights there, or choose another folder"
+        )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that are gone; what cannot be removed may stay."""
+    for leftover in folder.glob(".*.part"):
+        try:
+            file = os.open(leftover, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink(missing_ok=True)
+        except OSError:
+            pass
+        finally:
+            os.close(file)
