@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.metadata
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pneumonia.store import patiently
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
+    from mlflow.models import Model
     from mlflow.tracking import MlflowClient
 
 NAME = "model"
@@ -72,25 +74,48 @@ def save(
     model: nn.Module, example: np.ndarray, record: dict[str, Any], path: Path, *, run: str, model_id: str, location: str
 ) -> None:
     """Write the MLflow model folder: the exported graph (CPU, float32, any batch size), signature, requirements."""
-    import mlflow.pytorch
-    from mlflow.models import Model, infer_signature
+    with warnings.catch_warnings():
+        # MLflow warns about type hints of its own while it is imported.
+        warnings.filterwarnings("ignore", module=r"mlflow\.")
+        import mlflow.pyfunc
+        import mlflow.pytorch
+        from mlflow.models import Model, infer_signature
 
     # A batch of one would be exported as "always one".
     example = np.repeat(example, 2, axis=0) if len(example) == 1 else example
     network = copy.deepcopy(model).to("cpu", torch.float32).eval()
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    description = Model(artifact_path=location, run_id=run, model_id=model_id, model_uuid=model_id)
     with torch.no_grad():
         output = network(torch.from_numpy(example)).numpy()
         mlflow.pytorch.save_model(
             network,
             path,
-            mlflow_model=Model(artifact_path=location, run_id=run, model_id=model_id, model_uuid=model_id),
+            mlflow_model=description,
             signature=infer_signature(example, output),
             input_example=example,
             metadata=record,
             pip_requirements=requirements(),
             serialization_format="pt2",
         )
+    _strip(path, description)
+
+
+def _strip(path: Path, description: Model) -> None:
+    """Take the example out of the model again.
+
+    The export needs one, but what is kept of it is a pickle inside the archive and megabytes of JSON, and would be a
+    patient's film where a real one was given.
+    """
+    file = path / "data" / "model.pt2"
+    program = torch.export.load(file)
+    program.example_inputs = None
+    torch.export.save(program, file)
+    for name in (description.saved_input_example_info or {}).values():
+        (path / name).unlink(missing_ok=True)
+    description.saved_input_example_info = None  # type: ignore[assignment]
+    description.model_size_bytes = sum(entry.stat().st_size for entry in path.rglob("*") if entry.is_file())
+    description.save(str(path / "MLmodel"))
 
 
 def requirements() -> list[str]:

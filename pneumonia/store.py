@@ -7,16 +7,17 @@ flow, a scheduler's worker or a test may hold several runs in one process.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
+from pneumonia import probe
 from pneumonia.config import Config
 from pneumonia.errors import TrackingError
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-CHECK_SECONDS = 4.0
-"""How long `check` waits for a server, name resolution included."""
 
 PATIENCE = 60.0
 """How long a call that is not part of an epoch is tried again while the server is away, in seconds."""
@@ -82,9 +80,9 @@ def client(uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
 
-    if uri.startswith("sqlite:"):
-        _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
     with trouble(uri, "open the tracking store"):
+        if uri.startswith("sqlite:"):
+            _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -164,98 +162,26 @@ def check(uri: str) -> None:
     """
     scheme = urlsplit(uri).scheme
     if scheme in ("http", "https"):
-        _check_server(uri)
-    elif scheme == "sqlite":
-        _check_sqlite(uri)
-    elif scheme in ("", "file"):
+        if complaint := probe.server(uri):
+            raise TrackingError(
+                f"{shown(uri)}: {complaint}. Start the tracking server there, or correct tracking.uri "
+                "(MLFLOW_TRACKING_URI); without either the work folder's SQLite database is used"
+            )
+    elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
+        if complaint := probe.sqlite(_sqlite_path(uri)):
+            raise TrackingError(f"{_sqlite_path(uri)}: {complaint}")
+    elif scheme in ("", "file", "sqlite"):
         raise TrackingError(
-            f"{uri}: folders no longer hold runs in MLflow; "
-            "set tracking.uri to sqlite:////absolute/path/mlflow.db or to a server's http address"
+            f"tracking.uri={uri}: MLflow keeps no runs in a folder or in memory; "
+            "write sqlite:////absolute/path/mlflow.db or a server's http address"
         )
     else:  # PostgreSQL and the like: opening is the check
         with trouble(uri, "open the database"):
             client(uri).search_experiments(max_results=1)
 
 
-def _check_server(uri: str) -> None:
-    """Ask for one experiment in a thread of its own, because resolving a name has no time limit."""
-    outcome: list[str | None] = []
-    thread = threading.Thread(target=lambda: outcome.append(_complaint(uri)), daemon=True)
-    thread.start()
-    thread.join(CHECK_SECONDS)
-    complaint = outcome[0] if outcome else f"no answer within {CHECK_SECONDS:.0f} s"
-    if complaint:
-        raise TrackingError(
-            f"{shown(uri)}: {complaint}. Start the tracking server there, correct tracking.uri (or "
-            "MLFLOW_TRACKING_URI), or set tracking.uri=auto with MLFLOW_TRACKING_URI unset to use SQLite in the work folder"
-        )
-
-
-def _complaint(uri: str) -> str | None:
-    """What is wrong with the server at `uri`, None when it serves MLflow to this user."""
-    import requests
-
-    user, token = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_TOKEN")
-    auth = (user, os.environ.get("MLFLOW_TRACKING_PASSWORD", "")) if user else None
-    headers = {"Authorization": f"Bearer {token}"} if token and not user else {}
-    verify = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() not in ("1", "true")
-    try:
-        answer = requests.get(
-            uri.rstrip("/") + "/api/2.0/mlflow/experiments/search",
-            params={"max_results": 1}, auth=auth, headers=headers, verify=verify, timeout=(2, CHECK_SECONDS),
-        )  # fmt: skip
-    except requests.RequestException as error:
-        return f"the tracking server cannot be reached ({_reason(error)})"
-    if answer.status_code == 401:
-        return "the tracking server refuses the login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    if answer.status_code == 403 and "host" in answer.text.lower():
-        return "the tracking server refuses this host name; name it in the server's --allowed-hosts"
-    if answer.status_code == 403:
-        return "the tracking server forbids this user to see experiments; ask its administrator for the permission"
-    if answer.status_code >= 500:
-        return f"the tracking server fails (HTTP {answer.status_code})"
-    if answer.status_code != 200 or not _is_experiments(answer):
-        return f"something answers there (HTTP {answer.status_code}), but it is not an MLflow server"
-    return None
-
-
-def _is_experiments(answer: object) -> bool:
-    try:
-        document = answer.json()  # type: ignore[attr-defined]
-    except ValueError:
-        return False
-    return isinstance(document, dict) and isinstance(document.get("experiments", []), list)
-
-
-def _reason(error: BaseException) -> str:
-    """The operating system's words inside the wrappings of the HTTP libraries."""
-    text = str(error)
-    for words in ("Connection refused", "Name or service not known", "timed out", "No route to host"):
-        if words in text:
-            return words
-    return type(error).__name__ + ": " + brief(error)
-
-
 def _sqlite_path(uri: str) -> Path:
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
-
-
-def _check_sqlite(uri: str) -> None:
-    path = _sqlite_path(uri)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        if path.exists():
-            with path.open("r+b") as file:
-                start = file.read(16)
-            if start and start != b"SQLite format 3\x00":
-                raise TrackingError(f"{path}: is not an SQLite database; correct tracking.uri or move the file away")
-    except OSError as error:
-        raise TrackingError(
-            f"{path}: the tracking database cannot be written ({error.strerror}); "
-            "make the folder writable, or choose another with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db"
-        ) from None
 
 
 def download(uri: str, run_id: str, artifact_path: str, destination: Path) -> Path:
@@ -276,3 +202,37 @@ def download(uri: str, run_id: str, artifact_path: str, destination: Path) -> Pa
         patience=10.0,
     )
     return Path(found)
+
+
+def exists(uri: str, run_id: str) -> bool:
+    """Tell whether the store holds this run, not deleted.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    check(uri)
+    try:
+        with trouble(uri, f"look for run {run_id}"):
+            run = client(uri).get_run(run_id)
+    except TrackingError as error:
+        cause = error.__cause__
+        if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return str(run.info.lifecycle_stage) == "active"
+
+
+def load_json(uri: str, run_id: str, artifact_path: str) -> Any:
+    """Read a run's JSON artifact.
+
+    Raises:
+        TrackingError: there is none, or it is no JSON.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = download(uri, run_id, artifact_path, Path(folder))
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrackingError(f"{uri}: {artifact_path} of run {run_id} is not JSON ({error})") from None

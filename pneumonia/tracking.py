@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,26 +11,27 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pneumonia import store
 from pneumonia.config import Config
+from pneumonia.epoch_log import EpochLog
 from pneumonia.errors import TrackingError
-from pneumonia.store import artifact_location, check, download, patiently, tracking_uri
+from pneumonia.monitor import Monitor
+from pneumonia.store import artifact_location, check, download, exists, load_json, patiently, tracking_uri
 
 if TYPE_CHECKING:
     import numpy as np
-    from mlflow.entities import Metric
     from mlflow.entities import Run as MlflowRun
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
     from mlflow.tracking import MlflowClient
     from torch import nn
 
-DATA_TAG = "pneumonia.data_digest"
-READS_TAG = "pneumonia.test_reads"
-__all__ = ["KEY_TAG", "Run", "check", "download", "load_json", "tracking_uri"]
+__all__ = ["KEY_TAG", "Run", "check", "download", "exists", "load_json", "tracking_uri"]
 
 KEY_TAG = "pneumonia.key"
 """Tag with the training's key: by it an unfinished run is found again."""
 
+DATA_TAG = "pneumonia.data_digest"
+READS_TAG = "pneumonia.test_reads"
+"""Tags with the data version and how often this run has read its test labels."""
+
 BATCH = 100  # MLflow takes at most 100 parameters in one request
-SAMPLING_SECONDS = 5.0  # MLflow's 10 s would leave a short training without a single sample
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,9 @@ class Run:
     def __init__(self, client: MlflowClient, uri: str, run: MlflowRun, *, reopened: bool) -> None:
         self._client = client
         self._experiment: str = run.info.experiment_id
-        self._pending: dict[int, list[Metric]] = {}
-        self._sent: set[int] | None = None  # None: the server has to be asked
-        self._trouble: TrackingError | None = None
-        self._monitor: SystemMetricsMonitor | None = None
         self.id: str = run.info.run_id
+        self._epochs = EpochLog(client, uri, self.id)
+        self._monitor: Monitor | None = None
         self.uri = uri
         self.url = f"{uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{self.id}" if _is_http(uri) else None
         self.reopened = reopened
@@ -96,7 +94,7 @@ class Run:
             run = cls(client, uri, found, reopened=True)
             patiently(uri, "reopen the run", lambda: run._reopen(labels))
         if config.tracking.system_metrics:
-            run._watch()
+            run._monitor = Monitor(uri, run.id)
         return run
 
     @classmethod
@@ -140,15 +138,6 @@ class Run:
 
         self._client.update_run(self.id, status="RUNNING")
         self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
-
-    def _watch(self) -> None:
-        """Start MLflow's sampling of CPU, memory and disk, after the last sample that the run has."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        self._monitor = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-            self.id, sampling_interval=SAMPLING_SECONDS, resume_logging=True, tracking_uri=self.uri
-        )
-        self._monitor.start()  # type: ignore[no-untyped-call]
 
     def log_parameters(self, tree: Mapping[str, object]) -> None:
         """Log a nested tree as ``a.b.c`` parameters; those that the run has are left alone (MLflow never changes one).
@@ -201,51 +190,18 @@ class Run:
         self._client.log_inputs(self.id, datasets=[entry])
 
     def log_epochs(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
-        """Log the epochs that the run lacks.
+        """Log the epochs that the run lacks, each with its ``epoch`` from 1; see `EpochLog.add`.
 
         Never raises over the connection: a training goes on while the server is away. What could not be sent is kept
         and goes with the next call, or with `flush`.
 
-        Args:
-            epochs: metrics with their ``epoch`` (from 1), which becomes MLflow's step; None values are left out.
-
         Returns:
             Whether the run now has every epoch that was ever given.
         """
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        for epoch in epochs:
-            step = int(epoch["epoch"])
-            if step in self._pending or (self._sent is not None and step in self._sent):
-                continue
-            # The time is fixed here, not when it is sent: MLflow's store drops an identical metric, so an epoch that
-            # is sent again because the answer was lost is still there once.
-            self._pending[step] = [
-                Metric(key, float(value), now, step) for key, value in epoch.items() if value is not None
-            ]
-        return self._send()
-
-    def _send(self) -> bool:
-        if not self._pending:
-            return True
-        try:
-            with store.trouble(self.uri, "log the epochs"):
-                if self._sent is None:
-                    self._sent = {metric.step for metric in self._client.get_metric_history(self.id, "epoch")}
-                for step in sorted(self._pending):
-                    if step not in self._sent:
-                        self._client.log_batch(self.id, metrics=self._pending[step])  # one request: whole or not at all
-                        self._sent.add(step)
-                    del self._pending[step]
-        except TrackingError as error:
-            self._sent, self._trouble = None, error
-            logger.warning("%s; %d epoch(s) are kept and sent later", error, len(self._pending))
-            return False
-        self._trouble = None
-        if self._monitor is not None and (self._monitor._process is None or not self._monitor._process.is_alive()):
-            self._watch()  # it gives up at the first request that fails
-        return True
+        complete = self._epochs.add(epochs)
+        if complete and self._monitor is not None:
+            self._monitor.revive()
+        return complete
 
     def flush(self, timeout: float) -> None:
         """Send the epochs that are still kept, trying for `timeout` seconds.
@@ -253,15 +209,7 @@ class Run:
         Raises:
             TrackingError: some could not be sent.
         """
-        end, pause = time.monotonic() + timeout, 0.5
-        while not self._send():
-            assert self._trouble is not None  # noqa: S101 - set by _send wherever it returns False
-            if not store.is_transient(self._trouble.__cause__) or time.monotonic() + pause > end:
-                raise TrackingError(
-                    f"{self._trouble}. {len(self._pending)} epoch(s) of run {self.id} are not logged"
-                ) from self._trouble
-            time.sleep(pause)
-            pause = min(2 * pause, 10.0)
+        self._epochs.flush(timeout)
 
     def log_figures(self, figures: Mapping[str, FigureLike], prefix: str = "test_") -> None:
         """Log each figure as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``; those that are there are left.
@@ -354,32 +302,18 @@ class Run:
             TrackingError: FINISHED, and the run cannot be completed within `store.PATIENCE`.
         """
         if self._monitor is not None:
-            self._monitor.finish()  # type: ignore[no-untyped-call]
+            self._monitor.finish()
             self._monitor = None
         if status == "FINISHED":
             self.flush(store.PATIENCE)
             patiently(self.uri, "close the run", lambda: self._client.set_terminated(self.id, status))
             return
-        self._send()
+        self._epochs.send()
         try:
             with store.trouble(self.uri, "close the run"):
                 self._client.set_terminated(self.id, status)
         except TrackingError as error:
             logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)
-
-
-def load_json(uri: str, run_id: str, artifact_path: str) -> Any:
-    """Read a run's JSON artifact.
-
-    Raises:
-        TrackingError: there is none, or it is no JSON.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        file = download(uri, run_id, artifact_path, Path(folder))
-        try:
-            return json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise TrackingError(f"{uri}: {artifact_path} of run {run_id} is not JSON ({error})") from None
 
 
 def _is_http(uri: str) -> bool:
