@@ -113,6 +113,12 @@ class TrainConfig(Section):
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="Decay a step of the weights' moving average, which is what is evaluated; 0: off"
     )
+    norm_films: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Training films, unaugmented, from which batch-norm statistics are taken anew after each epoch; 0: off",
+    )
     patience: int = Field(0, ge=0, le=1000, description="Epochs without a better validation before stopping; 0: off")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")

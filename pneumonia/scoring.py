@@ -43,3 +43,40 @@ def predict(
                 logits = network(model.normalise(batch))
             scores.append(logits.double().softmax(1)[:, 1].cpu().numpy())
     return np.concatenate(scores) if scores else np.empty(0)
+
+
+@torch.no_grad()
+def refresh_norms(
+    network: nn.Module,
+    pixels: NDArray[np.uint8],
+    indices: NDArray[np.int64],
+    *,
+    device: torch.device,
+    precision: str = "fp32",
+) -> None:
+    """Take the batch-norm statistics anew from these films, as their plain mean over batches.
+
+    The running ones lag behind weights that move fast: after a few steps they describe a network that is gone
+    (Wu and Johnson 2021, "Rethinking Batch in BatchNorm", precise statistics).
+
+    Args:
+        network: changed in place, left in training mode.
+        pixels: uint8 [N, S, S].
+        indices: int64 [n] into `pixels`; a last batch of less than half the size is left out.
+        device: where the network is.
+        precision: ``fp32`` or ``bf16``.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch then keeps the mean over all batches
+    network.train()
+    for start in range(0, len(indices), BATCH):
+        chosen = indices[start : start + BATCH]
+        if start and len(chosen) < BATCH // 2:
+            break
+        with autocast(device, precision):
+            network(model.normalise(torch.from_numpy(pixels[chosen]).to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum

@@ -30,7 +30,7 @@ from pneumonia.checkpoint import Progress
 from pneumonia.config import Config, TrainConfig
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.hardware import autocast, pick_device, pick_precision, threads
-from pneumonia.scoring import predict
+from pneumonia.scoring import predict, refresh_norms
 
 log = logging.getLogger(__name__)
 
@@ -213,6 +213,9 @@ class _Session:
 
     def _close_epoch(self, seconds: float, speed: float, data_wait: float) -> None:
         progress = self.progress
+        if self.train.norm_films:
+            chosen = np.random.default_rng(self.train.seed).permutation(self.data.train)[: self.train.norm_films]
+            refresh_norms(self.evaluated, self.data.pixels, chosen, device=self.device, precision=self.precision)
         validation = self._validate()
         epoch = Epoch(
             epoch=progress.epoch + 1,
