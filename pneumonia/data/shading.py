@@ -65,14 +65,14 @@ def expose(depth: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
 
     Args:
         depth: float [size, size], 0 for air.
-        rng: draws hardness of the beam, grain, mean and spread.
+        rng: draws hardness of the beam, contrast of the film, grain, mean and spread.
 
     Returns:
         uint8 [size, size].
     """
     size = depth.shape[0]
     depth = np.maximum(depth, 0) * (1 + 0.06 * noise(rng, size, 5))
-    grey = 1 - np.exp(-float(rng.uniform(0.8, 1.6)) * depth)
+    grey = (1 - np.exp(-float(rng.uniform(0.8, 1.6)) * depth)) ** float(rng.uniform(0.65, 1.5))
     grey += float(rng.uniform(0.002, 0.014)) * rng.standard_normal((size, size), dtype=np.float32)
     mean, spread = float(rng.normal(122, 13)), float(rng.normal(57, 5))
     for _ in range(3):  # clipping moves both: a few rounds settle them

@@ -20,6 +20,8 @@ from pneumonia.data.shading import Plane, expose, grid, marker, noise, step
 PATTERNS = ("lobar", "patchy", "interstitial")
 """How pneumonia shows itself: one dense lobe, several patches, or a veil of fine markings about both hila."""
 _SHARES = (0.4, 0.35, 0.25)
+_SUBTLE = 0.15  # of the films with opacities
+_VISIBLE = 0.08  # of the air that opacities replace at least
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Anatomy:
             top=between(-0.92, -0.68),
             base=between(0.55, 0.82),
             taper=between(1.7, 2.6),
-            heart=between(0.8, 1.2),
+            heart=between(0.8, 1.3),
             tilt=between(0.3, 0.8),
             bend=between(-0.06, 0.06),
             spacing=between(0.14, 0.2),
@@ -66,7 +68,7 @@ class Anatomy:
             markings=between(0.6, 1.5),
             dome=between(0.14, 0.3),
             stomach=between(-0.05, 0.2),
-            air=between(0.6, 0.76),
+            air=between(0.54, 0.76),
         )
 
     @property
@@ -125,18 +127,18 @@ def film(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: int) ->
     depth += anatomy.bone * _bones(anatomy, frame, abdomen, rng)
     depth += air * anatomy.markings * _markings(frame, rng, size)
     if opaque:
-        depth += anatomy.air * air * _opacities(anatomy, frame, rng, size)
+        depth += anatomy.air * _infiltrate(anatomy, frame, air, rng, size)
     depth -= _stomach(anatomy, frame) * abdomen
     return expose(np.maximum(depth, 0.01) + marker(rng, size), rng)
 
 
 def _lungs(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> tuple[Plane, Plane]:
     """Share of air in the lungs, and share of abdomen below the diaphragm's domes."""
-    breath, higher = float(rng.uniform(-0.06, 0.06)), float(rng.uniform(0.02, 0.06))
+    breath, higher = float(rng.uniform(-0.14, 0.06)), float(rng.uniform(0.02, 0.06))
     across = (frame.side - 0.5 * anatomy.width) / (0.62 * anatomy.width)
     dome = anatomy.base + breath - anatomy.dome * (1 - across * across) + higher * np.tanh(frame.x * 8)
     below = step(frame.y - dome, 0.015)
-    inner = anatomy.mediastinum + 0.06 * np.abs(frame.y + 0.1)
+    inner: Plane = anatomy.mediastinum + 0.06 * np.abs(frame.y + 0.1)
     air = step(frame.wall - frame.side, 0.02) * step(frame.side - inner, 0.03) * (1 - below)
     thickness = 0.7 + 0.3 * step(frame.y - anatomy.top - 0.3, 0.35)  # the apices are thin
     return air * thickness, below * step(frame.wall + 0.02 - frame.side, 0.03)
@@ -164,8 +166,9 @@ def _trunk(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
     torso = np.sqrt(np.clip(1 - (side / skin) ** 4, 0, 1)) * step(slope, 0.1)
     neck = 0.75 * np.sqrt(np.clip(1 - (side / 0.3) ** 2, 0, 1)) * step(top + 0.4 - y, 0.2)
     shoulder = 0.55 * step(slope, 0.07) * step(anatomy.width + 0.3 - side, 0.2) * step(top + 0.6 - y, 0.3)
-    tissue = np.maximum(np.maximum(torso, neck), shoulder)
-    return np.maximum(tissue, np.maximum(_arm(anatomy, frame, -1, rng), _arm(anatomy, frame, 1, rng)))
+    arms = np.maximum(_arm(anatomy, frame, -1, rng), _arm(anatomy, frame, 1, rng))
+    tissue: Plane = np.maximum(np.maximum(torso, neck), np.maximum(shoulder, arms))
+    return tissue
 
 
 def _arm(anatomy: Anatomy, frame: _Frame, sign: int, rng: np.random.Generator) -> Plane:
@@ -187,13 +190,14 @@ def _bones(anatomy: Anatomy, frame: _Frame, abdomen: Plane, rng: np.random.Gener
     spine: Plane = vertebra * (0.26 * step(0.085 - side, 0.025) + 0.08 * step(0.15 - side, 0.03))
     r = side / np.maximum(frame.wall, 0.05)
     turns = (y - anatomy.top - anatomy.drop * r * r) * (2 * np.pi / anatomy.spacing)
-    behind = np.clip(np.cos(turns) * 1.5 + 0.2, 0, 1)
+    behind: Plane = np.clip(np.cos(turns) * 1.5 + 0.2, 0, 1)
     lift, start = float(rng.uniform(0.3, 0.55)), float(rng.uniform(0, 6.3))
     turns = (y + lift * (r - 1)) * (2 * np.pi / (1.35 * anatomy.spacing)) + start
-    front = np.clip(np.cos(turns) * 1.5 - 0.1, 0, 1) * step(r - 0.5, 0.12)
+    front: Plane = np.clip(np.cos(turns) * 1.5 - 0.1, 0, 1) * step(r - 0.5, 0.12)
     cage = step(1.03 - r, 0.03) * step(y - anatomy.top, 0.05) * (1 - 0.75 * abdomen)
     rim = np.clip(1 - np.abs(frame.wall - side) / 0.045, 0, 1)
-    return spine + cage * (behind * (0.1 + 0.22 * rim) + 0.045 * front) + _clavicles(anatomy, frame, rng)
+    ribs: Plane = cage * (behind * (0.1 + 0.22 * rim) + 0.045 * front)
+    return spine + ribs + _clavicles(anatomy, frame, rng)
 
 
 def _clavicles(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
@@ -211,7 +215,7 @@ def _markings(frame: _Frame, rng: np.random.Generator, size: int) -> Plane:
     near = np.exp(-7 * ((frame.side - 0.2) ** 2 + 0.6 * (frame.y - 0.02) ** 2))
     ridges = 0.8 - 0.4 * np.abs(noise(rng, size, 18)) - 0.6 * np.abs(noise(rng, size, 40))
     hila = np.exp(-130 * (frame.side - 0.19) ** 2 - 40 * frame.y**2)
-    markings: Plane = (0.04 + 0.11 * near) * ridges + 0.14 * hila
+    markings: Plane = (0.03 + 0.08 * near) * ridges + 0.14 * hila
     return markings
 
 
@@ -222,37 +226,46 @@ def _stomach(anatomy: Anatomy, frame: _Frame) -> Plane:
     return 0.25 * step(1 - u * u - v * v, 0.3) if anatomy.stomach > 0 else np.zeros_like(frame.y)
 
 
+def _infiltrate(anatomy: Anatomy, frame: _Frame, air: Plane, rng: np.random.Generator, size: int) -> Plane:
+    """Depth of air that is lost; drawn again where so little lies in the lungs that nobody could see it."""
+    lost: Plane = air * _opacities(anatomy, frame, rng, size)
+    while lost.sum() < _VISIBLE * air.sum():
+        lost = air * _opacities(anatomy, frame, rng, size)
+    return lost
+
+
 def _opacities(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, size: int) -> Plane:
     """Share of the air that pneumonia has replaced, 0 to 1; it counts only inside the lungs."""
     texture = noise(rng, size, 18)
     pattern = PATTERNS[rng.choice(len(PATTERNS), p=_SHARES)]
-    density = float(rng.uniform(0.4, 0.95))
+    subtle = rng.random() < _SUBTLE
+    density = float(rng.uniform(0.3, 0.55) if subtle else rng.uniform(0.65, 1))
     if pattern == "interstitial":
-        far = (frame.side - 0.22) ** 2 + 0.7 * (frame.y - 0.1) ** 2
-        veil = np.exp(-float(rng.uniform(4, 9)) * far)
-        return density * np.clip(veil * (0.6 + 0.35 * texture), 0, 1)
-    number, reach, rough = (1, (0.2, 0.42), 0.2) if pattern == "lobar" else (rng.integers(2, 6), (0.1, 0.24), 0.4)
+        far = (frame.side - 0.25) ** 2 + 0.7 * (frame.y - 0.1) ** 2
+        veil = np.exp(-float(rng.uniform(3, 7)) * far)
+        return density * np.clip(veil * (0.7 + 0.35 * texture), 0, 1)
+    lobar = pattern == "lobar"
     field, ragged = np.zeros_like(texture), 0.4 * noise(rng, size, 9)
-    for _ in range(number):
-        spot = _spot(anatomy, frame, rng, reach, ragged)
-        if pattern == "lobar" and rng.random() < 0.5:  # a fissure bounds the lobe
-            spot = spot * step(frame.y - float(rng.uniform(-0.25, 0.05)) - 0.25 * frame.side, 0.03)
+    for _ in range(1 if lobar else rng.integers(3, 8)):
+        spot = _spot(anatomy, frame, rng, ragged, lobar)
         field = np.maximum(field, spot * float(rng.uniform(0.7, 1)))
-    return density * np.clip(field * (0.9 + rough * texture), 0, 1)
+    return density * np.clip(field * (0.95 + (0.15 if lobar else 0.35) * texture), 0, 1)
 
 
-def _spot(
-    anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, reach: tuple[float, float], ragged: Plane
-) -> Plane:
-    """One opacity with a soft, ragged edge, its centre inside a lung."""
+def _spot(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, ragged: Plane, lobar: bool) -> Plane:
+    """One opacity with a soft, ragged edge, its centre inside a lung; a fissure may bound a large one."""
     sign = float(rng.choice([-1, 1]))
-    at_y = float(rng.uniform(anatomy.top + 0.3, anatomy.floor - 0.04))
+    at_y = float(rng.uniform(anatomy.top + 0.35, anatomy.floor - 0.08))
     half = float(anatomy.wall(np.full(1, at_y))[0])
-    # The heart hides most of what lies near the middle of the left lung.
-    inner = anatomy.mediastinum + (0.22 if sign > 0 and at_y > anatomy.floor - 0.55 else 0.06)
-    at_x = sign * float(rng.uniform(min(inner, half - 0.12), half - 0.08))
-    wide, tall = (float(value) for value in rng.uniform(*reach, size=2))
+    # The heart hides what lies near the middle, more so in the left lung.
+    beside_heart = at_y > anatomy.floor - 0.6
+    inner = anatomy.mediastinum + ((0.26 if sign > 0 else 0.12) if beside_heart else 0.06)
+    at_x = sign * float(rng.uniform(min(inner, half - 0.14), half - 0.1))
+    wide, tall = (float(value) for value in rng.uniform(*((0.26, 0.45) if lobar else (0.12, 0.28)), size=2))
     turn = float(rng.uniform(-0.7, 0.7))
     u, v = frame.x - at_x, frame.y - at_y
     distance = ((u + turn * v) / wide) ** 2 + ((v - turn * u) / tall) ** 2
-    return step(1 - distance + ragged, float(rng.uniform(0.45, 0.9)))
+    spot = step(1 - distance + ragged, float(rng.uniform(0.45, 0.9)))
+    if lobar and rng.random() < 0.5:
+        spot = spot * step(v + 0.3 * tall - 0.25 * sign * u, 0.03)
+    return spot
