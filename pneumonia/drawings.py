@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,8 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from pneumonia.config import CLASSES
-from pneumonia.errors import PneumoniaError
 from pneumonia.evaluate import Curves, Figure
+from pneumonia.files import write_bytes
 
 NOT_A_DEVICE = "Not a medical device"
 # Okabe and Ito's colours: told apart under every common colour-vision deficiency.
@@ -138,18 +137,7 @@ def _save(canvas: Canvas, path: Path, note: str) -> Path:
     canvas.supxlabel(note, x=0.98, ha="right", fontsize=8, color=GREY)
     image = io.BytesIO()
     canvas.savefig(image, format="png", metadata={"Software": None})  # no version: equal input, equal bytes
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(image.getvalue())
-        partial.replace(path)
-    except OSError as error:
-        raise PneumoniaError(
-            f"{path}: cannot be written ({error.strerror}); make room or the folder writable, or set work=DIR"
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return write_bytes(path, image.getvalue())
 
 
 def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Canvas:
@@ -183,14 +171,19 @@ def _roc(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
     label = f"threshold {curves.threshold:g}: sensitivity {y:.2f}, specificity {1 - x:.2f}"
     points = curves.false_positive_rate, curves.true_positive_rate
     places = [axes]
-    if any(x <= CORNER and y >= 1 - CORNER for x, y in zip(*points, strict=True)):
+    if any(_in_corner(*point) for point in zip(*points, strict=True)):
         places.append(_corner(axes))
     for place in places:
         place.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
         place.plot(*points, color=BLUE, linewidth=2.2)
-        place.plot([x], [y], label=label, **_POINT)
+        if place is axes or _in_corner(x, y):
+            place.plot([x], [y], label=label, **_POINT)
     axes.legend(frameon=False, fontsize=9, loc="lower right", handletextpad=0.2)
     return _unit(canvas, axes)
+
+
+def _in_corner(false_positive_rate: float, true_positive_rate: float) -> bool:
+    return false_positive_rate <= CORNER and true_positive_rate >= 1 - CORNER
 
 
 def _corner(axes: Axes) -> Axes:

@@ -12,7 +12,12 @@ from pneumonia.errors import PneumoniaError
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a UTF-8 file under a temporary name, then rename it.
+    """Write a UTF-8 file; as `write_bytes`."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a file under a temporary name, then rename it; its folder is made where it is missing.
 
     Raises:
         PneumoniaError: the folder cannot be written, or the disk is full.
@@ -20,14 +25,15 @@ def write_text(path: Path, text: str) -> Path:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
         raise PneumoniaError(
             f"{path}: cannot be written ({error.strerror}); make room or the folder writable, or set work=DIR"
         ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what stopped the writing may stop this too, and is what must be told
+            partial.unlink(missing_ok=True)
     return path
 
 

@@ -80,7 +80,7 @@ def markdown(
         "## Training",
         _epochs(history, model.best_epoch),
         "## Recipe",
-        f"Profile `{config.profile}`, as resolved:",
+        f"Profile `{config.profile}`, as resolved; saved as a file, `--config FILE` sets the same:",
         f"```toml\n{recipe(config)}```",
         "## How to reproduce",
         _reproduce(model, config),
@@ -103,12 +103,11 @@ def command(config: Config) -> str:
     """The shell command that resolves to `config` again, but for the work folder and the tracking server."""
     base = resolve(config.profile, assignments=[f"data.root={config.data.root}"], environment={})
     words = ["python", "flows/pipeline.py", "--profile", config.profile, "--data", config.data.root]
-    for section in RECIPE:
-        for key, value in getattr(config, section):
-            if value != getattr(getattr(base, section), key):
-                text = value if isinstance(value, str) else json.dumps(value)
-                name = f"{section}.{key}"
-                words += ["--weights", text] if name == "model.weights" else ["--set", f"{name}={text}"]
+    settings = [(section, key, value) for section in RECIPE for key, value in getattr(config, section)]
+    for section, key, value in settings:
+        name, text = f"{section}.{key}", value if isinstance(value, str) else json.dumps(value)
+        if name != "data.root" and value != getattr(getattr(base, section), key):
+            words += ["--weights", text] if name == "model.weights" else ["--set", f"{name}={text}"]
     return shlex.join(words)
 
 
