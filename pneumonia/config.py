@@ -117,7 +117,7 @@ class TrainConfig(Section):
         0,
         ge=0,
         le=100_000,
-        description="Training films, unaugmented, from which batch-norm statistics are taken anew after each epoch; 0: off",
+        description="Unaugmented training films to take batch-norm statistics anew from after each epoch; 0: off",
     )
     patience: int = Field(0, ge=0, le=1000, description="Epochs without a better validation before stopping; 0: off")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
