@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from pneumonia.config import CLASSES, PHANTOM_ROOT, Config
-from pneumonia.data import audit, phantom, pixels, source
+from pneumonia.data import audit, phantom, pixels, version
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import write_text
@@ -54,7 +54,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         audit=str(folder / "audit.json"),
         digest=packed.manifest.digest,
         split_digest=packed.manifest.split_digest,
-        dvc_md5=None if packed.phantom else source.dvc_md5(root),
+        dvc_md5=None if packed.phantom else version.dvc_md5(root),
         counts=_counts(packed.manifest),
         unreadable=tuple(str(film["file"]) for film in packed.unreadable),
     )
