@@ -1,38 +1,47 @@
-"""The registered models: versions, the aliases ``champion`` and ``previous``, and the ledger of their moves.
+"""The registered models: versions, the aliases ``champion`` and ``previous``, and who moved them when and why.
 
-The ledger is kept where the aliases are, as tags of the registered model: one ``ledger.<UTC time>.<id>`` a move, added
-and never changed. A move is announced in the tag ``ledger-pending`` before the first alias is set and written to the
-ledger after the last, so that a process killed in between leaves a state that the next call completes.
+A move is announced before the champion's alias is set and written to the ledger after the last alias, so that a
+process killed in between leaves a state that the next call completes. MLflow has no compare-and-set: two people who
+promote in the same second are both in the ledger, and the later one is champion.
 """
 
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from pneumonia import store
+from pneumonia import ledger, store
 from pneumonia.errors import PneumoniaError
+from pneumonia.ledger import Move
 from pneumonia.store import patiently
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.tracking import MlflowClient
 
+__all__ = ["Move", "Version", "champion", "champions", "get", "history", "promote", "register", "rollback", "versions"]
+
 CHAMPION, PREVIOUS = "champion", "previous"
 PHANTOM_SUFFIX = "-phantom"
-LEDGER, PENDING = "ledger.", "ledger-pending"
-MOST_WORDS = 1000  # MLflow's column for a tag's value has 5,000 bytes
 
 logger = logging.getLogger(__name__)
 
 
 class Version(BaseModel):
-    """A version of a registered model."""
+    """A version of a registered model.
+
+    Attributes:
+        name: of the registered model.
+        version: its number.
+        run_id: the run that made it.
+        weights_digest: sha256 of the weights in hex; empty where it was not registered by this project.
+        uri: ``models:/name/3``.
+        aliases: sorted.
+        phantom: trained on phantoms.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -45,30 +54,27 @@ class Version(BaseModel):
     phantom: bool
 
 
-class Move(BaseModel):
-    """A change of champion. `when` is ISO 8601 in UTC; `from_version` is None for the first champion."""
-
-    model_config = ConfigDict(frozen=True)
-
-    when: str
-    who: str
-    why: str
-    action: Literal["promote", "rollback"]
-    from_version: str | None
-    to_version: str | None
-
-
 def champion(uri: str, name: str) -> Version | None:
     """The version that is champion of `name`; None where there is none yet.
 
     Raises:
         TrackingError: the registry cannot be reached.
     """
+    return next((version for version in versions(uri, name) if CHAMPION in version.aliases), None)
+
+
+def champions(uri: str) -> list[Version]:
+    """The champions of all names.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    if store.is_new(uri):
+        return []
     client = store.client(uri)
-    with store.trouble(uri, f"look for the champion of {name}"):
-        model = _model(client, name)
-        held = _aliases(model).get(CHAMPION)
-        return None if model is None or held is None else _version(client.get_model_version(name, held), model)
+    with store.trouble(uri, "list the models"):
+        names = sorted(model.name for model in client.search_registered_models(max_results=1000))
+    return [held for name in names if (held := champion(uri, name)) is not None]
 
 
 def get(uri: str, name: str, version_or_alias: str) -> Version:
@@ -78,9 +84,11 @@ def get(uri: str, name: str, version_or_alias: str) -> Version:
         PneumoniaError: there is none; the message names what there is.
         TrackingError: the registry cannot be reached.
     """
-    client = store.client(uri)
-    with store.trouble(uri, f"look for {name} {version_or_alias}"):
-        return _get(client, name, version_or_alias)
+    known = versions(uri, name)
+    for version in known:
+        if version_or_alias == version.version or version_or_alias in version.aliases:
+            return version
+    raise PneumoniaError(f"{name}: there is no version or alias {version_or_alias!r}; there are: {_listed(known)}")
 
 
 def versions(uri: str, name: str) -> list[Version]:
@@ -89,6 +97,8 @@ def versions(uri: str, name: str) -> list[Version]:
     Raises:
         TrackingError: the registry cannot be reached.
     """
+    if store.is_new(uri):
+        return []
     client = store.client(uri)
     with store.trouble(uri, f"list the versions of {name}"):
         return _versions(client, name)
@@ -123,38 +133,51 @@ def register(
         # MLflow's process-wide default store instead of itself.
         identity = source_uri.removeprefix("models:/")
         place = client.get_logged_model(identity).artifact_location
-        client.create_model_version(name, place, run_id=run_id, tags=labels, model_id=identity)
-        return _versions(client, name)[-1]
+        made = client.create_model_version(name, place, run_id=run_id, tags=labels, model_id=identity)
+        return _version(made, client.get_registered_model(name))
 
     return patiently(uri, f"register {name}", attempt)
 
 
 def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:
-    """Make `version` the champion and the old champion the previous one.
+    """Make `version` (a number or an alias) the champion, and the old champion the previous one.
 
     Done twice, it changes nothing and returns the same move.
 
     Raises:
-        PneumoniaError: there is no such version, or it was trained on phantoms and the name is not a phantoms' one.
+        PneumoniaError: there is no such version, it was not registered by this project, or it was trained on phantoms
+            and the name is not one for phantoms.
         TrackingError: the registry cannot be reached.
     """
+    wanted = get(uri, name, version)
+    _check_origin(wanted)
     client = store.client(uri)
     with store.trouble(uri, f"promote {name} {version}"):
-        wanted = _get(client, name, version)
-        if wanted.phantom and not name.endswith(PHANTOM_SUFFIX):
-            raise PneumoniaError(
-                f"{wanted.uri} was trained on phantoms, so it cannot become champion of {name}; "
-                f"register it under a name that ends in {PHANTOM_SUFFIX}"
-            )
         _settle(client, name)
-        holder, moves = _holder(client, name, CHAMPION), _history(client, name)
-        if holder == wanted.version:
-            if moves and moves[-1].to_version == wanted.version:
-                return moves[-1]
-            move = _next(moves, who, why, "promote", moves[-1].to_version if moves else None, wanted.version)
-            _append(client, name, move)  # the alias was set by hand: the ledger catches up
-            return move
-        return _apply(client, name, _next(moves, who, why, "promote", holder, wanted.version))
+        model = client.get_registered_model(name)
+        holder, past = _aliases(model).get(CHAMPION), ledger.moves(name, model.tags)
+        if holder != wanted.version:
+            return _apply(client, name, ledger.compose(past, who, why, "promote", holder, wanted.version))
+        if past and past[-1].to_version == wanted.version:
+            return past[-1]
+        # The alias was set by hand, on MLflow's page: the ledger catches up.
+        before = past[-1].to_version if past else None
+        move = ledger.compose(past, who, why, "promote", before, wanted.version)
+        ledger.append(client, name, move)
+        return move
+
+
+def _check_origin(version: Version) -> None:
+    if not version.weights_digest:
+        raise PneumoniaError(
+            f"{version.uri} does not say what it was trained on, so it cannot become champion; "
+            "only versions that the pipeline has registered can"
+        )
+    if version.phantom and not version.name.endswith(PHANTOM_SUFFIX):
+        raise PneumoniaError(
+            f"{version.uri} was trained on phantoms, so it cannot become champion of {version.name}; "
+            f"register it under a name that ends in {PHANTOM_SUFFIX}"
+        )
 
 
 def rollback(uri: str, name: str, who: str, why: str) -> Move:
@@ -166,34 +189,47 @@ def rollback(uri: str, name: str, who: str, why: str) -> Move:
         PneumoniaError: there is nothing to go back to.
         TrackingError: the registry cannot be reached.
     """
+    known = versions(uri, name)
+    if not known:
+        raise PneumoniaError(f"{name}: no version is registered, so there is nothing to go back to{_elsewhere(uri)}")
     client = store.client(uri)
     with store.trouble(uri, f"roll back {name}"):
         settled = _settle(client, name)
         if settled is not None and settled.action == "rollback":
             return settled
-        now, before = _holder(client, name, CHAMPION), _holder(client, name, PREVIOUS)
+        model = client.get_registered_model(name)
+        now, before = _aliases(model).get(CHAMPION), _aliases(model).get(PREVIOUS)
         if before is None or before == now:
-            there = ", ".join(version.version for version in _versions(client, name)) or "none"
             raise PneumoniaError(
-                f"{name}: there is no previous champion to go back to (champion: {now or 'none'}, versions: {there}); "
-                f"to choose one: pneumonia promote VERSION --name {name}"
+                f"{name}: there is no previous champion to go back to; there are: {_listed(known)}; "
+                "choose one with: pneumonia promote"
             )
-        return _apply(client, name, _next(_history(client, name), who, why, "rollback", now, before))
+        past = ledger.moves(name, model.tags)
+        return _apply(client, name, ledger.compose(past, who, why, "rollback", now, before))
+
+
+def _elsewhere(uri: str) -> str:
+    names = ", ".join(version.name for version in champions(uri))
+    return f"; champions there are of: {names}" if names else "; python flows/pipeline.py makes one"
 
 
 def history(uri: str, name: str) -> list[Move]:
     """The ledger of `name`, oldest move first; empty where there is none.
 
     Raises:
+        PneumoniaError: an entry was damaged.
         TrackingError: the registry cannot be reached.
     """
+    if store.is_new(uri):
+        return []
     client = store.client(uri)
     with store.trouble(uri, f"read the ledger of {name}"):
-        return _history(client, name)
+        model = _model(client, name)
+        return [] if model is None else ledger.moves(name, model.tags)
 
 
 def _apply(client: MlflowClient, name: str, move: Move) -> Move:
-    client.set_registered_model_tag(name, PENDING, move.model_dump_json())
+    ledger.announce(client, name, move)
     client.set_registered_model_alias(name, CHAMPION, str(move.to_version))
     return _complete(client, name, move)
 
@@ -202,9 +238,9 @@ def _complete(client: MlflowClient, name: str, move: Move) -> Move:
     """What follows once the champion's alias is set."""
     if move.from_version is not None:
         client.set_registered_model_alias(name, PREVIOUS, move.from_version)
-    if move not in _history(client, name):
-        _append(client, name, move)
-    client.delete_registered_model_tag(name, PENDING)
+    if move not in ledger.moves(name, client.get_registered_model(name).tags):
+        ledger.append(client, name, move)
+    ledger.clear(client, name)
     return move
 
 
@@ -214,45 +250,16 @@ def _settle(client: MlflowClient, name: str) -> Move | None:
     Returns:
         The completed move.
     """
-    model = _model(client, name)
-    text = None if model is None else model.tags.get(PENDING)
-    if text is None:
+    model = client.get_registered_model(name)
+    move = ledger.pending(name, model.tags)
+    if move is None:
         return None
-    move = Move.model_validate_json(text)
     if _aliases(model).get(CHAMPION) == move.to_version:
         logger.warning("%s: completing a %s of %s that was cut short", name, move.action, move.when)
         return _complete(client, name, move)
     logger.warning("%s: a %s of %s was cut short before it took effect", name, move.action, move.when)
-    client.delete_registered_model_tag(name, PENDING)
+    ledger.clear(client, name)
     return None
-
-
-def _append(client: MlflowClient, name: str, move: Move) -> None:
-    stamp = datetime.fromisoformat(move.when).strftime("%Y%m%dT%H%M%S.%fZ")
-    client.set_registered_model_tag(name, f"{LEDGER}{stamp}.{uuid.uuid4().hex[:8]}", move.model_dump_json())
-
-
-def _next(
-    moves: list[Move], who: str, why: str, action: Literal["promote", "rollback"], source: str | None, target: str
-) -> Move:
-    """A move that is later than all `moves`, whatever the clock says."""
-    when = datetime.now(UTC)
-    if moves:
-        when = max(when, datetime.fromisoformat(moves[-1].when) + timedelta(microseconds=1))
-    return Move(
-        when=when.isoformat(timespec="microseconds"),
-        who=who[:MOST_WORDS],
-        why=why[:MOST_WORDS],
-        action=action,
-        from_version=source,
-        to_version=target,
-    )
-
-
-def _history(client: MlflowClient, name: str) -> list[Move]:
-    model = _model(client, name)
-    tags = {} if model is None else model.tags
-    return [Move.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(LEDGER)]
 
 
 def _create(client: MlflowClient, name: str) -> None:
@@ -276,25 +283,13 @@ def _model(client: MlflowClient, name: str) -> RegisteredModel | None:
         raise
 
 
-def _aliases(model: RegisteredModel | None) -> dict[str, str]:
-    return {} if model is None else {alias: str(version) for alias, version in model.aliases.items()}
+def _aliases(model: RegisteredModel) -> dict[str, str]:
+    return {alias: str(version) for alias, version in model.aliases.items()}
 
 
-def _holder(client: MlflowClient, name: str, alias: str) -> str | None:
-    return _aliases(_model(client, name)).get(alias)
-
-
-def _get(client: MlflowClient, name: str, version_or_alias: str) -> Version:
-    model = _model(client, name)
-    wanted = _aliases(model).get(version_or_alias, version_or_alias)
-    known = _versions(client, name)
-    for version in known:
-        if version.version == wanted:
-            return version
-    there = (
-        ", ".join(version.version + "".join(f" ({alias})" for alias in version.aliases) for version in known) or "none"
-    )
-    raise PneumoniaError(f"{name}: there is no version or alias {version_or_alias!r}; there are: {there}")
+def _listed(known: list[Version]) -> str:
+    texts = [version.version + "".join(f" ({alias})" for alias in version.aliases) for version in known]
+    return ", ".join(texts) or "none"
 
 
 def _versions(client: MlflowClient, name: str) -> list[Version]:

@@ -180,6 +180,11 @@ def check(uri: str) -> None:
             client(uri).search_experiments(max_results=1)
 
 
+def is_new(uri: str) -> bool:
+    """Whether the store is an SQLite database that nobody has written to yet; asking does not make it."""
+    return uri.startswith("sqlite:///") and not _sqlite_path(uri).exists()
+
+
 def _sqlite_path(uri: str) -> Path:
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 

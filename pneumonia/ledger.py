@@ -1,0 +1,100 @@
+"""The ledger of a registered model: every change of champion, added and never altered.
+
+It is kept where the aliases are, as tags of the registered model: one ``ledger.<UTC time>.<id>`` a move. A move that
+is being made stands in the tag ``ledger-pending``, so that one that was cut short can be told from one that never was.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pneumonia.errors import PneumoniaError
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+ENTRY, PENDING = "ledger.", "ledger-pending"
+MOST_BYTES = 1500  # of who and of why each: MLflow's column for a tag's value holds 5,000 characters of JSON
+
+Action = Literal["promote", "rollback"]
+
+
+class Move(BaseModel):
+    """A change of champion. `when` is ISO 8601 in UTC; `from_version` is None for the first champion."""
+
+    model_config = ConfigDict(frozen=True)
+
+    when: str
+    who: str
+    why: str
+    action: Action
+    from_version: str | None
+    to_version: str | None
+
+
+def moves(name: str, tags: Mapping[str, str]) -> list[Move]:
+    """The moves among a registered model's tags, oldest first.
+
+    Raises:
+        PneumoniaError: an entry was damaged.
+    """
+    return [_parse(name, key, tags[key]) for key in sorted(tags) if key.startswith(ENTRY)]
+
+
+def pending(name: str, tags: Mapping[str, str]) -> Move | None:
+    """The move that was begun and, as far as the tags tell, not finished.
+
+    Raises:
+        PneumoniaError: it was damaged.
+    """
+    return _parse(name, PENDING, tags[PENDING]) if PENDING in tags else None
+
+
+def _parse(name: str, key: str, text: str) -> Move:
+    try:
+        return Move.model_validate_json(text)
+    except ValidationError:
+        raise PneumoniaError(
+            f"{name}: the tag {key} of the registered model is no entry of the ledger: {text[:80]!r}; "
+            "delete the tag or mend it on the model's page in MLflow"
+        ) from None
+
+
+def compose(past: list[Move], who: str, why: str, action: Action, from_version: str | None, to_version: str) -> Move:
+    """A move that is later than all past ones, whatever the clock says."""
+    when = datetime.now(UTC)
+    if past:
+        when = max(when, datetime.fromisoformat(past[-1].when) + timedelta(microseconds=1))
+    return Move(
+        when=when.isoformat(timespec="microseconds"),
+        who=_fit(who),
+        why=_fit(why),
+        action=action,
+        from_version=from_version,
+        to_version=to_version,
+    )
+
+
+def _fit(text: str) -> str:
+    return text.encode()[:MOST_BYTES].decode(errors="ignore")
+
+
+def announce(client: MlflowClient, name: str, move: Move) -> None:
+    """Note the move that is about to be made."""
+    client.set_registered_model_tag(name, PENDING, move.model_dump_json())
+
+
+def append(client: MlflowClient, name: str, move: Move) -> None:
+    """Add a move that was made."""
+    stamp = datetime.fromisoformat(move.when).strftime("%Y%m%dT%H%M%S.%fZ")
+    client.set_registered_model_tag(name, f"{ENTRY}{stamp}.{uuid.uuid4().hex[:8]}", move.model_dump_json())
+
+
+def clear(client: MlflowClient, name: str) -> None:
+    """Forget the pending move."""
+    client.delete_registered_model_tag(name, PENDING)
