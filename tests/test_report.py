@@ -36,8 +36,6 @@ class Line(NamedTuple):
     recall: float = 0.84
     f1: float = 0.85
     auroc: float = 0.86
-    learning_rate: float = 0.001
-    images_per_second: float = 50.0
     seconds: float = 12.0
 
 
