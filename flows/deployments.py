@@ -1,0 +1,49 @@
+"""Write prefect.yaml: a deployment per profile, the whole configuration being its form's first values.
+
+python flows/deployments.py > prefect.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import yaml
+
+from pneumonia.config import DATA_FOLDER, PHANTOM_ROOT, PROFILES, Config, resolve
+
+HEAD = "# Written from pneumonia/profiles by `python flows/deployments.py > prefect.yaml`; a test holds them together.\n"
+DESCRIPTIONS = {
+    "fast": "The documented demo: 10 % of the patients, one epoch",
+    "full": "All patients, the whole recipe",
+    "phantom": "Synthetic radiographs, needs no data",
+}
+
+
+def deployments() -> dict[str, Config]:
+    """Return the configuration of each deployment; the environment plays no part."""
+    found = {name: resolve(name, assignments=[f"data.root={DATA_FOLDER}"], environment={}) for name in PROFILES}
+    return found | {"phantom": resolve("fast", assignments=[f"data.root={PHANTOM_ROOT}"], environment={})}
+
+
+def document() -> dict[str, Any]:
+    """Return prefect.yaml as a tree."""
+    return {
+        "name": "pneumonia",
+        "deployments": [
+            {
+                "name": name,
+                "description": DESCRIPTIONS[name],
+                "tags": ["pneumonia", name],
+                "entrypoint": "flows/pipeline.py:pipeline",
+                "concurrency_limit": 1,  # two trainings on one machine only slow each other down
+                "parameters": {"config": config.model_dump(mode="json"), "fresh": False},
+                "work_pool": {"name": "pneumonia"},
+            }
+            for name, config in deployments().items()
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(HEAD + yaml.safe_dump(document(), sort_keys=False, allow_unicode=True, width=100))
