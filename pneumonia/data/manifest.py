@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.config import CLASSES
 from pneumonia.data._atomic import Whole
 from pneumonia.errors import DataError
 
@@ -146,12 +148,15 @@ def patient_of(path: str, label: int) -> str:  # noqa: ARG001
 def _entry(row: Sequence[str]) -> Entry:
     if len(row) != len(COLUMNS):
         raise ValueError(f"a row has {len(row)} columns instead of {len(COLUMNS)}")
-    return Entry(**{name: int(text) if name in _INTEGERS else text for name, text in zip(COLUMNS, row, strict=True)})  # type: ignore[arg-type]
+    values = {name: int(text) if name in _INTEGERS else text for name, text in zip(COLUMNS, row, strict=True)}
+    for name, allowed in (("label", range(len(CLASSES))), ("folder", FOLDERS), ("split", SPLITS)):
+        if values[name] not in allowed:
+            raise ValueError(f"{name} {values[name]!r} is none of {', '.join(map(str, allowed))}")
+    return Entry(**values)  # type: ignore[arg-type]
 
 
 def _digest(entries: Iterable[Entry], columns: Sequence[str]) -> str:
     state = hashlib.sha256()
     for entry in entries:
-        line = "\t".join(str(getattr(entry, name)) for name in columns) + "\n"
-        state.update(line.encode("utf-8", "surrogateescape"))
+        state.update(json.dumps([getattr(entry, name) for name in columns]).encode() + b"\n")
     return state.hexdigest()

@@ -106,15 +106,16 @@ def _open(path: Path, size: int) -> tuple[tuple[Entry, ...], NDArray[np.uint8], 
     record_path = path.with_suffix(".json")
     if not record_path.exists():
         return None
+    table = path.with_suffix(".csv")
     try:
         record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
-        entries = Manifest.load(path.with_suffix(".csv")).entries
+        entries = Manifest.load(table).entries
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, DataError) as error:
+        whole = record["manifest_sha256"] == _sha256(table) and pixels.shape == (len(entries), size, size)
+    except (OSError, EOFError, ValueError, KeyError, DataError) as error:
         log.warning("%s cannot be used (%s); the films are decoded again", path, error)
         return None
-    fits = pixels.shape == (len(entries), size, size) and pixels.dtype == np.uint8
-    if not fits or not {"unreadable", "phantom"} <= record.keys():
+    if not whole or pixels.dtype != np.uint8:
         log.warning("%s does not fit its manifest; the films are decoded again", path)
         return None
     return entries, pixels, record
@@ -144,10 +145,20 @@ def _write(
                 progress(done, len(films))
         _check(root, entries, unreadable, config)
         file.write(_header(len(entries), preprocess.size), at=0)
-    Manifest(tuple(entries)).save(path.with_suffix(".csv"))
-    record = {"preprocess": preprocess.model_dump(), "phantom": phantom, "unreadable": unreadable}
+    table = path.with_suffix(".csv")
+    Manifest(tuple(entries)).save(table)
+    record = {
+        "manifest_sha256": _sha256(table),
+        "phantom": phantom,
+        "preprocess": preprocess.model_dump(),
+        "unreadable": unreadable,
+    }
     with Whole(path.with_suffix(".json")) as file:
         file.write(json.dumps(record, indent=1).encode())
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _header(rows: int, size: int) -> bytes:

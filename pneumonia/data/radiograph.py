@@ -120,15 +120,16 @@ def find_files(folder: Path) -> list[Path]:
     Raises:
         DataError: the folder or one below it cannot be listed.
     """
+    return [file for file in list_files(folder) if file.suffix.lower() in SUFFIXES]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """As `find_files`, whatever the suffix."""
     found: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=_cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name)
-            for name in names
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122
-        ]
-    return sorted(path for path in found if path.is_file() or not path.exists())
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.is_file() or not file.exists())
 
 
 def equalize(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

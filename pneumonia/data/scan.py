@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from pneumonia.config import CLASSES
 from pneumonia.data.manifest import FOLDERS
-from pneumonia.data.radiograph import PHANTOM_COMMENT, SUFFIXES, find_files
+from pneumonia.data.radiograph import PHANTOM_COMMENT, SUFFIXES, list_files
 from pneumonia.errors import DataError
+
+log = logging.getLogger(__name__)
 
 LAYOUT = "train/ and test/ (and, optionally, val/), with NORMAL/ and PNEUMONIA/ in each"
 _COMMENT_WITHIN = 4096  # bytes; comments are written at a file's head
@@ -41,20 +44,20 @@ def find_root(root: Path) -> Path:
     Raises:
         DataError: there is none, or there are several.
     """
-    if not root.is_dir():
-        problem = "is not a folder" if root.exists() else "does not exist"
-        raise DataError(f"{root}: {problem}; name the folder that holds {LAYOUT}")
+    if not root.exists():
+        raise DataError(f"{root}: does not exist; name the folder that holds {LAYOUT}")
+    try:
+        inside = sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{root}: cannot be listed ({error.strerror}); name the folder that holds {LAYOUT}") from error
     if _is_root(root):
         return root
-    inner = sorted(
-        child for child in root.iterdir() if child.is_dir() and not child.name.startswith(".") and _is_root(child)
-    )
-    if len(inner) != 1:
-        found = (
-            f"several such folders: {', '.join(child.name for child in inner)}" if inner else "neither train/ nor test/"
-        )
-        raise DataError(f"{root}: holds {found}; name the folder that holds {LAYOUT}")
-    return inner[0]
+    candidates = [child for child in inside if _is_root(child)]
+    if len(candidates) == 1:
+        return candidates[0]
+    several = ", ".join(child.name for child in candidates)
+    found = f"several folders to choose from ({several})" if several else "neither train/ nor test/"
+    raise DataError(f"{root}: holds {found}; name the folder that holds {LAYOUT}")
 
 
 def scan(root: Path) -> list[Film]:
@@ -73,7 +76,7 @@ def scan(root: Path) -> list[Film]:
             continue
         for label, name in enumerate(CLASSES):
             place = root / folder / name
-            files = find_files(place) if place.is_dir() else []
+            files = _films(place) if place.is_dir() else []
             if not place.is_dir():
                 problems.append(f"{folder}/{name}/ is missing")
             elif not files and folder != "val":
@@ -96,6 +99,15 @@ def is_phantom(root: Path) -> bool:
 
 def _is_root(folder: Path) -> bool:
     return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+
+def _films(place: Path) -> list[Path]:
+    files = list_files(place)
+    films = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if len(films) < len(files):
+        others = ", ".join(sorted({file.suffix.lower() or file.name for file in files} - SUFFIXES)[:5])
+        log.warning("%s: %d file(s) of other kinds are left aside (%s)", place, len(files) - len(films), others)
+    return films
 
 
 def _film(root: Path, file: Path, label: int, folder: str) -> Film:

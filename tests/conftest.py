@@ -1,0 +1,65 @@
+"""Fixtures for all rooms of the library."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from mlflow_server import Server
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real radiographs, their originals and weights, which not every machine has."""
+    name = os.environ.get("PNEUMONIA_TEST_SHARED")
+    if not name:
+        pytest.skip("PNEUMONIA_TEST_SHARED names no folder with real radiographs")
+    folder = Path(name)
+    assert folder.is_dir(), f"PNEUMONIA_TEST_SHARED={name} is not a folder"
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests track where they say, not where the person who runs them does."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(pytestconfig: pytest.Config) -> Path:
+    """An empty MLflow database, to be copied: its fifty migrations take seconds, so they are done once a version."""
+    path = pytestconfig.cache.mkdir("mlflow") / f"{version('mlflow')}.db"
+    if not path.exists():
+        from pneumonia import store
+
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        store.client(f"sqlite:///{partial}").search_experiments(max_results=1)
+        partial.replace(path)
+    return path
+
+
+@pytest.fixture
+def work(tmp_path: Path, mlflow_database: Path) -> Path:
+    """A work folder whose SQLite tracking database is ready."""
+    folder = tmp_path / "work folder"
+    folder.mkdir()
+    shutil.copyfile(mlflow_database, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[str]:
+    """Address of a real MLflow server with SQLite and artifacts of its own, the same for the whole session."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    shutil.copyfile(mlflow_database, folder / "mlflow.db")
+    server = Server(folder)
+    try:
+        server.start()
+        yield server.url
+    finally:
+        server.stop()

@@ -1,0 +1,105 @@
+"""Small films in every container, made for the tests."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    RLELossless,
+)
+
+Grey = NDArray[np.uint8]
+
+
+def picture(seed: int = 0, height: int = 90, width: int = 120) -> Grey:
+    """Smooth shades with a little noise, uint8 [height, width]; every seed another one."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    a, b, c = rng.uniform(1, 6, 3)
+    shade = 128 + 70 * np.sin(a * x + c) * np.cos(b * y) + 30 * np.sin(20 * x)
+    return (shade + rng.normal(0, 3, (height, width))).clip(1, 254).round().astype(np.uint8)
+
+
+def encode(pixels: NDArray[Any] | Image.Image, container: str, **options: Any) -> bytes:
+    """The bytes that Pillow writes."""
+    content = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(content, container, **options)
+    return content.getvalue()
+
+
+def jpeg(pixels: NDArray[Any] | Image.Image, **options: Any) -> bytes:
+    return encode(pixels, "JPEG", quality=95, **options)
+
+
+def png(pixels: NDArray[Any] | Image.Image, **options: Any) -> bytes:
+    return encode(pixels, "PNG", **options)
+
+
+def dicom(stored: NDArray[Any], syntax: UID = ExplicitVRLittleEndian, **elements: Any) -> bytes:
+    """A DICOM film of integer values [H, W] (or [frames, H, W]); elements overwrite, and None removes."""
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = syntax
+    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID = ComputedRadiographyImageStorage
+    film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID = UID("1.2.3.4")
+    film.Rows, film.Columns = stored.shape[-2:]
+    film.SamplesPerPixel = 1
+    film.PhotometricInterpretation = "MONOCHROME2"
+    film.BitsAllocated = film.BitsStored = 8 * stored.dtype.itemsize
+    film.HighBit = film.BitsStored - 1
+    film.PixelRepresentation = int(stored.dtype.kind == "i")
+    film.PixelData = _pixel_data(stored, syntax)
+    film["PixelData"].VR = "OW"
+    film["PixelData"].is_undefined_length = syntax.is_encapsulated
+    if syntax == RLELossless:
+        film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        film.PixelData = stored.tobytes()
+        film["PixelData"].is_undefined_length = False
+        film.compress(RLELossless)
+    for name, value in elements.items():
+        if value is None:
+            del film[name]
+        else:
+            setattr(film, name, value)
+    content = io.BytesIO()
+    film.save_as(content, enforce_file_format=True)
+    return content.getvalue()
+
+
+def _pixel_data(stored: NDArray[Any], syntax: UID) -> bytes:
+    if syntax == JPEGBaseline8Bit:
+        return encapsulate([jpeg(stored)])
+    if syntax == JPEG2000Lossless:
+        return encapsulate([encode(stored, "JPEG2000", no_jp2=True)])
+    return encapsulate([stored.tobytes()]) if syntax.is_encapsulated else stored.tobytes()
+
+
+def published(root: Path, patients: int = 6) -> Path:
+    """A small set in the published layout, one film a patient, in train, val and test; returns the root."""
+    seed = 0
+    for folder, count in (("train", patients), ("val", 1), ("test", 2)):
+        for label in ("NORMAL", "PNEUMONIA"):
+            place = root / folder / label
+            place.mkdir(parents=True)
+            for _ in range(count):
+                seed += 1
+                name = (
+                    f"IM-{seed:04d}-0001"
+                    if label == "NORMAL"
+                    else f"person{seed}_{('virus', 'bacteria')[seed % 2]}_{seed}"
+                )
+                (place / f"{name}.jpeg").write_bytes(jpeg(picture(seed)))
+    return root
