@@ -112,7 +112,7 @@ def _open(path: Path, size: int) -> tuple[tuple[Entry, ...], NDArray[np.uint8], 
         entries = Manifest.load(table).entries
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
         whole = record["manifest_sha256"] == _sha256(table) and pixels.shape == (len(entries), size, size)
-    except (OSError, EOFError, ValueError, KeyError, DataError) as error:
+    except (OSError, EOFError, ValueError, TypeError, KeyError, DataError) as error:
         log.warning("%s cannot be used (%s); the films are decoded again", path, error)
         return None
     if not whole or pixels.dtype != np.uint8:

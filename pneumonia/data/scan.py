@@ -8,13 +8,12 @@ from pathlib import Path
 
 from pneumonia.config import CLASSES
 from pneumonia.data.manifest import FOLDERS
-from pneumonia.data.radiograph import PHANTOM_COMMENT, SUFFIXES, list_files
+from pneumonia.data.radiograph import SUFFIXES, list_files
 from pneumonia.errors import DataError
 
 log = logging.getLogger(__name__)
 
 LAYOUT = "train/ and test/ (and, optionally, val/), with NORMAL/ and PNEUMONIA/ in each"
-_COMMENT_WITHIN = 4096  # bytes; comments are written at a file's head
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,6 @@ def scan(root: Path) -> list[Film]:
     return sorted(films, key=lambda film: film.path)
 
 
-def is_phantom(root: Path) -> bool:
-    """Whether any film below the root carries the phantoms' comment at its head.
-
-    Raises:
-        DataError: as `scan`.
-    """
-    mark = PHANTOM_COMMENT.encode()
-    return any(mark in _head(film.file) for film in scan(root))
-
-
 def _is_root(folder: Path) -> bool:
     return (folder / "train").is_dir() or (folder / "test").is_dir()
 
@@ -117,11 +106,3 @@ def _film(root: Path, file: Path, label: int, folder: str) -> Film:
     except OSError:
         return Film(file, path, label, folder, 0, 0)  # a link to nothing; reading it will say so
     return Film(file, path, label, folder, status.st_size, status.st_mtime_ns)
-
-
-def _head(file: Path) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(_COMMENT_WITHIN)
-    except OSError:
-        return b""  # an unreadable file is no phantom; packing names it

@@ -5,10 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from films import jpeg, picture, published
+from films import published
 
-from pneumonia.data.radiograph import PHANTOM_COMMENT
-from pneumonia.data.scan import find_root, is_phantom, scan
+from pneumonia.data.scan import find_root, scan
 from pneumonia.errors import DataError
 
 
@@ -92,10 +91,3 @@ def test_files_of_other_kinds_are_told_of(root: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         scan(root)
     assert caplog.messages == [f"{root / 'train' / 'NORMAL'}: 2 file(s) of other kinds are left aside (.tif, README)"]
-
-
-def test_one_phantom_makes_a_folder_of_phantoms(root: Path) -> None:
-    (root / "test" / "NORMAL" / "gone.png").symlink_to(root / "nothing")
-    assert not is_phantom(root)
-    (root / "test" / "NORMAL" / "x.jpeg").write_bytes(jpeg(picture(), comment=PHANTOM_COMMENT))
-    assert is_phantom(root)
