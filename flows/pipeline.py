@@ -13,6 +13,7 @@ from typing import Annotated
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the steps tell how far they are themselves
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/pipeline.py` puts flows/ there alone
 
 import typer

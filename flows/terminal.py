@@ -56,7 +56,8 @@ def failures() -> Iterator[None]:
 def summarise(config: Config, trained: TrainedModel, validation: Validation, promotion: Promotion) -> None:
     """Print the figures, the verdict and where everything is."""
     coverage = f"{100 * config.evaluate.confidence:g} % interval"
-    table = Table(title=f"{config.model.name} on the test films (not a medical device)", title_justify="left")
+    print(f"\n{config.model.name} on the test films. Not a medical device.")
+    table = Table()
     table.add_column("figure")
     table.add_column("value", justify="right")
     table.add_column(coverage, justify="right")

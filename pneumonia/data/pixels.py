@@ -93,6 +93,15 @@ def pack(
     return Packed(manifest, pixels, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
+def key(root: Path, preprocess: PreprocessConfig) -> str:
+    """The name that `pack` gives to these films in their present state.
+
+    Raises:
+        DataError: the layout is wrong.
+    """
+    return _key(scan(root), preprocess)
+
+
 def _key(films: Sequence[Film], preprocess: PreprocessConfig) -> str:
     versions = (FORMAT, version("pillow"), version("pydicom"))
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
