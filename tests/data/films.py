@@ -15,6 +15,7 @@ from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
     ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     RLELossless,
@@ -103,3 +104,25 @@ def published(root: Path, patients: int = 6) -> Path:
                 )
                 (place / f"{name}.jpeg").write_bytes(jpeg(picture(seed)))
     return root
+
+
+GREY = picture()
+COLOUR = Image.fromarray(GREY).convert("RGB")
+LOSSLESS = {
+    "png": png(GREY),
+    "png, RGB": png(COLOUR),
+    "png, optimised": png(GREY, optimize=True),
+    "dicom, explicit": dicom(GREY),
+    "dicom, implicit": dicom(GREY, ImplicitVRLittleEndian),
+    "dicom, RLE": dicom(GREY, RLELossless),
+    "dicom, JPEG 2000": dicom(GREY, JPEG2000Lossless),
+    "dicom, identity rescale": dicom(GREY, RescaleSlope=1, RescaleIntercept=0),
+    "dicom, full window": dicom(GREY, WindowCenter=128, WindowWidth=256),
+}
+LOSSY = {
+    "jpeg": jpeg(GREY),
+    "jpeg, RGB": jpeg(COLOUR),
+    "jpeg, progressive": jpeg(GREY, progressive=True),
+    "jpeg, restart markers": jpeg(GREY, restart_marker_rows=1),
+    "dicom, JPEG": dicom(GREY, JPEGBaseline8Bit),
+}
