@@ -23,7 +23,8 @@ class EpochLog:
     def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
         self._client, self._uri, self._run = client, uri, run_id
         self._pending: dict[int, list[Metric]] = {}
-        self._sent: set[int] | None = None  # None: the server has to be asked
+        self._sent: set[int] = set()
+        self._asked = False  # whether `_sent` holds what the server has; after a failure it may have more
         self._trouble: TrackingError | None = None
 
     def add(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
@@ -40,7 +41,7 @@ class EpochLog:
         now = int(time.time() * 1000)
         for epoch in epochs:
             step = int(epoch["epoch"])
-            if step in self._pending or (self._sent is not None and step in self._sent):
+            if step in self._pending or step in self._sent:
                 continue
             # The time is fixed here, not when it is sent: MLflow's store drops an identical metric, so an epoch that
             # is sent again because the answer was lost is still there once.
@@ -57,14 +58,15 @@ class EpochLog:
             with store.trouble(self._uri, "log the epochs"):
                 self._send()
         except TrackingError as error:
-            self._sent, self._trouble = None, error
+            self._asked, self._trouble = False, error
             logger.warning("%s; %d epoch(s) are kept and sent later", error, len(self._pending))
             return False
         return True
 
     def _send(self) -> None:
-        if self._sent is None:
-            self._sent = {metric.step for metric in self._client.get_metric_history(self._run, "epoch")}
+        if not self._asked:
+            self._sent |= {metric.step for metric in self._client.get_metric_history(self._run, "epoch")}
+            self._asked = True
         for step in sorted(self._pending):
             if step not in self._sent:
                 # one request an epoch, which the server takes as a whole or not at all

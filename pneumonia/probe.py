@@ -28,7 +28,7 @@ def _ask(uri: str) -> str | None:
     try:
         answer = _search(uri)
     except requests.RequestException as error:
-        return f"the tracking server cannot be reached ({_reason(error)})"
+        return f"the tracking server cannot be reached ({system_words(str(error)) or type(error).__name__})"
     if answer.status_code == 401:
         return "the tracking server refuses the login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if answer.status_code == 403 and "host header" in answer.text.lower():
@@ -76,13 +76,13 @@ def _lists_experiments(answer: requests.Response) -> bool:
     return document == {} or (isinstance(document, dict) and isinstance(document.get("experiments"), list))
 
 
-def _reason(error: BaseException) -> str:
-    """The operating system's words inside the wrappings of the HTTP libraries."""
-    text = str(error)
-    for words in ("Connection refused", "Name or service not known", "No route to host", "timed out"):
-        if words in text:
-            return words
-    return type(error).__name__
+def system_words(text: str) -> str | None:
+    """The operating system's words inside the wrappings of the HTTP libraries; None where there are none."""
+    known = (
+        "Connection refused", "Connection reset by peer", "Name or service not known", "No route to host",
+        "Network is unreachable", "Remote end closed connection without response", "timed out",
+    )  # fmt: skip
+    return next((words for words in known if words in text), None)
 
 
 def sqlite(path: Path) -> str | None:

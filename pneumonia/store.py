@@ -78,6 +78,8 @@ def client(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     # alembic announces each of some fifty migrations of a new database at INFO.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # urllib3 announces every repetition; what comes of it is told by this module.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
 
     with trouble(uri, "open the tracking store"):
@@ -132,9 +134,9 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def brief(error: BaseException) -> str:
-    """The first line of an error, at most 300 characters."""
+    """What an error says, in the operating system's words where it is wrapped in an HTTP library's."""
     text = str(getattr(error, "message", "") or error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
+    return probe.system_words(text) or text.splitlines()[0][:300]
 
 
 def shown(uri: str) -> str:
