@@ -7,15 +7,12 @@ phantom. `pneumonia.data.thorax` draws them. ``python -m pneumonia.data.phantom 
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import multiprocessing
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +22,7 @@ from PIL import Image
 
 from pneumonia.config import CLASSES, PhantomConfig
 from pneumonia.data import thorax
+from pneumonia.data._folder import appearing
 from pneumonia.data.radiograph import PHANTOM_COMMENT
 from pneumonia.errors import DataError
 
@@ -82,16 +80,11 @@ def generate(root: Path, config: PhantomConfig, progress: Callable[[int, int], N
     record = {"format": FORMAT, "quality": QUALITY, **config.model_dump()}
     if _complete(target, record):
         return target
-    with _told(target):
-        root.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=".chest_xray-", dir=root))
-        try:
-            _draw_all(temporary, config, progress or (lambda _done, _total: None))
-            (temporary / "phantom.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-            temporary.chmod(0o755)
-            _put(temporary, target, record)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with appearing(target) as folder:
+        _draw_all(folder, config, progress or (lambda _done, _total: None))
+        (folder / "phantom.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)  # phantoms of another configuration
     return target
 
 
@@ -106,28 +99,6 @@ def _complete(target: Path, record: dict[str, int]) -> bool:
             "name another folder or move this one away"
         ) from None
     return bool(found == record)
-
-
-@contextmanager
-def _told(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        remedy = "free some space" if error.errno == errno.ENOSPC else "name a folder that can be written"
-        raise DataError(f"{target}: phantoms cannot be written ({error.strerror}); {remedy}") from None
-
-
-def _put(temporary: Path, target: Path, record: dict[str, int]) -> None:
-    """Move the finished folder to its name; phantoms of another configuration give way."""
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=".old-", dir=target.parent))
-        target.rename(old / "chest_xray")
-        shutil.rmtree(old, ignore_errors=True)
-    try:
-        temporary.rename(target)
-    except OSError:
-        if not _complete(target, record):  # another process was first: its films are the same
-            raise
 
 
 def _plan(config: PhantomConfig) -> list[_Film]:
