@@ -106,6 +106,15 @@ def test_a_change_decodes_again(root: Path, work: Path) -> None:
     assert len(paths | {changed.path, fewer.path}) == 4
 
 
+def test_a_change_that_keeps_the_size_is_noticed(root: Path, work: Path) -> None:
+    pack(root, CONFIG, SMALL, work)
+    file = next(root.rglob("person*.jpeg"))
+    garble(file)
+    os.utime(file)
+    with pytest.raises(DataError, match="not an image"):
+        pack(root, CONFIG, SMALL, work)
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".json"])
 @pytest.mark.parametrize("damage", ["removed", "cut", "emptied"])
 def test_a_damaged_packing_is_made_anew(root: Path, work: Path, suffix: str, damage: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from films import LOSSLESS, LOSSY, dicom, encode, jpeg, picture, png
 from PIL import Image
+from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 
 from pneumonia.config import PreprocessConfig
@@ -95,6 +96,10 @@ REFUSED = {
     "DICOM, deflated": (
         dicom(GREY).replace(b"\x14\x001.2.840.10008.1.2.1\0", b"\x16\x001.2.840.10008.1.2.1.99"),
         "transfer syntax",
+    ),
+    "DICOM whose JPEG is truncated": (
+        dicom(GREY, JPEGBaseline8Bit, PixelData=encapsulate([jpeg(GREY)[:-2]])),
+        "frame is truncated",
     ),
     "truncated DICOM": (dicom(GREY)[:-500], "damaged DICOM"),
 }
