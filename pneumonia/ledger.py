@@ -81,7 +81,8 @@ def compose(past: list[Move], who: str, why: str, action: Action, from_version: 
 
 
 def _fit(text: str) -> str:
-    return text.encode()[:MOST_BYTES].decode(errors="ignore")
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line.encode()[:MOST_BYTES].decode(errors="ignore")
 
 
 def announce(client: MlflowClient, name: str, move: Move) -> None:
