@@ -24,7 +24,7 @@ PAUSE = 1.0
 """Seconds before the second try; doubled with every further one."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and seconds without a byte."""
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _FOREVER = (requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema, requests.exceptions.InvalidURL)
 
