@@ -1,0 +1,150 @@
+"""``pneumonia promote``, ``rollback`` and ``history``: which version is champion, and who made it so."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pneumonia.cli.common import ConfigFile, Json, Settings, emit, emit_json, resolve, working
+from pneumonia.config import Config
+from pneumonia.errors import PneumoniaError
+
+if TYPE_CHECKING:
+    from pneumonia.registry import Move
+
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Registered model; pneumonia-resnet18 by default", show_default=False),
+]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the ledger")]
+Who = Annotated[
+    str | None, typer.Option("--who", metavar="NAME", help="Who decides; by default GIT_AUTHOR_NAME or the account")
+]
+
+
+def promote(
+    why: Why,
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Number or alias of a registered version", show_default=False)
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Id of an MLflow run; registers its model", show_default=False)
+    ] = None,
+    name: Name = None,
+    despite: Annotated[
+        bool, typer.Option("--despite-verdict", help="Promote a run that has not passed the gate; goes into the ledger")
+    ] = False,
+    who: Who = None,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Make a version, or a run's model, the champion.
+
+    Example: `pneumonia promote --version 3 --why "reviewed on 200 new films"`
+    """
+    if (version is None) == (run is None):
+        raise typer.BadParameter("name one of --version and --run")
+    if despite and run is None:
+        raise typer.BadParameter("--despite-verdict goes with --run; whatever has a version has passed the gate")
+    config = _resolve(file, settings, name)
+    with working():
+        from pneumonia import promotion, registry
+
+        uri, actor = _uri(config), who or promotion.who()
+        if run is not None:
+            title, move = promotion.promote_run(uri, run, actor, _said(why), name=name, despite=despite)
+        else:
+            title = config.model.name
+            move = registry.promote(uri, title, str(version), actor, _said(why))
+    _print_move(title, move, as_json)
+
+
+def rollback(
+    why: Why,
+    name: Name = None,
+    who: Who = None,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Make the previous champion the champion again.
+
+    Example: `pneumonia rollback --why "false alarms on portable films"`
+    """
+    config = _resolve(file, settings, name)
+    with working():
+        from pneumonia import promotion, registry
+
+        move = registry.rollback(_uri(config), config.model.name, who or promotion.who(), _said(why))
+    _print_move(config.model.name, move, as_json)
+
+
+def history(
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Registered model; all by default", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Show who moved the champion, when, why, from and to which version.
+
+    Example: `pneumonia history --name pneumonia-resnet18 --json`
+    """
+    config = _resolve(file, settings, name)
+    with working():
+        from pneumonia import registry
+
+        uri = _uri(config)
+        names = sorted({held.name for held in registry.champions(uri)})
+        if name is not None and name not in names and not registry.versions(uri, name):
+            raise PneumoniaError(f"{name}: no such model; there are: {', '.join(names) or 'none'}")
+        moves = [(each, move) for each in ([name] if name else names) for move in registry.history(uri, each)]
+    if as_json:
+        emit_json([{"name": each, **move.model_dump(mode="json")} for each, move in moves])
+    elif not moves:
+        emit("No model was promoted yet; python flows/pipeline.py trains one")
+    else:
+        for each, move in moves:
+            emit(_line(each, move))
+
+
+def _resolve(file: Path | None, settings: list[str] | None, name: str | None) -> Config:
+    """The configuration for the champion's commands, whose default is the model of real radiographs.
+
+    Neither the fast profile's name nor that of phantoms, which are laid over where there are no data, is meant here.
+    """
+    given = [f"data.root={os.devnull}", *(settings or [])]
+    return resolve(file, given, {"model.name": name}, profile="full")
+
+
+def _uri(config: Config) -> str:
+    from pneumonia import store
+
+    uri = store.tracking_uri(config)
+    store.check(uri)
+    return uri
+
+
+def _said(why: str) -> str:
+    if not why.strip():
+        raise typer.BadParameter("--why: say why, for whoever reads the ledger")
+    return why.strip()
+
+
+def _line(name: str, move: Move) -> str:
+    when = move.when[:19].replace("T", " ")
+    return (
+        f"{when} UTC  {name}  {move.action}  {move.from_version or 'none'} -> {move.to_version}  {move.who}: {move.why}"
+    )
+
+
+def _print_move(name: str, move: Move, as_json: bool) -> None:
+    if as_json:
+        emit_json({"name": name, **move.model_dump(mode="json")})
+    else:
+        emit(_line(name, move))

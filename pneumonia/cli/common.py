@@ -1,0 +1,110 @@
+"""What the commands share: options, results on standard output, everything else on standard error, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pneumonia import config as configuration
+from pneumonia.config import Config
+from pneumonia.errors import PneumoniaError
+
+FINDING, WRONG_USE, INTERRUPTED, NO_READER = 1, 2, 130, 141  # the last two as shells report SIGINT and SIGPIPE
+LINE_SECONDS = 15.0  # without a terminal, a line in this many seconds takes the bar's place
+DISCLAIMER = "Not a medical device: for research and teaching, never for a decision about a patient."
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. work=/tmp/w; repeatable. See pneumonia config"),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML file of settings", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output")]
+
+
+def resolve(
+    file: Path | None, settings: list[str] | None, named: dict[str, object] | None = None, profile: str = "fast"
+) -> Config:
+    """Resolve the configuration; `named` holds what a command's own options set, the strongest."""
+    given = [f"{key}={value}" for key, value in (named or {}).items() if value is not None]
+    return configuration.resolve(profile, file=file, assignments=[*(settings or []), *given])
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """End with one message and an exit code where the user can mend what is wrong; anything else is a bug."""
+    try:
+        yield
+        sys.stdout.flush()
+    except PneumoniaError as error:
+        complain(f"error: {error}")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        complain("stopped")
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read the results has gone; what is still buffered must not complain when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(NO_READER) from None
+
+
+def complain(text: str) -> None:
+    """Print on standard error."""
+    typer.echo(text, err=True)
+
+
+def emit(text: str) -> None:
+    """Print a result on standard output; a file name that is no text is shown with backslashes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def emit_json(document: object) -> None:
+    """Print the one JSON document, in ASCII, so that it is the same under every locale."""
+    emit(json.dumps(document, indent=2, allow_nan=False))
+
+
+def disclaim(as_json: bool) -> None:
+    """Say what the results are not for: beside them, or on standard error where they are one JSON document."""
+    (complain if as_json else emit)(DISCLAIMER)
+
+
+def working() -> redirect_stdout[Any]:
+    """Keep what libraries print off standard output."""
+    return redirect_stdout(sys.stderr)
+
+
+@contextmanager
+def progress(words: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Yield a callback for (done, of) that draws a bar on standard error, or lines where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    amount = DownloadColumn(binary_units=True) if of_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), amount, TimeRemainingColumn())
+    last = time.monotonic()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(words, total=None, start=True, visible=False)
+
+        def tell(done: int, total: int) -> None:
+            nonlocal last
+            bar.update(task, completed=done, total=total or None, visible=True)  # 0: nobody knows
+            if not console.is_terminal and done != total and time.monotonic() - last > LINE_SECONDS:
+                last = time.monotonic()
+                complain(f"{words}: {_amount(done, of_bytes)} of {_amount(total, of_bytes)}")
+
+        yield tell
+
+
+def _amount(number: int, of_bytes: bool) -> str:
+    return f"{number / 2**20:.0f} MiB" if of_bytes else str(number)

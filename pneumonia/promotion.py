@@ -1,0 +1,83 @@
+"""Promotion by hand: a version that is registered, or a run that the pipeline left aside."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pneumonia import registry, store
+from pneumonia.errors import PneumoniaError
+from pneumonia.inference import WEIGHTS
+from pneumonia.model import ModelRecord, read_record
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+VERDICT_TAG, PASSED = "verdict", "passed"
+
+
+def who() -> str:
+    """Name whoever answers for a move in the ledger: GIT_AUTHOR_NAME where it is set, otherwise the account."""
+    return os.environ.get("GIT_AUTHOR_NAME") or _account()
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's numeric user has no name
+        return f"uid {os.getuid()}"
+
+
+def promote_run(
+    uri: str, run_id: str, who: str, why: str, *, name: str | None = None, despite: bool = False
+) -> tuple[str, registry.Move]:
+    """Make a run's model the champion of the name that it was trained for; registers it where it is not.
+
+    Args:
+        uri: of the tracking store.
+        run_id: the run that made the model.
+        who: for the ledger.
+        why: for the ledger.
+        name: refused where it is not the model's own name.
+        despite: also where the run did not pass the gate, or was never validated.
+
+    Returns:
+        The registered name and the move.
+
+    Raises:
+        PneumoniaError: no such run, no model in it, another name, or a verdict that is not a pass.
+        TrackingError: the store cannot be used.
+    """
+    client = store.client(uri)
+    with store.trouble(uri, f"find run {run_id}"):
+        run = client.get_run(run_id)
+    with tempfile.TemporaryDirectory() as folder:
+        record = read_record(store.download(uri, run_id, WEIGHTS, Path(folder)))
+    if name is not None and name != record.name:
+        raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
+    verdict = run.data.tags.get(VERDICT_TAG, "never validated")
+    if verdict != PASSED and not despite:
+        raise PneumoniaError(
+            f"run {run_id} has not passed the gate ({verdict}); its report, an artifact of the run, says why. "
+            "To promote it all the same: --despite-verdict, which the ledger will say"
+        )
+    if verdict != PASSED:
+        why = f"{why} [despite the verdict: {verdict}]"
+    version = _register(uri, run, record)
+    return record.name, registry.promote(uri, record.name, version.version, who, why)
+
+
+def _register(uri: str, run: Run, record: ModelRecord) -> registry.Version:
+    outputs = run.outputs.model_outputs if run.outputs is not None else []
+    if not outputs:
+        raise PneumoniaError(f"run {run.info.run_id} logged no model; its training did not finish, so start it again")
+    tags = {
+        "profile": str(record.config.get("profile", "unknown")),
+        "data_digest": record.data_digest,
+        "dvc_md5": record.dvc_md5 or "none",
+    }
+    source = f"models:/{outputs[-1].model_id}"
+    return registry.register(uri, record.name, run.info.run_id, source, record.weights_digest, record.phantom, tags)
