@@ -54,7 +54,7 @@ class DataConfig(Section):
         description="Correlation of histogram-equalised 32x32 thumbnails from which two films are near-duplicates; "
         "different films of the published set reach 0.978, a film compressed or exposed anew stays above 0.99",
     )
-    workers: int = Field(0, ge=0, le=256, description="Decoding processes; 0: one per core")
+    workers: int = Field(0, ge=0, le=256, description="Decoding threads; 0: one per core")
 
 
 class PhantomConfig(Section):
@@ -229,7 +229,7 @@ def _root(root: str) -> str:
 def is_phantom(root: str) -> bool:
     """Tell whether a data root means phantoms: the word itself, or a folder that the generator has signed."""
     folder = Path(root)
-    return root == PHANTOM_ROOT or any((place / "phantom.json").is_file() for place in (folder, folder.parent))
+    return root == PHANTOM_ROOT or any((place / "phantom.json").is_file() for place in (folder, folder / "chest_xray"))
 
 
 def _profile(name: str) -> dict[str, Any]:
