@@ -6,7 +6,6 @@ Every random draw is derived from (seed, epoch, step), so that the position alon
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from pneumonia.errors import DataError
+from pneumonia.files import write_bytes
 
 FORMAT = 1
 
@@ -56,21 +56,13 @@ def save(path: Path, key: str, progress: Progress, tensors: Mapping[str, Mapping
         tensors: groups of named tensors (model, ema, best, optimizer).
         config: the resolved configuration as JSON, kept with the tensors.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     flat = {
         f"{group}/{name}": tensor.detach().cpu().contiguous()
         for group, named in tensors.items()
         for name, tensor in named.items()
     }
     metadata = {"format": str(FORMAT), "key": key, "progress": json.dumps(vars(progress)), "config": config}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        save_file(flat, partial, metadata=metadata)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes(path, serialise(flat, metadata))
 
 
 def load(path: Path, key: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:

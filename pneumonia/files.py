@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that appear whole or not at all, and folders held by one process."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from pneumonia.errors import PneumoniaError
+from pneumonia.errors import DataError, PneumoniaError
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -17,23 +19,13 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file under a temporary name, then rename it; its folder is made where it is missing.
+    """Write a file whole or not at all; its folder is made where it is missing.
 
     Raises:
-        PneumoniaError: the folder cannot be written, or the disk is full.
+        DataError: the folder cannot be written, or the disk is full.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise PneumoniaError(
-            f"{path}: cannot be written ({error.strerror}); make room or the folder writable, or set work=DIR"
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):  # what stopped the writing may stop this too, and is what must be told
-            partial.unlink(missing_ok=True)
+    with Whole(path) as file:
+        file.write(content)
     return path
 
 
@@ -59,3 +51,81 @@ def exclusive(folder: Path) -> Iterator[None]:
                 f"{folder}: another process runs this training; wait for it, or end it first"
             ) from None
         yield
+
+
+class Whole:
+    """A binary file that is written under a temporary name beside its own and takes its name when complete.
+
+    On any exception inside the ``with`` block nothing is left behind. What a killed process left is removed by the next
+    writer in the folder: a temporary file is locked while its writer lives.
+
+    Raises:
+        DataError: no right to write there, or no space. Other exceptions of the block pass unchanged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+        self._file = -1
+
+    def __enter__(self) -> Self:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(self.path.parent)
+            self._file = self._create()
+        except OSError as error:
+            raise self._failed(error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                os.fsync(self._file)
+                self._temporary.replace(self.path)
+        except OSError as failure:
+            raise self._failed(failure) from failure
+        finally:
+            os.close(self._file)
+            self._temporary.unlink(missing_ok=True)
+
+    def write(self, content: bytes, at: int | None = None) -> None:
+        """Append the content, or write it over what lies at a position."""
+        rest = memoryview(content)
+        try:
+            while rest:
+                done = os.write(self._file, rest) if at is None else os.pwrite(self._file, rest, at)
+                rest, at = rest[done:], at if at is None else at + done
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def _create(self) -> int:
+        while True:
+            file = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if self._temporary.exists():
+                return file
+            os.close(file)  # another writer swept it away between its making and its locking
+
+    def _failed(self, error: OSError) -> DataError:
+        return DataError(
+            f"{self.path}: cannot be written ({error.strerror}); "
+            "free space or grant rights there, or choose another folder with work=DIR"
+        )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files of writers that are gone; what cannot be removed may stay."""
+    for leftover in folder.glob(".*.part"):
+        try:
+            file = os.open(leftover, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink(missing_ok=True)
+        except OSError:
+            pass
+        finally:
+            os.close(file)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,14 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from pneumonia import _torchvision
 from pneumonia.config import CLASSES, PreprocessConfig
 from pneumonia.errors import ConfigError, DataError
+from pneumonia.files import write_bytes
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference statistics of ImageNet, RGB in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -146,15 +147,9 @@ def digest(state: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], record: ModelRecord) -> None:
-    """Write weights and record to one safetensors file, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """Write weights and record to one safetensors file, whole or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    try:
-        save_file(tensors, partial, metadata={"record": record.model_dump_json()})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes(path, serialise(tensors, {"record": record.model_dump_json()}))
 
 
 def read_record(path: Path) -> ModelRecord:

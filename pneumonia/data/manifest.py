@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.config import CLASSES
-from pneumonia.data._atomic import Whole
 from pneumonia.errors import DataError
+from pneumonia.files import Whole
 
 FOLDERS = ("train", "val", "test")
 SPLITS = ("train", "validation", "test", "unused")

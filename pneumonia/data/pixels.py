@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from pneumonia.config import CLASSES, DataConfig, PreprocessConfig
 from pneumonia.data import radiograph
-from pneumonia.data._atomic import Whole
 from pneumonia.data.manifest import Entry, Manifest, patient_of
 from pneumonia.data.scan import Film, scan
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
+from pneumonia.files import Whole
 
 log = logging.getLogger(__name__)
 
