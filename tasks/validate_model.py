@@ -22,26 +22,50 @@ from pneumonia.files import write_text
 from pneumonia.hardware import pick_device, threads
 from pneumonia.model import ModelRecord, load_weights
 from pneumonia.scoring import predict
-from tasks.documents import Dataset, TrainedModel, Validation
+from tasks.documents import Dataset, Document, TrainedModel, Validation
 from tasks.progress import Progress, silent
 
 
 def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> Validation:
     """Judge a trained model on the test folder.
 
-    The verdict is a return value: a model that is no better than the champion is a normal outcome.
+    The verdict is a return value: a model that is no better than the champion is a normal outcome. Run again after the
+    model has become champion, the step hands back the verdict that made it so.
 
     Raises:
         PneumoniaError: the weights, the films or the tracking server cannot be used.
     """
-    run = tracking.Run.attach(trained.tracking_uri, trained.run_id)
+    uri = trained.tracking_uri
+    path = Path(trained.weights).parent / "validation.json"
+    champion = registry.champion(uri, config.model.name)
+    if (done := _done(path, trained, champion, config)) is not None:
+        return done
+    run = tracking.Run.attach(uri, trained.run_id)
     try:
-        validation = _validate(dataset, trained, config, progress, run)
+        validation = _validate(dataset, trained, config, champion, progress, run)
     except BaseException:
         run.finish("FAILED")
         raise
     run.finish()
+    write_text(path, _Kept(settings=_settings(config), validation=validation).model_dump_json(indent=2))
     return validation
+
+
+class _Kept(Document):
+    settings: str
+    validation: Validation
+
+
+def _settings(config: Config) -> str:
+    return config.model_dump_json(include={"evaluate", "gate"})
+
+
+def _done(path: Path, trained: TrainedModel, champion: registry.Version | None, config: Config) -> Validation | None:
+    if champion is None or champion.run_id != trained.run_id or not path.exists():
+        return None
+    kept = _Kept.model_validate_json(path.read_text(encoding="utf-8"))
+    same = kept.settings == _settings(config) and champion.weights_digest == trained.weights_digest
+    return kept.validation if same else None
 
 
 @dataclass(frozen=True)
@@ -66,7 +90,12 @@ class _Test:
 
 
 def _validate(
-    dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress, run: tracking.Run
+    dataset: Dataset,
+    trained: TrainedModel,
+    config: Config,
+    champion: registry.Version | None,
+    progress: Progress,
+    run: tracking.Run,
 ) -> Validation:
     manifest = Manifest.load(Path(dataset.manifest))
     test = _Test(manifest, manifest.indices("test"))
@@ -76,7 +105,6 @@ def _validate(
     scores = _score(network, np.load(dataset.pixels, mmap_mode="r"), test.rows, config)
     progress(0.5, "bootstrap by patient")
     figures = evaluate.figures(test.labels, scores, test.patients, record.threshold, config.evaluate)
-    champion = registry.champion(trained.tracking_uri, config.model.name)
     if champion is None:
         verdict = gate.judge(figures, config.gate)
     else:
