@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from films import jpeg, picture
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pneumonia.config import CLASSES, DataConfig, PhantomConfig, PreprocessConfig
 from pneumonia.data import phantom
@@ -130,12 +130,13 @@ def test_a_test_film_among_the_training_films_stops(root: Path) -> None:
     assert row["files"][1] == "train/PNEUMONIA/person901_virus_1.jpeg"
 
 
-@pytest.mark.parametrize("change", ["compressed", "darker", "enlarged"])
+@pytest.mark.parametrize("change", ["compressed", "darker", "equalised", "enlarged"])
 def test_a_test_film_exposed_or_encoded_anew_among_the_training_films_stops(root: Path, change: str) -> None:
     with Image.open(well(root, "test")) as film:
         changed = {
             "compressed": lambda: film.copy(),
-            "darker": lambda: film.point([round(255 * (grey / 255) ** 1.6) for grey in range(256)]),
+            "darker": lambda: film.point([round(255 * (grey / 255) ** 3) for grey in range(256)]),
+            "equalised": lambda: ImageOps.equalize(film),
             "enlarged": lambda: film.resize((300, 250), Image.Resampling.BICUBIC),
         }[change]()
     changed.save(root / "train" / "NORMAL" / "IM-0901-0001.jpeg", quality=25 if change == "compressed" else 95)
