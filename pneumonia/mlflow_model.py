@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 NAME = "model"
+DIGEST = "weights_digest"
+"""Key of the record, and tag of the model."""
+
 PACKAGES = ("mlflow", "torch", "numpy")
 """What loading the model needs."""
 
@@ -40,11 +43,8 @@ def log(
     in an order that a kill between any two steps leaves repairable: the model is created, its files are sent, it is
     declared ready, the run names it.
     """
-    found = patiently(uri, "look for the model", lambda: _find(client, run, experiment))
-    if found is None:
-        found = patiently(
-            uri, "create the model", lambda: client.create_logged_model(experiment, NAME, source_run_id=run)
-        )
+    weights = str(record.get(DIGEST, ""))
+    found = patiently(uri, "create the model", lambda: _find_or_create(client, run, experiment, weights))
     identity = found.model_id
     if str(found.status) != "READY":
         with tempfile.TemporaryDirectory() as folder:
@@ -56,10 +56,11 @@ def log(
     return f"models:/{identity}"
 
 
-def _find(client: MlflowClient, run: str, experiment: str) -> LoggedModel | None:
-    """The run's model, ready or left half-sent by a process that was killed."""
+def _find_or_create(client: MlflowClient, run: str, experiment: str, weights: str) -> LoggedModel:
+    """The run's model of these weights, ready or left half-sent by a process that was killed; otherwise a new one."""
     models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'")
-    return next((model for model in models if model.name == NAME), None)
+    found = next((model for model in models if model.name == NAME and model.tags.get(DIGEST) == weights), None)
+    return found or client.create_logged_model(experiment, NAME, source_run_id=run, tags={DIGEST: weights})
 
 
 def _name_output(client: MlflowClient, run: str, identity: str) -> None:

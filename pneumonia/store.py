@@ -7,6 +7,7 @@ flow, a scheduler's worker or a test may hold several runs in one process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -47,8 +48,9 @@ DEFAULTS = {
 """Environment variables of MLflow that are set unless the user has set them."""
 
 TRANSIENT = frozenset(
-    {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED"}
+    {"TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
 )
+"""MLflow's codes of errors that waiting may mend."""
 
 
 def tracking_uri(config: Config) -> str:
@@ -59,13 +61,6 @@ def tracking_uri(config: Config) -> str:
     if config.tracking.uri != "auto":
         return config.tracking.uri
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(config.work).resolve()}/mlflow.db"
-
-
-def artifact_location(config: Config) -> str | None:
-    """Where a new experiment keeps its files: beside an SQLite database in the work folder, else as the server says."""
-    if tracking_uri(config).startswith("sqlite:"):
-        return (Path(config.work).resolve() / "artifacts").as_uri()
-    return None
 
 
 def client(uri: str) -> MlflowClient:
@@ -124,10 +119,13 @@ def patiently(uri: str, doing: str, call: Callable[[], T], patience: float = PAT
 def is_transient(error: BaseException | None) -> bool:
     """Whether waiting may mend `error`: no connection, a time-out, an overloaded or failing server."""
     import requests
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException, RestException
 
     if isinstance(error, MlflowException):
-        return str(error.error_code) in TRANSIENT
+        # INTERNAL_ERROR is also the code of whatever has none of its own. From a server it is a failure of the server;
+        # raised here it tells of a request that came to nothing only where it says so.
+        failed = isinstance(error, RestException) or "API request to" in error.message
+        return str(error.error_code) in TRANSIENT or (error.error_code == "INTERNAL_ERROR" and failed)
     if isinstance(error, requests.HTTPError):
         return error.response is not None and (error.response.status_code >= 500 or error.response.status_code == 429)
     return isinstance(error, requests.ConnectionError | requests.Timeout)
@@ -150,6 +148,8 @@ def shown(uri: str) -> str:
 def _remedy(uri: str, error: BaseException) -> str:
     if "upgrade" in str(error) and "schema" in str(error):
         return f". Bring the database to the installed version: mlflow db upgrade {shown(uri)}"
+    if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
+        return ". Make room on the disk, then run the same command again"
     if uri.startswith("http") and is_transient(error):
         return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
     return ""

@@ -13,8 +13,9 @@ from pneumonia import store
 from pneumonia.config import Config
 from pneumonia.epoch_log import EpochLog
 from pneumonia.errors import TrackingError
+from pneumonia.experiment import KEY_TAG, open_experiment, open_run
 from pneumonia.monitor import Monitor
-from pneumonia.store import artifact_location, check, download, exists, load_json, patiently, tracking_uri
+from pneumonia.store import check, download, exists, load_json, patiently, tracking_uri
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["KEY_TAG", "Run", "check", "download", "exists", "load_json", "tracking_uri"]
-
-KEY_TAG = "pneumonia.key"
-"""Tag with the training's key: by it an unfinished run is found again."""
 
 DATA_TAG = "pneumonia.data_digest"
 READS_TAG = "pneumonia.test_reads"
@@ -64,7 +62,7 @@ class Run:
         self._epochs = EpochLog(client, uri, self.id)
         self._monitor: Monitor | None = None
         self.uri = uri
-        self.url = f"{uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{self.id}" if _is_http(uri) else None
+        self.url = _page(uri, self._experiment, self.id)
         self.reopened = reopened
 
     @classmethod
@@ -73,7 +71,7 @@ class Run:
 
         Args:
             config: names the store and the experiment.
-            key: names the training: the same for a training that is started again after it was killed.
+            key: names the training, in hex: the same for one that is started again after it was killed.
             name: the run's name, for people.
             tags: further tags.
 
@@ -83,16 +81,11 @@ class Run:
         uri = tracking_uri(config)
         check(uri)
         client = store.client(uri)
-        experiment = patiently(uri, "open the experiment", lambda: _experiment(client, config))
-        found = patiently(uri, "look for the run", lambda: _unfinished(client, experiment, key))
-        labels = {**tags, KEY_TAG: key}
-        if found is None:
-            # Asked for again after a lost answer, this would leave a second run behind, so it is asked for once.
-            with store.trouble(uri, "create a run"):
-                run = cls(client, uri, client.create_run(experiment, tags=labels, run_name=name), reopened=False)
-        else:
-            run = cls(client, uri, found, reopened=True)
-            patiently(uri, "reopen the run", lambda: run._reopen(labels))
+        experiment = patiently(uri, "open the experiment", lambda: open_experiment(client, config))
+        begun, found = patiently(uri, "begin a run", lambda: open_run(client, experiment, key, name, tags))
+        run = cls(client, uri, begun, reopened=found)
+        if found:
+            patiently(uri, "reopen the run", lambda: run._reopen(tags))
         if config.tracking.system_metrics:
             run._monitor = Monitor(uri, run.id)
         return run
@@ -316,8 +309,12 @@ class Run:
             logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)
 
 
-def _is_http(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
+def _page(uri: str, experiment: str, run: str) -> str | None:
+    """The address of a run's page, without the login that a URI may carry."""
+    if not uri.startswith(("http://", "https://")):
+        return None
+    scheme, rest = uri.rstrip("/").split("://", 1)
+    return f"{scheme}://{rest.rpartition('@')[2]}/#/experiments/{experiment}/runs/{run}"
 
 
 def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -326,35 +323,3 @@ def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, s
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", str(value)
-
-
-def _experiment(client: MlflowClient, config: Config) -> str:
-    """The experiment's id; made where there is none."""
-    from mlflow.exceptions import MlflowException
-
-    name = config.tracking.experiment
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=artifact_location(config)))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process was quicker
-                raise
-        found = client.get_experiment_by_name(name)
-    if found is None or found.lifecycle_stage != "active":
-        raise TrackingError(
-            f"{tracking_uri(config)}: the experiment {name!r} was deleted; choose another tracking.experiment, or "
-            f"restore it{'' if found is None else f': mlflow experiments restore -x {found.experiment_id}'}"
-        )
-    return str(found.experiment_id)
-
-
-def _unfinished(client: MlflowClient, experiment: str, key: str) -> MlflowRun | None:
-    quoted = key.replace("'", "")
-    runs = client.search_runs(
-        [experiment],
-        filter_string=f"tags.`{KEY_TAG}` = '{quoted}' and attributes.status != 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return runs[0] if runs else None

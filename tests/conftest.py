@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import pytest
 from mlflow_server import Server
+from runs import settings
+
+from pneumonia.config import Config
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +67,16 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Pat
         yield server.url
     finally:
         server.stop()
+
+
+@pytest.fixture(params=["sqlite", "http"])
+def tracked(request: pytest.FixtureRequest) -> Config:
+    """A configuration that tracks in a database of its own, and one that tracks on the session's server."""
+    work = request.getfixturevalue("work")
+    return settings(work, request.getfixturevalue("mlflow_server") if request.param == "http" else "auto")
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    """A run's key: the server is the session's, the key is the test's."""
+    return hashlib.sha256(request.node.nodeid.encode()).hexdigest()
