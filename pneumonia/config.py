@@ -183,7 +183,7 @@ def resolve(
     assignments: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Config:
-    """Resolve the configuration; ``data.root`` comes out as ``phantom`` or a folder, never as ``auto``.
+    """Resolve the configuration; ``data.root`` and ``model.weights`` come out decided, never as ``auto``.
 
     Where the data are phantoms, ``profiles/phantom.toml`` is laid over the profile.
 
@@ -207,7 +207,11 @@ def resolve(
     root = _root(_validate(layers).data.root)
     if is_phantom(root):
         layers.insert(1, ("profile phantom", _profile("phantom")))
-    return _validate([*layers, ("data.root", {"data": {"root": root}})])
+    decided = _validate([*layers, ("data.root", {"data": {"root": root}})])
+    if decided.model.weights != "auto":
+        return decided
+    weights = "none" if is_phantom(root) else "imagenet"
+    return decided.model_copy(update={"model": decided.model.model_copy(update={"weights": weights})})
 
 
 def _validate(layers: list[tuple[str, dict[str, Any]]]) -> Config:

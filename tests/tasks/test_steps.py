@@ -1,0 +1,205 @@
+"""The steps together, on phantoms and a real MLflow store."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from steps import run, small
+
+from pneumonia import registry, store
+from pneumonia.config import resolve
+from pneumonia.errors import ConfigError, DataError, TrackingError
+from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from tasks.prepare_data import prepare_data
+from tasks.train_model import train_model, training_key
+from tasks.validate_model import validate_model
+
+ROOT = Path(__file__).parents[2]
+METRICS = {
+    *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc"),
+    *("learning_rate", "images_per_second", "best_val_accuracy", "test_reads"),
+    *(f"test_{name}{end}" for name in ("accuracy", "sensitivity", "specificity", "auroc", "auprc")
+      for end in ("", "_low", "_high")),
+}  # fmt: skip
+
+
+def test_a_run_leaves_everything_that_it_says(work: Path) -> None:
+    config = small(work)
+    dataset, trained, validation, promotion = run(config)
+    assert (dataset.kind, dataset.dvc_md5) == ("phantom", None)
+    assert promotion.promoted
+    assert promotion.name == "pneumonia-resnet18-phantom"
+    client = store.client(trained.tracking_uri)
+    logged = client.get_run(trained.run_id)
+    assert logged.info.status == "FINISHED"
+    assert logged.data.metrics.keys() >= METRICS
+    assert logged.data.params["train.epochs"] == "2"
+    assert logged.data.tags["data"] == "phantom"
+    assert logged.inputs.dataset_inputs[0].dataset.digest
+    assert [point.step for point in client.get_metric_history(trained.run_id, "val_loss")] == [1, 2]
+    files = {
+        item.path
+        for folder in ("", "weights", "data", "report")
+        for item in client.list_artifacts(trained.run_id, folder)
+    }
+    wanted = {"config.json", "weights/model.safetensors", "data/manifest.csv", "data/audit.json", "report/report.md"}
+    assert files >= wanted | {
+        f"report/{name}.png" for name in ("learning_curves", "roc", "precision_recall", "confusion")
+    }
+    champion = registry.champion(trained.tracking_uri, promotion.name)
+    assert champion is not None
+    assert (champion.version, champion.weights_digest, champion.phantom) == ("1", trained.weights_digest, True)
+    assert [move.to_version for move in registry.history(trained.tracking_uri, promotion.name)] == ["1"]
+    assert "Not a medical device" in Path(validation.report).read_text()
+
+
+def test_documents_survive_json_and_steps_accept_them(work: Path) -> None:
+    config = small(work)
+    for document, kind in zip(run(config), (Dataset, TrainedModel, Validation, Promotion), strict=True):
+        assert kind.model_validate_json(document.model_dump_json()) == document
+
+
+def test_running_again_changes_nothing(work: Path) -> None:
+    first, second = run(small(work)), run(small(work))
+    assert first == second
+    client = store.client(first[1].tracking_uri)
+    assert len(client.search_runs([client.get_run(first[1].run_id).info.experiment_id])) == 1
+    assert len(registry.versions(first[1].tracking_uri, first[3].name)) == 1
+    assert len(registry.history(first[1].tracking_uri, first[3].name)) == 1
+
+
+def test_a_second_training_of_the_same_weights_is_no_better(work: Path) -> None:
+    first = run(small(work))
+    _, trained, validation, promotion = run(small(work), fresh=True)
+    assert trained.run_id != first[1].run_id
+    assert trained.weights_digest == first[1].weights_digest
+    assert [epoch.val_loss for epoch in trained.epochs] == [epoch.val_loss for epoch in first[1].epochs]
+    assert not validation.verdict.passed
+    assert (promotion.promoted, promotion.version) == (False, None)
+    assert "already champion" in promotion.reason
+    assert validation.test_reads == 2, "both runs read the test labels, and both are counted"
+
+
+def test_another_model_is_compared_with_the_champion_and_may_follow_it(work: Path) -> None:
+    first = run(small(work))
+    other = small(work, "train.seed=1", "preprocess.size=40", "gate.max_auroc_loss=1")
+    _, trained, validation, promotion = run(other)
+    assert validation.verdict.champion is not None
+    assert validation.verdict.champion.version == "1"
+    assert (promotion.version, promotion.previous) == ("2", "1")
+    worse = small(work, "train.seed=2", "train.epochs=1", "gate.min_auroc=1")
+    _, _, validation, promotion = run(worse)
+    assert not promotion.promoted
+    assert "AUROC" in promotion.reason
+    champion = registry.champion(trained.tracking_uri, promotion.name)
+    assert champion is not None
+    assert champion.weights_digest == trained.weights_digest
+    assert len(registry.versions(trained.tracking_uri, first[3].name)) == 2, "what is refused is not registered"
+
+
+def test_the_same_seed_in_another_place_gives_the_same_weights(work: Path, tmp_path: Path) -> None:
+    one = train_model(prepare_data(small(work)), small(work))
+    config = small(tmp_path / "elsewhere")
+    two = train_model(prepare_data(config), config)
+    assert one.weights_digest == two.weights_digest
+    assert one.key == two.key
+    timeless = {"images_per_second", "seconds", "data_wait"}
+    assert [epoch.model_dump(exclude=timeless) for epoch in one.epochs] == [
+        epoch.model_dump(exclude=timeless) for epoch in two.epochs
+    ]
+
+
+def test_a_training_is_named_by_what_its_weights_depend_on(work: Path) -> None:
+    dataset = prepare_data(small(work))
+    key = training_key(dataset, small(work))
+    assert training_key(dataset, small(work, "tracking.experiment=other", "gate.min_auroc=0.5")) == key
+    for change in ("train.seed=1", "augment.flip=0", "preprocess.equalize=true", "train.batch_size=8"):
+        assert training_key(dataset, small(work, change)) != key
+
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{tests!r}, {root!r}]
+from steps import small
+from tasks.prepare_data import prepare_data
+from tasks.train_model import train_model
+def tell(share, message):
+    print(share, flush=True)
+config = small(Path({work!r}), "train.epochs=6")
+print(train_model(prepare_data(config), config, tell).model_dump_json())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_step_goes_on_in_the_same_run(work: Path, number: signal.Signals) -> None:
+    code = CHILD.format(tests=str(Path(__file__).parent), root=str(ROOT), work=str(work))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert child.stdout is not None
+    for line in child.stdout:
+        if float(line) > 0.55:
+            break
+    os.kill(child.pid, number)
+    child.stdout.read()
+    assert child.wait(60) != 0
+    config = small(work, "train.epochs=6")
+    trained = train_model(prepare_data(config), config)
+    client = store.client(trained.tracking_uri)
+    runs = client.search_runs([client.get_run(trained.run_id).info.experiment_id])
+    assert [found.info.run_id for found in runs] == [trained.run_id]
+    assert runs[0].info.status == "FINISHED"
+    assert [point.step for point in client.get_metric_history(trained.run_id, "val_loss")] == [1, 2, 3, 4, 5, 6]
+    undisturbed = small(work, "train.epochs=6", "tracking.experiment=undisturbed")
+    assert train_model(prepare_data(undisturbed), undisturbed, fresh=True).weights_digest == trained.weights_digest
+
+
+def test_a_leak_stops_the_pipeline_and_is_named(work: Path) -> None:
+    dataset = prepare_data(small(work))
+    films = sorted(Path(dataset.root).rglob("*.jpeg"))
+    test = next(film for film in films if "test/NORMAL" in film.as_posix())
+    train = next(film for film in films if "train/NORMAL" in film.as_posix())
+    (test.parent / "IM-9999-0001.jpeg").write_bytes(train.read_bytes())
+    with pytest.raises(DataError, match="duplicate_across_splits"):
+        prepare_data(small(work, f"data.root={dataset.root}"))
+
+
+def test_phantoms_may_not_bear_the_name_of_radiographs(work: Path) -> None:
+    with pytest.raises(ConfigError, match="-phantom"):
+        prepare_data(small(work, "model.name=pneumonia-resnet18"))
+
+
+def test_unsigned_phantoms_are_recognised(work: Path) -> None:
+    dataset = prepare_data(small(work))
+    (Path(dataset.root) / "phantom.json").unlink()
+    config = resolve("fast", assignments=[f"data.root={dataset.root}", f"work={work}"], environment={})
+    assert config.model.name == "pneumonia-resnet18-fast", "nothing beside the files tells that they are phantoms"
+    with pytest.raises(ConfigError, match="phantoms"):
+        prepare_data(config)
+
+
+def test_unreachable_tracking_server_is_told_before_training(work: Path) -> None:
+    config = small(work, "tracking.uri=http://127.0.0.1:9")
+    dataset = prepare_data(config)
+    began = time.monotonic()
+    with pytest.raises(TrackingError, match=r"127\.0\.0\.1:9"):
+        train_model(dataset, config)
+    assert time.monotonic() - began < 10
+
+
+def test_scores_of_the_report_give_its_figures(work: Path) -> None:
+    config = small(work)
+    dataset = prepare_data(config)
+    validation = validate_model(dataset, train_model(dataset, config), config)
+    rows = [line.split(",") for line in (Path(validation.report).parent / "scores.csv").read_text().splitlines()[1:]]
+    right = sum((float(row[3]) >= config.evaluate.threshold) == (row[2] == "1") for row in rows)
+    assert right / len(rows) == pytest.approx(validation.verdict.figures["accuracy"].value)
+    kept = json.loads((Path(validation.report).parent / "verdict.json").read_text())
+    assert kept == validation.verdict.model_dump(mode="json")
