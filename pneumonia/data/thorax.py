@@ -203,7 +203,8 @@ def _bones(anatomy: Anatomy, frame: _Frame, abdomen: Plane, rng: np.random.Gener
 def _clavicles(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
     """Both collar bones, each at an angle of its own."""
     drop, side = float(rng.uniform(0.2, 0.42)), frame.side
-    tilt = np.where(frame.x < 0, float(rng.uniform(0.1, 0.45)), float(rng.uniform(0.1, 0.45)))
+    right, left = rng.uniform(0.1, 0.45, size=2).astype(np.float32)
+    tilt = np.where(frame.x < 0, right, left)
     line: Plane = anatomy.top + drop - tilt * (side - 0.1) - 0.035 * np.sin(7 * side)
     band = np.clip(1 - ((frame.y - line) / 0.045) ** 2, 0, 1)
     bones: Plane = 0.2 * band * step(side - 0.09, 0.04) * step(anatomy.width - 0.04 - side, 0.08)
