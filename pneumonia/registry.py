@@ -202,7 +202,7 @@ def rollback(uri: str, name: str, who: str, why: str) -> Move:
         if before is None or before == now:
             raise PneumoniaError(
                 f"{name}: there is no previous champion to go back to; there are: {_listed(known)}; "
-                "choose one with: pneumonia promote"
+                f"to choose one: pneumonia promote --name {name} --version VERSION --why TEXT"
             )
         past = ledger.moves(name, model.tags)
         return _apply(client, name, ledger.compose(past, who, why, "rollback", now, before))

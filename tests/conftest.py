@@ -57,16 +57,22 @@ def work(tmp_path: Path, mlflow_database: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[str]:
-    """Address of a real MLflow server with SQLite and artifacts of its own, the same for the whole session."""
+def server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[Server]:
+    """A real MLflow server with SQLite and artifacts of its own, the same for the whole session."""
     folder = tmp_path_factory.mktemp("mlflow")
     shutil.copyfile(mlflow_database, folder / "mlflow.db")
     server = Server(folder)
     try:
         server.start()
-        yield server.url
+        yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(server: Server) -> str:
+    """The address of the session's MLflow server."""
+    return server.url
 
 
 @pytest.fixture(params=["sqlite", "http"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,18 +83,14 @@ def test_a_failed_run_never_hides_its_error(wire: Wire, work: Path, key: str, ca
 
 
 @pytest.mark.slow
-def test_a_server_that_is_stopped_and_started_again(tmp_path: Path, work: Path, mlflow_database: Path) -> None:
-    shutil.copyfile(mlflow_database, tmp_path / "mlflow.db")
-    server = Server(tmp_path)
+def test_a_server_that_is_stopped_and_started_again(server: Server, work: Path, key: str) -> None:
+    run = Run.open(settings(work, server.url), key, "name", {})
     try:
-        server.start()
-        run = Run.open(settings(work, server.url), "key", "name", {})
         assert run.log_epochs(EPOCHS[:1])
         server.stop()
         assert not run.log_epochs(EPOCHS[:3])
-        server.start()
-        run.log_epochs(EPOCHS)
-        run.finish()
-        assert steps(run) == [1, 2, 3, 4]
     finally:
-        server.stop()
+        server.start()
+    run.log_epochs(EPOCHS)
+    run.finish()
+    assert steps(run) == [1, 2, 3, 4]

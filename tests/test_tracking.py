@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from runs import EPOCHS, settings, status, steps
 
 from pneumonia import store, tracking
 from pneumonia.config import Config
+from pneumonia.errors import TrackingError
 from pneumonia.tracking import Run
 
 
@@ -72,6 +74,14 @@ def test_everything_twice_is_there_once(tracked: Config, key: str) -> None:
     assert steps(run) == [1, 2, 3, 4]
     assert len(steps(run, "test_auroc")) == 1
     assert len(store.client(run.uri).get_run(run.id).inputs.dataset_inputs) == 1
+
+
+def test_an_artifact_that_is_not_there_is_told_without_waiting(tracked: Config, key: str, tmp_path: Path) -> None:
+    run = Run.open(tracked, key, "name", {})
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match=rf"fetch weights/none of run {run.id}"):
+        tracking.download(run.uri, run.id, "weights/none", tmp_path)
+    assert time.monotonic() - start < 8
 
 
 # --- reopened
@@ -160,7 +170,7 @@ def test_the_uri(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_new_database_is_made_without_a_word(tmp_path: Path) -> None:
     program = (
         "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
-        "from pneumonia.tracked import Config\n"
+        "from pneumonia.config import Config\n"
         "from pneumonia.tracking import Run\n"
         "run = Run.open(Config(work=sys.argv[1]), 'key', 'name', {})\n"
         "run.log_epochs([{'epoch': 1, 'val_loss': 0.5}])\n"
