@@ -23,7 +23,7 @@ class Dataset(Document):
         kind: what the films are.
         root: folder of the files.
         manifest, pixels, audit: paths of the table, the packed uint8 array and the audit's report (JSON).
-        digest, split_digest: sha256 of the table without and with the split.
+        digest, split_digest, pixels_digest: sha256 of the data version, its division, and the films as decoded.
         dvc_md5: what `data.dvc` records for these files, None where they are not those.
         counts: films by split and class.
         unreadable: files left out on request.
@@ -36,6 +36,7 @@ class Dataset(Document):
     audit: str
     digest: str
     split_digest: str
+    pixels_digest: str
     dvc_md5: str | None
     counts: dict[str, dict[str, int]]
     unreadable: tuple[str, ...] = ()

@@ -54,6 +54,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         audit=str(folder / "audit.json"),
         digest=packed.manifest.digest,
         split_digest=packed.manifest.split_digest,
+        pixels_digest=packed.manifest.pixels_digest,
         dvc_md5=None if packed.phantom else version.dvc_md5(root),
         counts=_counts(packed.manifest),
         unreadable=tuple(str(film["file"]) for film in packed.unreadable),

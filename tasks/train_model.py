@@ -74,7 +74,7 @@ def training_key(dataset: Dataset, config: Config) -> str:
     weights = Path(config.model.weights)
     parts = {
         "split": dataset.split_digest,
-        "pixels": Path(dataset.pixels).name,
+        "pixels": dataset.pixels_digest,
         "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else config.model.weights,
         "library": pneumonia.__version__,
         "torch": str(torch.__version__),

@@ -81,6 +81,11 @@ class Manifest:
         return _digest(self.entries, ("path", "sha256", "split"))
 
     @cached_property
+    def pixels_digest(self) -> str:
+        """SHA-256 that names the films as they were decoded and preprocessed."""
+        return _digest(self.entries, ("path", "pixels_sha256"))
+
+    @cached_property
     def labels(self) -> NDArray[np.int64]:
         """int64 [N], 1 is PNEUMONIA."""
         return np.array([entry.label for entry in self.entries], dtype=np.int64)
