@@ -1,0 +1,150 @@
+"""The Prefect flow on a real, temporary Prefect server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import yaml
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.states import State
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.deployments import document
+from flows.pipeline import pipeline, worth_retrying
+from pneumonia.config import Config, resolve
+from pneumonia.errors import ConfigError, DataError, TrackingError
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "data.root=phantom",
+    "phantom.train=64",
+    "phantom.test=32",
+    "phantom.size=64",
+    "preprocess.size=32",
+    "train.epochs=1",
+    "train.batch_size=16",
+    "train.threads=1",
+    "evaluate.bootstrap=100",
+    "gate.min_auroc=0",
+    "gate.min_sensitivity=0",
+    "gate.min_specificity=0",
+    "tracking.system_metrics=false",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def small(work: Path, *assignments: str) -> Config:
+    return resolve("fast", assignments=[*SMALL, f"work={work}", *assignments], environment={})
+
+
+def test_four_steps_with_artifacts_and_the_second_time_from_the_cache(work: Path) -> None:
+    state: State = pipeline(small(work), return_state=True)
+    trained, validation, promotion = state.result()
+    assert promotion.promoted
+    assert state.state_details.flow_run_id is not None
+    runs, artifacts = _recorded(state.state_details.flow_run_id)
+    assert set(runs) == {"prepare_data", "train_model", "validate_model", "promote_model"}
+    assert set(runs.values()) == {"Completed"}
+    assert {"audit", "report", "verdict", "train-model"} <= artifacts.keys()
+    assert "Not a medical device" in artifacts["report"]
+    assert {row["name"] for row in json.loads(artifacts["verdict"])} >= {"auroc", "sensitivity", "specificity"}
+    assert float(artifacts["train-model"]) == 100
+
+    again: State = pipeline(small(work), return_state=True)
+    assert again.result() == (trained, validation, promotion)
+    assert again.state_details.flow_run_id is not None
+    runs, _ = _recorded(again.state_details.flow_run_id)
+    assert (runs["prepare_data"], runs["train_model"]) == ("Cached", "Cached")
+
+
+def _recorded(flow_run: UUID) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the state of each task run, by the step's name, and the data of each artifact, by its key."""
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run]))
+        )
+    return (
+        {run.name.rpartition("-")[0]: run.state_name or "" for run in runs},
+        {artifact.key or "": str(artifact.data) for artifact in artifacts},
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [(TrackingError("away"), True), (OSError("disk"), True), (DataError("bad"), False), (ConfigError("bad"), False)],
+)
+def test_only_what_waiting_can_mend_is_tried_again(error: Exception, again: bool) -> None:
+    class Failed:
+        def result(self) -> None:
+            raise error
+
+    assert worth_retrying(None, None, Failed()) is again
+
+
+def test_deployments_follow_the_profiles() -> None:
+    written = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    assert written == document(), "write it anew: python flows/deployments.py > prefect.yaml"
+    for deployment in written["deployments"]:
+        Config.model_validate(deployment["parameters"]["config"])
+
+
+def test_run_form_is_made_from_the_schema() -> None:
+    schema = pipeline.parameters.model_dump()
+    text = json.dumps(schema)
+    for words in ("Peak learning rate", "Share of the training patients", "Floor for the AUROC"):
+        assert words in text
+
+
+def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_API_URL")}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "flows" / "pipeline.py"), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--set", "train.epoch=3"], 2, "train.epoch"),
+        (["--set", "train.epochs=0"], 2, "train.epochs"),
+        (["--profile", "best"], 2, "fast, full"),
+        (["--data", "nowhere"], 1, "nowhere"),
+        (["--set", "tracking.uri=http://127.0.0.1:9"], 1, "127.0.0.1:9"),
+        (["--config", "none.toml"], 2, "none.toml"),
+    ],
+)
+def test_wrong_use_gets_one_message(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+def test_command_line_runs_the_flow(work: Path) -> None:
+    arguments = [word for setting in SMALL for word in ("--set", setting)]
+    done = command(*arguments, "--set", f"work={work}", cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].startswith("Data: phantoms")
+    for words in ("AUROC", "95 % interval", "champion, version 1", "report.md", "make ui", "Not a medical device"):
+        assert words in done.stdout
