@@ -6,6 +6,8 @@ is being made stands in the tag ``ledger-pending``, so that one that was cut sho
 
 from __future__ import annotations
 
+import getpass
+import os
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -35,6 +37,18 @@ class Move(BaseModel):
     action: Action
     from_version: str | None
     to_version: str | None
+
+
+def who() -> str:
+    """Name whoever answers for a move: GIT_AUTHOR_NAME where it is set, otherwise the account."""
+    return os.environ.get("GIT_AUTHOR_NAME") or _account()
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's numeric user has no name
+        return f"uid {os.getuid()}"
 
 
 def moves(name: str, tags: Mapping[str, str]) -> list[Move]:

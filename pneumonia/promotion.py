@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,18 +15,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 VERDICT_TAG, PASSED = "verdict", "passed"
-
-
-def who() -> str:
-    """Name whoever answers for a move in the ledger: GIT_AUTHOR_NAME where it is set, otherwise the account."""
-    return os.environ.get("GIT_AUTHOR_NAME") or _account()
-
-
-def _account() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's numeric user has no name
-        return f"uid {os.getuid()}"
 
 
 def promote_run(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-
-from pneumonia import registry
+from pneumonia import ledger, registry
 from pneumonia.config import Config
 from tasks.documents import Dataset, Promotion, TrainedModel, Validation
 from tasks.progress import Progress, silent
@@ -36,17 +33,5 @@ def promote_model(
         {"profile": config.profile, "data_digest": dataset.digest, "dvc_md5": dataset.dvc_md5 or "none"},
     )
     why = "; ".join(reason.text for reason in verdict.reasons)
-    move = registry.promote(uri, name, version.version, who(), why)
+    move = registry.promote(uri, name, version.version, ledger.who(), why)
     return Promotion(name=name, promoted=True, version=version.version, previous=move.from_version, reason=why)
-
-
-def who() -> str:
-    """Name whoever answers for a move in the ledger: GIT_AUTHOR_NAME where it is set, otherwise the account."""
-    return os.environ.get("GIT_AUTHOR_NAME") or _account()
-
-
-def _account() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's numeric user has no name
-        return f"uid {os.getuid()}"

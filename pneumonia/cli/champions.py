@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumonia.cli.common import ConfigFile, Json, Settings, emit, emit_json, resolve, working
+from pneumonia.cli.common import ConfigFile, Json, Settings, complain, emit, emit_json, resolve, working
 from pneumonia.config import Config
 from pneumonia.errors import PneumoniaError
 
@@ -51,15 +52,20 @@ def promote(
     if despite and run is None:
         raise typer.BadParameter("--despite-verdict goes with --run; whatever has a version has passed the gate")
     config = _resolve(file, settings, name)
+    reason = _said(why)
+    asked = datetime.now(UTC)
     with working():
-        from pneumonia import promotion, registry
+        from pneumonia import ledger, registry
 
-        uri, actor = _uri(config), who or promotion.who()
+        uri, actor, title = _uri(config), who or ledger.who(), config.model.name
         if run is not None:
-            title, move = promotion.promote_run(uri, run, actor, _said(why), name=name, despite=despite)
+            from pneumonia import promotion  # brings torch, which a version does not need
+
+            title, move = promotion.promote_run(uri, run, actor, reason, name=name, despite=despite)
         else:
-            title = config.model.name
-            move = registry.promote(uri, title, str(version), actor, _said(why))
+            move = registry.promote(uri, title, str(version), actor, reason)
+    if datetime.fromisoformat(move.when) < asked:
+        complain(f"{title} {move.to_version} is champion already; nothing was changed, this was the last move:")
     _print_move(title, move, as_json)
 
 
@@ -76,10 +82,11 @@ def rollback(
     Example: `pneumonia rollback --why "false alarms on portable films"`
     """
     config = _resolve(file, settings, name)
+    reason = _said(why)
     with working():
-        from pneumonia import promotion, registry
+        from pneumonia import ledger, registry
 
-        move = registry.rollback(_uri(config), config.model.name, who or promotion.who(), _said(why))
+        move = registry.rollback(_uri(config), config.model.name, who or ledger.who(), reason)
     _print_move(config.model.name, move, as_json)
 
 
@@ -110,7 +117,7 @@ def history(
         emit("No model was promoted yet; python flows/pipeline.py trains one")
     else:
         for each, move in moves:
-            emit(_line(each, move))
+            emit(_lines(each, move))
 
 
 def _resolve(file: Path | None, settings: list[str] | None, name: str | None) -> Config:
@@ -136,15 +143,14 @@ def _said(why: str) -> str:
     return why.strip()
 
 
-def _line(name: str, move: Move) -> str:
+def _lines(name: str, move: Move) -> str:
     when = move.when[:19].replace("T", " ")
-    return (
-        f"{when} UTC  {name}  {move.action}  {move.from_version or 'none'} -> {move.to_version}  {move.who}: {move.why}"
-    )
+    versions = f"{move.from_version or 'none'} -> {move.to_version}"
+    return f"{when} UTC  {move.action:<8}  {name}  {versions}  by {move.who}\n    {move.why}"
 
 
 def _print_move(name: str, move: Move, as_json: bool) -> None:
     if as_json:
         emit_json({"name": name, **move.model_dump(mode="json")})
     else:
-        emit(_line(name, move))
+        emit(_lines(name, move))
