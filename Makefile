@@ -14,7 +14,9 @@ MLFLOW_PORT ?= 5000
 PREFECT_PORT ?= 4200
 export PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW ?= ignore
 
-.PHONY: help install run test lint ui lock clean
+.PHONY: help install run test lint ui lock lock-project clean
+
+include deployments/deployments.mk
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,7 +35,7 @@ install: .venv/.installed ## make .venv from the committed lock
 run: install ## train, validate and promote a model; ARGS="--profile full --data data/chest_xray"
 	$(BIN)/python flows/pipeline.py $(ARGS)
 
-test: install ## run the whole test suite
+test: install install-airflow ## run the whole test suite
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: install ## ruff and mypy
@@ -44,10 +46,12 @@ lint: install ## ruff and mypy
 ui: install ## MLflow on 5000 and Prefect on 4200, with the runs made here; Ctrl-C ends both
 	$(BIN)/pneumonia ui --mlflow-port $(MLFLOW_PORT) --prefect-port $(PREFECT_PORT)
 
-lock: ## resolve pyproject.toml again into requirements.lock
+lock: lock-project lock-stack ## resolve every lock again
+
+lock-project:
 	$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 $(TORCH_FROM) \
 	  --no-emit-package torch --no-emit-package torchvision --custom-compile-command "make lock" \
 	  --no-annotate --output-file requirements.lock
 
 clean: ## remove .venv and what runs left behind; data stays
-	rm -rf .venv .pneumonia
+	rm -rf .venv .venv-airflow .pneumonia

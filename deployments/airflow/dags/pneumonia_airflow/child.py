@@ -1,0 +1,86 @@
+"""A step in a process of the library's own Python: its settings, its progress as log lines, its end.
+
+Imported there only: Airflow's environment has neither the library nor torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from pneumonia.errors import PneumoniaError, TrackingError, TrainingInterrupted
+
+# sysexits.h: Airflow sees the exit status alone, and from it knows whether another try can help
+TRY_AGAIN, REFUSED, BROKEN = 75, 65, 70
+LINE_SECONDS = 5.0
+PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def step(name: str) -> Iterator[Callable[[float, str], None]]:
+    """Yield the callback that the step reports to; a failure ends the process with one line and a telling status."""
+    end_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    for noisy in ("alembic", "mlflow", "urllib3", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    sys.excepthook = tell
+    yield _lines(name)
+
+
+def end_with_parent() -> None:
+    """Have the kernel send SIGTERM when the task's process goes, however it goes: no training without its task."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it went before the kernel was asked
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def assignments(params: str) -> list[str]:
+    """Turn the form's values (JSON object) into the configuration's ``key=value``; fields left empty are not set."""
+    values = {key: value for key, value in json.loads(params).items() if "." in key and value is not None}
+    return [f"{key}={json.dumps(value) if isinstance(value, bool) else value}" for key, value in values.items()]
+
+
+def public(url: str | None) -> str | None:
+    """Return an MLflow address as a browser outside the containers knows it: MLFLOW_PUBLIC_URL where that is set."""
+    inside, outside = os.environ.get("MLFLOW_TRACKING_URI", ""), os.environ.get("MLFLOW_PUBLIC_URL", "")
+    return outside.rstrip("/") + url.removeprefix(inside.rstrip("/")) if url and inside and outside else url
+
+
+def status(error: BaseException) -> int:
+    """Return the exit status: whether another try can help, the same rule as the Prefect flow's."""
+    if isinstance(error, TrackingError | TrainingInterrupted | OSError):
+        return TRY_AGAIN
+    return REFUSED if isinstance(error, PneumoniaError) else BROKEN
+
+
+def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print what happened, without a traceback where the message says it all, and leave with the status."""
+    if isinstance(error, PneumoniaError):
+        print(f"error: {error}", flush=True)
+    else:
+        traceback.print_exception(kind, error, trace)
+    raise SystemExit(status(error))
+
+
+def _lines(name: str) -> Callable[[float, str], None]:
+    shown = {"time": 0.0, "message": ""}
+
+    def progress(share: float, message: str) -> None:
+        now = time.monotonic()
+        if now - float(shown["time"]) > LINE_SECONDS or message != shown["message"]:
+            shown.update(time=now, message=message)
+            print(f"{name} {100 * share:3.0f} % {message}", flush=True)
+
+    return progress

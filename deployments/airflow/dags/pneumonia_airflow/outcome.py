@@ -1,0 +1,73 @@
+"""What becomes of a step that failed, and of a model that was promoted."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+from airflow.sdk import Asset, AssetAlias, BaseOperatorLink, RetryDecision, RetryPolicy
+
+CHAMPION = AssetAlias("pneumonia_champion")
+"""Stands for the asset ``<registered name>@champion``, which is updated when a promotion has moved it."""
+
+TRY_AGAIN = 75  # the status with which a step says so; see child.py
+log = logging.getLogger("pneumonia")
+
+
+class WhereItHelps(RetryPolicy):
+    """Try again what a server, a file system or a lost process has spoilt; a wrong setting or bad data stay wrong."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
+    ) -> RetryDecision:
+        status = exit_status(exception)
+        if status is None or status < 0 or status == TRY_AGAIN:
+            return RetryDecision.default()
+        return RetryDecision.fail(reason="the same would happen again")
+
+    def serialize(self) -> dict[str, Any]:
+        return {"__type": type(self).__name__}
+
+
+def exit_status(exception: BaseException) -> int | None:
+    """Return the status of the step's process, negative where a signal ended it; None: it failed in Airflow itself."""
+    code = getattr(exception, "returncode", None)
+    if code is None and (found := re.match(r"Process returned non-zero exit status (-?\d+)", str(exception))):
+        code = int(found[1])
+    return code
+
+
+def last_line(context: Any) -> None:
+    """End the task's log with what happened and what comes next."""
+    task, error = context["ti"], context.get("exception")
+    words = "; ".join(line.strip() for line in str(error).splitlines()[-20:] if line.strip())
+    words = re.sub(r"^Process returned non-zero exit status \d+\.; ", "", words).replace(":; ", ": ")
+    if (exit_status(error) or 0) < 0:
+        words = f"its process was ended by signal {-exit_status(error)} (9: often too little memory)"
+    again = str(task.state or "").endswith("up_for_retry")
+    log.error("%s stopped: %s%s", task.task_id, words, " - will be tried again" if again else "")
+
+
+def announce_champion(context: Any, result: dict[str, Any]) -> None:
+    """Update the asset, if the champion is a new one."""
+    if not result["promoted"]:
+        log.info("no promotion: %s", result["reason"])
+        return
+    name, version = result["name"], result["version"]
+    asset = Asset(name=f"{name}@champion", uri=f"mlflow://models/{name}/champion")
+    extra = {"version": version, "previous": result["previous"], "reason": result["reason"]}
+    context["outlet_events"][CHAMPION].add(asset, extra=extra)
+    log.info("champion of %s: version %s", name, version)
+
+
+class MlflowRun(BaseOperatorLink):
+    """A button on the task's page that opens the run in MLflow."""
+
+    @property
+    def name(self) -> str:
+        return "MLflow run"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        # called in the task's process at its end, with the task instance itself
+        return ti_key.xcom_pull(task_ids="train_model", key="url") or ""

@@ -1,0 +1,148 @@
+"""The pipeline as an Airflow DAG: prepare_data, train_model, validate_model, promote_model.
+
+The steps run in the library's own Python, apart from Airflow's. Each function's source is carried there, so a function
+imports what it needs and knows nothing of this module; what it takes and returns is JSON.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import DAG, dag, task
+from pneumonia_airflow.form import params
+from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, last_line
+
+PYTHON = os.environ.get("LIBRARY_PYTHON", "/opt/pneumonia/bin/python")
+STEP = {"python": PYTHON, "expect_airflow": False, "retry_policy": WhereItHelps(), "show_return_value_in_logs": False}
+
+DOC = """
+Takes radiographs to a validated, registered model: **prepare_data** packs, audits and divides the films,
+**train_model** trains and goes on where it was cut off, **validate_model** scores the test films once and judges,
+**promote_model** makes a model that passed the champion. Not a medical device.
+
+Every field of the form may stay empty: the profile `{profile}` then says its value. Stopping the run stops the
+training, which writes a checkpoint; a new run with the same settings goes on from it.
+"""
+# another try after 10 s, then after a minute; the jitter that Airflow adds can double both
+RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": 6.0}
+TRAINING = {"fast": timedelta(hours=2), "full": timedelta(days=1)}
+SETTINGS = "{{ params | tojson }}"
+ORIGIN = {"airflow.dag_id": "{{ dag.dag_id }}", "airflow.run_id": "{{ run_id }}"}
+
+
+@task.external_python(execution_timeout=timedelta(hours=2), multiple_outputs=True, **STEP)
+def prepare_data(profile: str, params: str) -> dict:
+    from pneumonia_airflow import child
+
+    with child.step("prepare_data") as progress:
+        from pneumonia.config import resolve
+        from tasks.prepare_data import prepare_data
+
+        config = resolve(profile, assignments=child.assignments(params))
+        dataset = prepare_data(config, progress)
+        return {"config": config.model_dump(mode="json"), "dataset": dataset.model_dump(mode="json")}
+
+
+@task.external_python(multiple_outputs=True, **STEP)
+def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number: str) -> dict:
+    from pneumonia_airflow import child
+
+    with child.step("train_model") as progress:
+        import json
+
+        from pneumonia.config import Config
+        from tasks.documents import Dataset
+        from tasks.train_model import train_model
+
+        fresh = json.loads(params)["fresh"] and int(try_number) == 1  # a retry goes on from the checkpoint
+        films, settings = Dataset.model_validate(dataset), Config.model_validate(config)
+        trained = train_model(films, settings, progress, tags, fresh)
+        url = child.public(trained.run_url)
+        print(f"MLflow run: {url}", flush=True)
+        return {"trained": trained.model_dump(mode="json"), "url": url}
+
+
+@task.external_python(execution_timeout=timedelta(hours=2), **STEP)
+def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
+    from pneumonia_airflow import child
+
+    with child.step("validate_model") as progress:
+        from pneumonia.config import Config
+        from tasks.documents import Dataset, TrainedModel
+        from tasks.validate_model import validate_model
+
+        films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        validation = validate_model(films, model, Config.model_validate(config), progress)
+        for reason in validation.verdict.reasons:
+            print(f"{'passed' if reason.passed else 'not passed'}: {reason.text}", flush=True)
+        print(f"MLflow run: {child.public(model.run_url)}", flush=True)
+        return validation.model_dump(mode="json")
+
+
+@task.external_python(
+    execution_timeout=timedelta(minutes=30), outlets=[CHAMPION], post_execute=announce_champion, **STEP
+)
+def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) -> dict:
+    from pneumonia_airflow import child
+
+    with child.step("promote_model") as progress:
+        from pneumonia.config import Config
+        from tasks.documents import Dataset, TrainedModel, Validation
+        from tasks.promote_model import promote_model
+
+        films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        verdict = Validation.model_validate(validation)
+        return promote_model(films, model, verdict, Config.model_validate(config), progress).model_dump(mode="json")
+
+
+class Approval(ApprovalOperator):
+    """Waits for a person where the run's form asks for it, and there is something to approve."""
+
+    def execute(self, context):  # type: ignore[no-untyped-def]
+        verdict = context["ti"].xcom_pull(task_ids="validate_model")["verdict"]
+        if context["params"]["approval"] and verdict["passed"]:
+            return super().execute(context)
+        self.log.info("nothing to approve" if context["params"]["approval"] else "no approval is asked for")
+        return None
+
+
+def pipeline(profile: str) -> DAG:
+    """Return the DAG of a profile."""
+
+    @dag(
+        dag_id=f"pneumonia_pipeline_{profile}",
+        description=f"Radiographs to a validated, registered model (profile {profile})",
+        doc_md=DOC.format(profile=profile),
+        schedule=None,
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=False,
+        params=params(profile),
+        tags=["pneumonia", profile],
+        default_args={"owner": "pneumonia", "on_failure_callback": last_line, "on_retry_callback": last_line, **RETRIES},
+    )
+    def graph() -> None:
+        prepared = prepare_data(profile, SETTINGS)
+        dataset, config = prepared["dataset"], prepared["config"]
+        training = train_model.override(execution_timeout=TRAINING[profile])(
+            dataset, config, ORIGIN, SETTINGS, "{{ ti.try_number }}"
+        )
+        trained = training["trained"]
+        validation = validate_model(dataset, trained, config)
+        approval = Approval(
+            task_id="approve_promotion",
+            subject="Make this model the champion?",
+            body="{{ ti.xcom_pull(task_ids='validate_model')['verdict']['reasons'] | map(attribute='text') | join('; ') }}"
+            "\n\n[The run in MLflow]({{ ti.xcom_pull(task_ids='train_model', key='url') }})",
+            defaults="Reject",
+            response_timeout=timedelta(days=1),
+        )
+        promotion = promote_model(dataset, trained, validation, config)
+        validation >> approval >> promotion
+        for result in (training, validation):
+            result.operator.operator_extra_links = (MlflowRun(),)
+
+    return graph()
+

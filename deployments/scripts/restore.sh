@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Brings a backup back: replaces both databases and adds its artifacts. What uses them is stopped meanwhile.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+folder=${1:-}
+for file in airflow.dump mlflow.dump artifacts.tar.gz; do
+  if [ ! -s "$folder/$file" ]; then
+    echo "${folder:-BACKUP=}: holds no $file; name a folder that make backup has written: make restore BACKUP=backups/<time>" >&2
+    exit 2
+  fi
+done
+compose() { docker compose --env-file "${ENV_FILE:-.env}" "$@"; }
+compose up --detach --wait postgres
+compose stop airflow-apiserver airflow-scheduler airflow-dag-processor mlflow
+for database in airflow mlflow; do
+  compose exec -T postgres pg_restore --username postgres --dbname "$database" --clean --if-exists --exit-on-error \
+    --single-transaction <"$folder/$database.dump"
+done
+compose run --rm --no-deps -T mlflow tar -C /var/lib/mlflow -xz <"$folder/artifacts.tar.gz"
+compose up --detach --wait --wait-timeout 300
+echo "restored from $folder"

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Starts the stack and waits until every part is healthy; ENV_FILE (default .env) is written where it is not there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+env_file=${ENV_FILE:-.env}
+if ! docker info >/dev/null 2>&1; then
+  echo "no Docker Engine answers; install and start one (docs/deployment.md), or set DOCKER_HOST" >&2
+  exit 1
+fi
+"${PYTHON:-python3}" deployments/scripts/write_env.py "$@" "$env_file"
+setting() { sed -n "s/^$1=//p" "$env_file" | tail -1; }
+docker compose --env-file "$env_file" build
+if ! docker compose --env-file "$env_file" up --detach --wait --wait-timeout 300; then
+  docker compose --env-file "$env_file" ps --all >&2
+  echo "the stack is not healthy; what it says: make logs" >&2
+  exit 1
+fi
+mlflow=$(setting MLFLOW_PORT) airflow=$(setting AIRFLOW_PORT) postgres=$(setting POSTGRES_PORT)
+cat <<TEXT
+
+Airflow     http://127.0.0.1:${airflow:-8080}   login $(setting AIRFLOW_ADMIN_USER), password $(setting AIRFLOW_ADMIN_PASSWORD)
+MLflow      http://127.0.0.1:${mlflow:-5000}
+PostgreSQL  127.0.0.1:${postgres:-5432}
+
+In Airflow, open pneumonia_pipeline_fast and press Trigger; the run then shows in MLflow.
+TEXT

@@ -1,0 +1,66 @@
+"""Writes .env with a random secret for everything that needs one; what is there already stays as it is.
+
+    python3 deployments/scripts/write_env.py [--demo] [FILE]
+
+--demo sets the documented login airflow/airflow, for a machine that nobody else reaches.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import sys
+from pathlib import Path
+
+DEMO = "airflow"
+
+
+def fernet() -> str:
+    """Return a key as the cryptography package's Fernet wants it: 32 bytes, URL-safe base64."""
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+SECRETS = {
+    "POSTGRES_PASSWORD": lambda: secrets.token_hex(24),
+    "AIRFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),  # hexadecimal: it becomes part of a URL
+    "MLFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),
+    "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(32),
+    "AIRFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
+    "AIRFLOW_FERNET_KEY": fernet,
+    "AIRFLOW_ADMIN_USER": lambda: "admin",
+    "AIRFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(18),
+}
+
+
+def read(path: Path) -> dict[str, str]:
+    """Return the file's variables; none where there is no file."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def complete(path: Path, demo: bool) -> list[str]:
+    """Add what the file lacks, readable by its owner only, and return the names that were added."""
+    present = read(path)
+    wanted = {name: make() for name, make in SECRETS.items()}
+    if demo:
+        wanted |= {"AIRFLOW_ADMIN_USER": DEMO, "AIRFLOW_ADMIN_PASSWORD": DEMO}
+    replaced = ("AIRFLOW_ADMIN_USER", "AIRFLOW_ADMIN_PASSWORD") if demo else ()
+    added = {name: value for name, value in wanted.items() if not present.get(name) or name in replaced}
+    kept = [
+        line
+        for line in (path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
+        if line.partition("=")[0].strip() not in added
+    ]
+    partial = path.with_name(path.name + ".partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write("\n".join([*kept, *(f"{name}={value}" for name, value in added.items())]) + "\n")
+    partial.replace(path)
+    return list(added)
+
+
+if __name__ == "__main__":
+    demo = "--demo" in sys.argv[1:]
+    names = [argument for argument in sys.argv[1:] if argument != "--demo"]
+    complete(Path(names[0] if names else ".env"), demo)
