@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,7 @@ from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.deployments import document
-from flows.pipeline import pipeline, worth_retrying
+from flows.pipeline import main, pipeline, worth_retrying
 from pneumonia.config import Config, resolve
 from pneumonia.errors import ConfigError, DataError, TrackingError
 
@@ -124,20 +125,39 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("options", "code", "words"),
     [
-        (["--set", "train.epoch=3"], 2, "train.epoch"),
-        (["--set", "train.epochs=0"], 2, "train.epochs"),
-        (["--profile", "best"], 2, "fast, full"),
-        (["--data", "nowhere"], 1, "nowhere"),
-        (["--set", "tracking.uri=http://127.0.0.1:9"], 1, "127.0.0.1:9"),
-        (["--config", "none.toml"], 2, "none.toml"),
+        ({"settings": ["train.epoch=3"]}, 2, "train.epoch"),
+        ({"settings": ["train.epochs=0"]}, 2, "train.epochs"),
+        ({"profile": "best"}, 2, "fast, full"),
+        ({"file": Path("none.toml")}, 2, "none.toml"),
+        ({"data": "nowhere"}, 1, "nowhere"),
+        ({"settings": ["tracking.uri=http://127.0.0.1:9"]}, 1, "127.0.0.1:9"),
     ],
 )
-def test_wrong_use_gets_one_message(arguments: list[str], code: int, words: str, tmp_path: Path) -> None:
-    done = command(*arguments, cwd=tmp_path)
-    assert done.returncode == code, done.stderr
-    assert words in done.stderr
+def test_wrong_use_gets_one_message(
+    options: dict[str, Any],
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(**options)
+    assert left.value.code == code
+    told = capsys.readouterr()
+    assert words in told.err
+    assert "error: " in told.err
+    assert "Traceback" not in told.err + told.out
+
+
+def test_data_that_cannot_be_used_end_without_a_traceback(work: Path) -> None:
+    (work / "films" / "train" / "NORMAL").mkdir(parents=True)
+    done = command("--data", "films", "--set", f"work={work}", cwd=work)
+    assert done.returncode == 1
+    assert "PNEUMONIA" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 
