@@ -44,11 +44,16 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def _scalar(value: bool | int | float | str) -> str:
-    """A value that reads the same in TOML and YAML; JSON's strings and booleans are both."""
+    """A value that reads the same in TOML and YAML; JSON's numbers, strings and booleans nearly are."""
+    text = json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):
-        # DEL may stand bare in JSON's strings, but not in TOML's.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    text = json.dumps(value)
+        return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
     mantissa, exponent, power = text.partition("e")
-    # YAML 1.1 takes 1e-05 for a string
-    return f"{mantissa}.0e{power}" if exponent and "." not in mantissa else text
+    if isinstance(value, float) and exponent and "." not in mantissa:
+        return f"{mantissa}.0e{power}"  # YAML 1.1 takes 1e-05 for a string
+    return text
+
+
+def _escape(letter: str) -> str:
+    code = ord(letter)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
