@@ -18,9 +18,7 @@ log = logging.getLogger("pneumonia")
 class WhereItHelps(RetryPolicy):
     """Try again what a server, a file system or a lost process has spoilt; a wrong setting or bad data stay wrong."""
 
-    def evaluate(
-        self, exception: BaseException, try_number: int, max_tries: int, context: Any = None
-    ) -> RetryDecision:
+    def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
         status = exit_status(exception)
         if status is None or status < 0 or status == TRY_AGAIN:
             return RetryDecision.default()
@@ -68,6 +66,6 @@ class MlflowRun(BaseOperatorLink):
     def name(self) -> str:
         return "MLflow run"
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
         # called in the task's process at its end, with the task instance itself
         return ti_key.xcom_pull(task_ids="train_model", key="url") or ""

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, dag, task
+
 from pneumonia_airflow.form import params
 from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, last_line
 
@@ -29,6 +30,8 @@ training, which writes a checkpoint; a new run with the same settings goes on fr
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": 6.0}
 TRAINING = {"fast": timedelta(hours=2), "full": timedelta(days=1)}
 SETTINGS = "{{ params | tojson }}"
+REASONS = "{{ ti.xcom_pull(task_ids='validate_model')['verdict']['reasons'] | map(attribute='text') | join('; ') }}"
+RUN = "[The run in MLflow]({{ ti.xcom_pull(task_ids='train_model', key='url') }})"
 ORIGIN = {"airflow.dag_id": "{{ dag.dag_id }}", "airflow.run_id": "{{ run_id }}"}
 
 
@@ -121,7 +124,12 @@ def pipeline(profile: str) -> DAG:
         is_paused_upon_creation=False,
         params=params(profile),
         tags=["pneumonia", profile],
-        default_args={"owner": "pneumonia", "on_failure_callback": last_line, "on_retry_callback": last_line, **RETRIES},
+        default_args={
+            "owner": "pneumonia",
+            "on_failure_callback": last_line,
+            "on_retry_callback": last_line,
+            **RETRIES,
+        },
     )
     def graph() -> None:
         prepared = prepare_data(profile, SETTINGS)
@@ -134,8 +142,7 @@ def pipeline(profile: str) -> DAG:
         approval = Approval(
             task_id="approve_promotion",
             subject="Make this model the champion?",
-            body="{{ ti.xcom_pull(task_ids='validate_model')['verdict']['reasons'] | map(attribute='text') | join('; ') }}"
-            "\n\n[The run in MLflow]({{ ti.xcom_pull(task_ids='train_model', key='url') }})",
+            body=f"{REASONS}\n\n{RUN}",
             defaults="Reject",
             response_timeout=timedelta(days=1),
         )
@@ -145,4 +152,3 @@ def pipeline(profile: str) -> DAG:
             result.operator.operator_extra_links = (MlflowRun(),)
 
     return graph()
-

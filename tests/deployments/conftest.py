@@ -1,0 +1,74 @@
+"""Fixtures of the stack: Airflow's environment, and one booted stack for the whole session."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import DAGS, ROOT, Stack
+
+AIRFLOW_PYTHON = ROOT / ".venv-airflow/bin/python"
+
+
+@pytest.fixture(scope="session")
+def inspected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the DAG files hold, read in Airflow's own environment."""
+    if not AIRFLOW_PYTHON.exists():
+        pytest.skip(f"{AIRFLOW_PYTHON.relative_to(ROOT)} is not there; make install-airflow makes it")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
+    environment = plain | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
+    environment |= {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "LIBRARY_PYTHON": "/opt/pneumonia/bin/python"}
+    done = subprocess.run(
+        [AIRFLOW_PYTHON, Path(__file__).with_name("inspect_dags.py"), DAGS],
+        env=environment,
+        timeout=180,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="session")
+def dags(inspected: dict[str, Any]) -> dict[str, Any]:
+    return {dag["dag_id"]: dag for dag in inspected["dags"]}
+
+
+@pytest.fixture(scope="session")
+def docker() -> None:
+    """Skip where there is no Docker client with Compose."""
+    if shutil.which("docker") is None:
+        pytest.skip("no docker client is installed")
+    done = subprocess.run(["docker", "compose", "version"], capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        pytest.skip("the docker client has no Compose plugin")
+
+
+@pytest.fixture(scope="session")
+def engine(docker: None) -> None:
+    """Skip where no Docker Engine answers."""
+    done = subprocess.run(
+        ["docker", "info", "--format", "{{.ServerVersion}}"], capture_output=True, text=True, timeout=30, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no Docker Engine answers: {done.stderr.strip().splitlines()[-1]}")
+
+
+@pytest.fixture(scope="session")
+def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack, built, started by `make up` under a name and with ports of its own, and removed at the end."""
+    booted = Stack(tmp_path_factory.mktemp("stack"), f"pneumonia-test-{uuid.uuid4().hex[:8]}")
+    try:
+        booted.up()
+        yield booted
+    finally:
+        booted.compose("--profile", "data", "down", "--volumes", "--timeout", "5", check=False)

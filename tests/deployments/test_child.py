@@ -1,0 +1,131 @@
+"""A step's own process: what the form says, how it ends, and that it ends with its task."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import DAGS
+
+from pneumonia.config import resolve
+
+
+@pytest.fixture(scope="module")
+def child() -> Any:
+    spec = importlib.util.spec_from_file_location("child", DAGS / "pneumonia_airflow/child.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def script(folder: Path, body: str) -> Path:
+    path = folder / "script.py"
+    path.write_text(
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(DAGS)!r})\n"
+        "from pneumonia_airflow import child\n"
+        "from pneumonia import errors\n"
+        "with child.step('train_model') as progress:\n" + textwrap.indent(textwrap.dedent(body), "    ")
+    )
+    return path
+
+
+def run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, script(folder, body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_field_left_empty_is_not_set(child: Any) -> None:
+    form = {"approval": True, "fresh": False, "train.epochs": None, "train.seed": 7, "preprocess.equalize": True}
+    assert child.assignments(json.dumps(form)) == ["train.seed=7", "preprocess.equalize=true"]
+    config = resolve("fast", assignments=child.assignments(json.dumps(form)), environment={})
+    assert config.train.seed == 7
+    assert config.preprocess.equalize is True
+
+
+def test_an_address_is_the_one_that_a_browser_knows(child: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("MLFLOW_PUBLIC_URL", "http://127.0.0.1:5999/")
+    assert child.public("http://mlflow:5000/#/experiments/1/runs/a") == "http://127.0.0.1:5999/#/experiments/1/runs/a"
+    assert child.public(None) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ("errors.TrackingError('http://mlflow:5000: no answer')", 75),
+        ("errors.TrainingInterrupted('stopped in epoch 2')", 75),
+        ("OSError(28, 'No space left on device')", 75),
+        ("errors.DataError('films/x.jpeg: truncated')", 65),
+        ("errors.ConfigError('train.epochs: 0')", 65),
+        ("ValueError('a mistake in the code')", 70),
+    ],
+)
+def test_a_failure_ends_with_a_telling_status(tmp_path: Path, error: str, status: int) -> None:
+    done = run(tmp_path, f"raise {error}")
+    assert done.returncode == status, done.stdout
+    traced = "Traceback" in done.stdout
+    assert traced is not error.startswith("errors."), done.stdout
+
+
+def test_an_error_that_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, "raise errors.DataError('films/x.jpeg: truncated')")
+    assert done.stdout == "error: films/x.jpeg: truncated\n"
+
+
+def test_progress_is_a_line_where_something_is_new(tmp_path: Path) -> None:
+    done = run(tmp_path, "for step in range(100):\n    progress(step / 100, f'epoch {1 + step // 50}/2')")
+    assert done.stdout.splitlines() == ["train_model   0 % epoch 1/2", "train_model  50 % epoch 2/2"]
+
+
+@pytest.fixture
+def orphan(tmp_path: Path) -> Iterator[int]:
+    """A step's process whose parent has been killed."""
+    body = "print('ready', flush=True)\ntime.sleep(60)"
+    start = "import subprocess, sys; p = subprocess.Popen(sys.argv[1:]); print(p.pid, flush=True); p.wait()"
+    parent = subprocess.Popen(
+        [sys.executable, "-c", start, sys.executable, script(tmp_path, body)], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    try:
+        assert parent.stdout.readline() == "ready\n"
+        parent.kill()
+        parent.wait(10)
+        yield pid
+    finally:
+        parent.stdout.close()
+        if alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def test_it_ends_with_its_parent_however_that_ends(orphan: int) -> None:
+    end = time.monotonic() + 10
+    while alive(orphan) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not alive(orphan)

@@ -1,0 +1,172 @@
+"""The Compose file, the Dockerfile and what belongs to them, without an engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import ROOT
+
+SECRETS = (
+    "POSTGRES_PASSWORD",
+    "AIRFLOW_DB_PASSWORD",
+    "MLFLOW_DB_PASSWORD",
+    "AIRFLOW_JWT_SECRET",
+    "AIRFLOW_SECRET_KEY",
+    "AIRFLOW_FERNET_KEY",
+    "AIRFLOW_ADMIN_USER",
+    "AIRFLOW_ADMIN_PASSWORD",
+)
+RUNNING = {"postgres", "mlflow", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor"}
+CELERY = ROOT / "deployments/compose.celery.yml"
+
+
+def config(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker", "compose", "--env-file", str(env_file), *arguments, "config", "--format", "json"],
+        cwd=ROOT,
+        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def env_file(tmp_path: Path) -> Path:
+    path = tmp_path / "env"
+    subprocess.run([sys.executable, ROOT / "deployments/scripts/write_env.py", path], check=True, timeout=30)
+    return path
+
+
+@pytest.fixture
+def services(docker: None, env_file: Path) -> dict[str, Any]:
+    done = config(env_file)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["services"]
+    return found
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_without_a_secret_nothing_starts(docker: None, env_file: Path, name: str) -> None:
+    env_file.write_text(re.sub(rf"^{name}=.*$", f"{name}=", env_file.read_text(), flags=re.MULTILINE))
+    done = config(env_file)
+    assert done.returncode != 0
+    assert name in done.stderr
+    assert "make up" in done.stderr
+
+
+def test_the_parts_are_the_documented_ones(services: dict[str, Any]) -> None:
+    assert set(services) == RUNNING | {"airflow-init"}
+
+
+def test_every_port_is_this_machines_alone(services: dict[str, Any]) -> None:
+    ports = {(port["host_ip"], port["published"]) for one in services.values() for port in one.get("ports", [])}
+    assert ports == {("127.0.0.1", "5432"), ("127.0.0.1", "5000"), ("127.0.0.1", "8080")}
+
+
+def test_every_part_is_watched_limited_restarted_and_confined(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        assert int(service["mem_limit"]) <= 5 * 2**30, name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("privileged"), name
+        if name in RUNNING:
+            assert service["healthcheck"]["test"], name
+            assert service["restart"] == "unless-stopped", name
+
+
+def test_airflow_waits_for_the_database_and_for_its_migration(services: dict[str, Any]) -> None:
+    for name in RUNNING - {"postgres", "mlflow"}:
+        needs = {other: need["condition"] for other, need in services[name]["depends_on"].items()}
+        assert needs == {"postgres": "service_healthy", "airflow-init": "service_completed_successfully"}
+
+
+def test_what_a_restart_must_not_lose_lies_in_named_volumes(services: dict[str, Any]) -> None:
+    mounts = {
+        (mount["source"], mount["target"])
+        for service in services.values()
+        for mount in service["volumes"]
+        if mount["type"] == "volume"
+    }
+    assert mounts == {
+        ("postgres", "/var/lib/postgresql/data"),
+        ("artifacts", "/var/lib/mlflow"),
+        ("work", "/var/lib/pneumonia"),
+        ("airflow-logs", "/var/log/airflow"),
+        ("data", "/srv/pneumonia/data"),
+    }
+
+
+def test_films_may_come_from_a_folder_of_the_machine_and_are_only_read(docker: None, env_file: Path) -> None:
+    env_file.write_text(env_file.read_text() + "DATA_DIR=/somewhere/data\n")
+    mounts = json.loads(config(env_file).stdout)["services"]["airflow-scheduler"]["volumes"]
+    data = next(mount for mount in mounts if mount["target"] == "/srv/pneumonia/data")
+    assert (data["type"], data["source"], data["read_only"]) == ("bind", "/somewhere/data", True)
+
+
+def test_the_celery_override_is_sound(docker: None, env_file: Path) -> None:
+    done = config(env_file, "--file", "docker-compose.yml", "--file", str(CELERY))
+    assert done.returncode == 0, done.stderr
+    services = json.loads(done.stdout)["services"]
+    assert services["airflow-scheduler"]["environment"]["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
+    worker = services["airflow-worker"]
+    assert worker["depends_on"]["redis"]["condition"] == "service_healthy"
+    assert worker["environment"]["AIRFLOW__API_AUTH__JWT_SECRET"]
+
+
+def test_dockerfile_lint() -> None:
+    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
+    if hadolint is None:
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([hadolint, "deployments/Dockerfile"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout == ""
+
+
+def test_each_image_ends_as_a_plain_user() -> None:
+    text = (ROOT / "deployments/Dockerfile").read_text()
+    for target in ("mlflow", "airflow"):
+        stage = text.split(f"FROM base AS {target}\n")[1].split("\nFROM ")[0]
+        assert stage.count("USER 1000:1000") == 1
+        assert stage.index("USER 1000:1000") < stage.index("CMD")
+
+
+def tracked_files() -> list[Path]:
+    listing = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, timeout=30
+    )
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [ROOT / name for name in listing.stdout.decode().splitlines() if (ROOT / name).is_file()]
+
+
+def test_no_image_is_named_without_its_version() -> None:
+    files = [ROOT / "docker-compose.yml", CELERY, ROOT / "deployments/Dockerfile"]
+    text = "\n".join(path.read_text() for path in files)
+    named = re.findall(r"^(?:\s*image:|FROM)\s+(\S+)", text, re.MULTILINE)
+    stages = {*re.findall(r" AS (\S+)$", text, re.MULTILINE)}
+    outside = [name for name in named if name not in stages]
+    assert "postgres:17-trixie" in outside
+    assert all(re.search(r":[^:/]*\d", name) for name in outside), outside
+    assert "latest" not in text
+
+
+def test_no_password_stands_in_the_tree() -> None:
+    # what sets a password to a literal; the demo's documented login is made in one place, write_env.py
+    pattern = re.compile(r"""(?i)(?:password|secret|_key)["']?\s*(?:=|: )\s*["']?([A-Za-z0-9_\-]{4,})""")
+    found = []
+    for path in tracked_files():
+        if path.suffix in {".yml", ".yaml", ".sh", ".mk", ".env", ".toml", ".cfg", ".ini"} or path.name == "Dockerfile":
+            found += [f"{path.name}: {match[0]}" for match in pattern.finditer(path.read_text())]
+    assert found == []
+    assert not any(path.name == ".env" for path in tracked_files())
+    assert 'DEMO = "airflow"' in (ROOT / "deployments/scripts/write_env.py").read_text()

@@ -1,0 +1,67 @@
+"""The DAG files: what they hold, and that reading them costs next to nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
+STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
+
+
+def test_airflow_finds_no_error_in_them(inspected: dict[str, Any]) -> None:
+    assert inspected["errors"] == []
+
+
+def test_there_is_one_for_each_profile(dags: dict[str, Any]) -> None:
+    assert sorted(dags) == [FAST, FULL]
+
+
+def test_reading_one_takes_less_than_two_seconds_and_imports_nothing_heavy(inspected: dict[str, Any]) -> None:
+    assert all(dag["seconds"] < 2 for dag in inspected["dags"]), inspected["dags"]
+    assert inspected["heavy"] == []
+
+
+@pytest.mark.parametrize("name", [FAST, FULL])
+def test_a_run_starts_only_when_somebody_starts_it_and_never_two_at_once(dags: dict[str, Any], name: str) -> None:
+    dag = dags[name]
+    assert dag["schedule"] is None
+    assert dag["catchup"] is False
+    assert dag["max_active_runs"] == 1
+    assert dag["paused"] is False
+    assert "Not a medical device" in dag["doc"]
+    assert "pneumonia" in dag["tags"]
+
+
+@pytest.mark.parametrize("name", [FAST, FULL])
+def test_each_step_runs_its_own_function_in_the_python_of_the_library(dags: dict[str, Any], name: str) -> None:
+    for step in STEPS:
+        task = dags[name]["tasks"][step]
+        assert task["class"] == "_PythonExternalDecoratedOperator"
+        assert task["python"] == "/opt/pneumonia/bin/python"
+        assert f"from tasks.{step} import {step}" in task["source"]
+        assert task["owner"] == "pneumonia"
+        assert task["timeout"]
+
+
+def test_the_complete_training_has_more_time_than_the_demo(dags: dict[str, Any]) -> None:
+    assert dags[FULL]["tasks"]["train_model"]["timeout"] > dags[FAST]["tasks"]["train_model"]["timeout"]
+
+
+def test_the_champion_is_an_asset_and_the_run_a_link(dags: dict[str, Any]) -> None:
+    tasks = dags[FAST]["tasks"]
+    assert tasks["promote_model"]["outlets"] == ["pneumonia_champion"]
+    assert tasks["train_model"]["links"] == ["MLflow run"]
+    assert tasks["validate_model"]["links"] == ["MLflow run"]
+
+
+def test_a_person_may_have_to_approve_and_does_not_have_to_for_ever(dags: dict[str, Any]) -> None:
+    approval = dags[FAST]["tasks"]["approve_promotion"]
+    assert approval["class"] == "Approval"
+    assert approval["response_timeout"]
+    assert dags[FAST]["params"]["approval"]["value"] is False
+
+
+def test_a_step_is_tried_again_only_where_that_can_help(inspected: dict[str, Any]) -> None:
+    assert inspected["retries"] == {"75": "default", "-9": "default", "65": "fail", "70": "fail", "1": "fail"}

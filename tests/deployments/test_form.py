@@ -1,0 +1,52 @@
+"""The form of a manual run is the configuration."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack import ROOT
+
+from pneumonia.config import Config, resolve
+
+
+@pytest.fixture(scope="module")
+def writer() -> Any:
+    spec = importlib.util.spec_from_file_location("write_form", ROOT / "deployments/scripts/write_form.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_committed_form_is_that_of_the_configuration(writer: Any) -> None:
+    assert Path(writer.FORM).read_text() == writer.text(), "make form"
+
+
+def test_every_setting_has_a_field(writer: Any) -> None:
+    tree = Config().model_dump()
+    wanted = {f"{section}.{key}" for section, part in tree.items() if isinstance(part, dict) for key in part}
+    assert {field["name"] for field in writer.form()} == wanted
+
+
+@pytest.mark.parametrize("profile", ["fast", "full"])
+def test_the_airflow_page_shows_them_with_limits_and_choices(dags: dict[str, Any], profile: str) -> None:
+    params = dags[f"pneumonia_pipeline_{profile}"]["params"]
+    rate = params["train.learning_rate"]
+    assert rate["value"] is None
+    assert rate["schema"]["type"] == ["number", "null"]
+    assert rate["schema"]["exclusiveMinimum"] == 0
+    assert rate["schema"]["maximum"] == 1
+    assert str(resolve(profile, environment={}).train.learning_rate) in rate["description"]
+    assert params["train.optimizer"]["schema"]["enum"] == ["adam", "adamw", None]
+    assert params["train.epochs"]["schema"]["section"] == "The optimisation"
+    assert "Passes over the training set" in params["train.epochs"]["description"]
+
+
+def test_a_field_says_where_phantoms_differ(dags: dict[str, Any]) -> None:
+    words = dags["pneumonia_pipeline_fast"]["params"]["train.epochs"]["description"]
+    phantoms = resolve("fast", assignments=["data.root=phantom"], environment={}).train.epochs
+    assert words.endswith(f"Empty: 1, with phantoms {phantoms}")
