@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from trained import save
 
-from pneumonia import model
-from pneumonia.config import PhantomConfig, PreprocessConfig
+from pneumonia.config import PhantomConfig
 from pneumonia.data import phantom
 
 NAME = "pneumonia-resnet18"
@@ -18,21 +18,7 @@ NAME = "pneumonia-resnet18"
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model's file."""
-    state = model.build("none", seed=0).state_dict()
-    record = model.ModelRecord(
-        name=NAME,
-        phantom=False,
-        preprocess=PreprocessConfig(size=32),
-        threshold=0.5,
-        weights_digest=model.digest(state),
-        data_digest="d",
-        split_digest="s",
-        config={"profile": "full"},
-        library_version="0",
-    )
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    model.save_weights(path, state, record)
-    return path
+    return save(tmp_path_factory.mktemp("model") / "model.safetensors", NAME)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,50 @@
+"""Models as a training leaves them, without the training: weights drawn at random, in a file or in a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pneumonia import model, store
+from pneumonia.config import Config, PreprocessConfig
+from pneumonia.tracking import Run
+
+
+def save(path: Path, name: str, seed: int = 0) -> Path:
+    """A model's file; phantoms' where the name says so."""
+    state = model.build("none", seed=seed).state_dict()
+    record = model.ModelRecord(
+        name=name,
+        phantom=name.endswith("-phantom"),
+        preprocess=PreprocessConfig(size=32),
+        threshold=0.5,
+        weights_digest=model.digest(state),
+        data_digest="d",
+        split_digest="s",
+        config={"profile": "full"},
+        library_version="0",
+    )
+    model.save_weights(path, state, record)
+    return path
+
+
+def leave_run(config: Config, weights: Path | None, verdict: str | None = "passed", key: str = "key") -> str:
+    """The id of a finished run with these weights and this verdict."""
+    run = Run.open(config, key, "name", {})
+    if weights is not None:
+        run.log_file(weights, "weights")
+        _log_model(run)
+    if verdict is not None:
+        run.set_tags({"verdict": verdict})
+    run.finish()
+    return run.id
+
+
+def _log_model(run: Run) -> None:
+    """What MLflow knows of a logged model, without its graph, which takes seconds to export."""
+    from mlflow.entities import LoggedModelOutput
+
+    client = store.client(run.uri)
+    experiment = client.get_run(run.id).info.experiment_id
+    logged = client.create_logged_model(experiment, "model", source_run_id=run.id)
+    client.finalize_logged_model(logged.model_id, "READY")
+    client.log_outputs(run.id, [LoggedModelOutput(logged.model_id, step=0)])
