@@ -27,18 +27,16 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
     """
     changed = _geometry(images, config, generator)
     if config.contrast or config.brightness:
-        mean = changed.mean(dim=(1, 2), keepdim=True)
-        contrast = 1 + _spread(images, config.contrast, generator)
-        brightness = 1 + _spread(images, config.brightness, generator)
-        changed = (changed - mean).mul_(contrast).add_(mean).mul_(brightness).clamp_(0, 1)
+        changed = _levels(changed, config, generator)
     if config.gamma:
-        changed = changed.clamp(1e-4, 1).pow(1 + _spread(images, config.gamma, generator))
+        # black has no slope below a gamma of one
+        changed = changed.clamp(1e-4, 1).pow_(1 + _spread(images, config.gamma, generator))
     if config.blur:
         changed = _blur(changed, config.blur, generator)
     if config.noise:
         deviation = _uniform(images, generator).mul_(config.noise)
         noise = torch.randn(images.shape, generator=generator).to(images)
-        changed = (changed + noise.mul_(deviation)).clamp_(0, 1)
+        changed = torch.addcmul(changed, noise, deviation).clamp_(0, 1)
     return changed
 
 
@@ -54,24 +52,53 @@ def _spread(images: Tensor, extent: float, generator: Generator) -> Tensor:
 def _geometry(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
     if not any((config.flip, config.rotation, config.scale, config.aspect, config.shift)):
         return images
-    flip = torch.where(_uniform(images, generator) < config.flip, -1.0, 1.0).reshape(-1)
-    angle = _spread(images, config.rotation * math.pi / 180, generator).reshape(-1)
+    flip = torch.where(_uniform(images, generator) < config.flip, -1.0, 1.0)
+    angle = _spread(images, config.rotation * math.pi / 180, generator)
     # logarithmic, so that enlarging and shrinking are equally likely
-    scale = _spread(images, math.log1p(config.scale), generator).exp().reshape(-1)
-    aspect = _spread(images, math.log1p(config.aspect) / 2, generator).exp().reshape(-1)
-    right = _spread(images, 2 * config.shift, generator).reshape(-1)
-    down = _spread(images, 2 * config.shift, generator).reshape(-1)
+    scale = _spread(images, math.log1p(config.scale), generator).exp()
+    aspect = _spread(images, math.log1p(config.aspect) / 2, generator).exp()
+    right = _spread(images, 2 * config.shift, generator)
+    down = _spread(images, 2 * config.shift, generator)
+    return warp(images, flip, angle, (scale * aspect, scale / aspect), (right, down))
+
+
+def warp(
+    images: Tensor, flip: Tensor, angle: Tensor, extent: tuple[Tensor, Tensor], shift: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Resample each film from a rotated, scaled and shifted frame; black lies outside.
+
+    Args:
+        images: float [B, H, W].
+        flip: -1 mirrors left and right, 1 does not; this and all that follow are [B, 1, 1].
+        angle: radians, clockwise turn of the frame, so that the content turns counterclockwise.
+        extent: width and height of the frame, 1 being the film's.
+        shift: of the frame, rightward and downward, in half sides.
+
+    Returns:
+        float [B, H, W].
+    """
     cosine, sine = angle.cos(), angle.sin()
-    matrix = torch.stack(
-        [
-            torch.stack([flip * cosine * scale * aspect, -sine * scale * aspect, right], dim=1),
-            torch.stack([flip * sine * scale / aspect, cosine * scale / aspect, down], dim=1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(matrix, [len(images), 1, *images.shape[1:]], align_corners=False)
+    x, y = _centres(images, -1)[None, None, :], _centres(images, -2)[None, :, None]
+    # where each pixel comes from, as F.affine_grid has it, which is slower: it multiplies matrices of two columns
+    grid = images.new_empty(*images.shape, 2)
+    torch.add(flip * cosine * extent[0] * x, shift[0] - sine * extent[0] * y, out=grid[..., 0])
+    torch.add(flip * sine * extent[1] * x, shift[1] + cosine * extent[1] * y, out=grid[..., 1])
     # zeros, as black surrounds a film: edges stretched outward would be a texture that no film has
     return F.grid_sample(images.unsqueeze(1), grid, padding_mode="zeros", align_corners=False).squeeze(1)
+
+
+def _centres(images: Tensor, dimension: int) -> Tensor:
+    """Return the pixels' centres along one side, the image's edges being -1 and 1."""
+    count = images.shape[dimension]
+    return torch.arange(1 - count, count, 2).to(images).div_(count)
+
+
+def _levels(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    contrast = 1 + _spread(images, config.contrast, generator)
+    brightness = 1 + _spread(images, config.brightness, generator)
+    mean = images.mean(dim=(1, 2), keepdim=True)
+    # ((image - mean) * contrast + mean) * brightness, in one pass
+    return torch.addcmul(mean * (1 - contrast) * brightness, images, contrast * brightness).clamp_(0, 1)
 
 
 def _blur(images: Tensor, largest: float, generator: Generator) -> Tensor:
@@ -81,7 +108,6 @@ def _blur(images: Tensor, largest: float, generator: Generator) -> Tensor:
     offsets = torch.arange(-radius, radius + 1).to(images)
     kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=1)
     # films as channels of one image: a grouped convolution gives every film its own kernel
-    row = images.unsqueeze(0)
-    count = len(images)
-    row = F.conv2d(row, kernel[:, None, None, :], padding=(0, radius), groups=count)
-    return F.conv2d(row, kernel[:, None, :, None], padding=(radius, 0), groups=count).squeeze(0)
+    row = F.pad(images.unsqueeze(0), (radius,) * 4, mode="replicate")
+    row = F.conv2d(row, kernel[:, None, None, :], groups=len(images))
+    return F.conv2d(row, kernel[:, None, :, None], groups=len(images)).squeeze(0)

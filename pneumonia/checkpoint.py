@@ -18,8 +18,10 @@ from torch import Tensor
 
 from pneumonia.errors import DataError
 from pneumonia.files import write_bytes
+from pneumonia.model import digest
 
 FORMAT = 1
+ANEW = "remove it to start the training anew"
 
 
 @dataclass
@@ -61,7 +63,13 @@ def save(path: Path, key: str, progress: Progress, tensors: Mapping[str, Mapping
         for group, named in tensors.items()
         for name, tensor in named.items()
     }
-    metadata = {"format": str(FORMAT), "key": key, "progress": json.dumps(vars(progress)), "config": config}
+    metadata = {
+        "format": str(FORMAT),
+        "key": key,
+        "progress": json.dumps(vars(progress)),
+        "config": config,
+        "digest": digest(flat),
+    }
     write_bytes(path, serialise(flat, metadata))
 
 
@@ -74,19 +82,28 @@ def load(path: Path, key: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] 
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            groups: dict[str, dict[str, Tensor]] = {}
-            for name in file.keys():  # noqa: SIM118 - safe_open has no iterator
-                group, _, rest = name.partition("/")
-                groups.setdefault(group, {})[rest] = file.get_tensor(name)
+        metadata, flat = _read(path)
+        if metadata["format"] != str(FORMAT):
+            raise DataError(f"{path}: the checkpoint has format {metadata['format']}, not {FORMAT}; {ANEW}")
+        if metadata["key"] != key:
+            raise DataError(f"{path}: the checkpoint belongs to another training ({metadata['key'][:12]}); {ANEW}")
+        if metadata["digest"] != digest(flat):
+            raise DataError(f"{path}: the checkpoint is damaged (its tensors are not those that were written); {ANEW}")
         progress = Progress(**json.loads(metadata["progress"]))
-        found = metadata["key"]
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: the checkpoint is damaged ({error}); remove it to start the training anew") from None
-    if found != key:
-        raise DataError(f"{path}: the checkpoint belongs to another training ({found[:12]}); remove it or its folder")
+        raise DataError(f"{path}: the checkpoint is damaged ({error}); {ANEW}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); mend its rights, or remove it") from None
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in flat.items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = tensor
     return progress, groups
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -96,9 +113,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took."""
+    """Put back what `optimizer_tensors` took, laid out in memory as the parameters are: a fused step relies on it."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

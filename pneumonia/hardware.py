@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -37,6 +38,31 @@ def pick_precision(train: TrainConfig, device: torch.device) -> str:
 def autocast(device: torch.device, precision: str) -> Any:
     """Return the context in which the network computes in `precision`."""
     return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt, from malloc.h
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Let the process keep freed memory inside the context, to use it again; given back at its end.
+
+    glibc returns blocks from 32 MB to the kernel as soon as they are free, and a training step would have them zeroed
+    page by page again. Where the C library has no such setting nothing changes.
+    """
+    library: Any = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+        yield
+        return
+    library.mallopt(_MMAP_THRESHOLD, 1 << 30)
+    library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+    try:
+        yield
+    finally:
+        # where glibc's own adaptation stops at the highest
+        library.mallopt(_MMAP_THRESHOLD, 32 << 20)
+        library.mallopt(_TRIM_THRESHOLD, 64 << 20)
+        library.malloc_trim(0)
 
 
 @contextmanager

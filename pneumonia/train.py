@@ -5,7 +5,6 @@ The same configuration, data, thread count and machine type give bit-identical w
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import signal
@@ -24,12 +23,12 @@ from pydantic import BaseModel, ConfigDict
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from pneumonia import checkpoint, model
+from pneumonia import checkpoint, model, recipe
 from pneumonia.augment import augment
 from pneumonia.checkpoint import Progress
-from pneumonia.config import Config, TrainConfig
+from pneumonia.config import Config
 from pneumonia.errors import DataError, TrainingInterrupted
-from pneumonia.hardware import autocast, pick_device, pick_precision, threads
+from pneumonia.hardware import autocast, kept_memory, pick_device, pick_precision, threads
 from pneumonia.scoring import predict, refresh_norms
 
 log = logging.getLogger(__name__)
@@ -105,17 +104,19 @@ def fit(
         on_step: called after each step with the steps done and in all.
 
     Raises:
-        DataError: a split without films of both classes, or a damaged checkpoint.
+        DataError: a split without films of both classes, a loss that is no number, or a damaged checkpoint.
         TrainingInterrupted: SIGTERM came; the checkpoint is written.
     """
     _check(data)
-    with threads(config.train.threads), _termination() as stop:
+    with threads(config.train.threads), kept_memory(), _termination() as stop:
         session = _Session(data, config, folder / "checkpoint.safetensors", key)
         for epoch in session.history:
             on_epoch(epoch)
         while not session.progress.finished:
             session.run_epoch(on_step, stop)
             on_epoch(session.history[-1])
+            if stop.is_set():
+                raise TrainingInterrupted(f"stopped after epoch {session.progress.epoch}; run it again to go on")
     return session.result()
 
 
@@ -138,12 +139,12 @@ class _Session:
         self.precision = pick_precision(self.train, self.device)
         network = model.build(config.model.weights, self.train.seed)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = _optimizer(self.network, self.train)
-        self.ema = copy.deepcopy(self.network) if self.train.ema_decay else None
+        self.optimizer = recipe.optimizer(self.network, self.train)
+        self.average = recipe.Average(self.network, self.train.ema_decay) if self.train.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.progress = Progress()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
-        self.weight = _class_weights(data, self.train).to(self.device)
+        self.weight = recipe.class_weights(data.labels[data.train], self.train).to(self.device)
         self.resumed = self._restore()
 
     @property
@@ -152,7 +153,7 @@ class _Session:
 
     @property
     def evaluated(self) -> nn.Module:
-        network: nn.Module = self.network if self.ema is None else self.ema
+        network: nn.Module = self.network if self.average is None else self.average.network
         return network
 
     def run_epoch(self, on_step: Callable[[int, int], None], stop: threading.Event) -> None:
@@ -185,31 +186,28 @@ class _Session:
         progress, train = self.progress, self.train
         done = progress.epoch * self.steps + progress.step
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(train, done, self.steps)
+            group["lr"] = recipe.learning_rate(train, done, self.steps)
         generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
         images = augment(pixels.float().div_(255), self.config.augment, generator)
         with autocast(self.device, self.precision):
-            logits = self.network(model.normalise(images))
+            logits = model.forward_grey(self.network, images)
         loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self._average(done)
-        progress.loss += float(loss.detach()) * len(labels)
+        if self.average is not None:
+            self.average.update(done)
+        progress.loss += self._finite(float(loss.detach()), f"step {progress.step + 1}") * len(labels)
         progress.correct += int((logits.argmax(1) == labels).sum())
         progress.seen += len(labels)
 
-    @torch.no_grad()
-    def _average(self, done: int) -> None:
-        if self.ema is None:
-            return
-        # short at first, so that the random start is forgotten (Polyak averaging with warm-up, as in TensorFlow's EMA)
-        decay = min(self.train.ema_decay, (1 + done) / (10 + done))
-        for mean, value in zip(self.ema.state_dict().values(), self.network.state_dict().values(), strict=True):
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
+    def _finite(self, loss: float, where: str) -> float:
+        if not math.isfinite(loss):
+            raise DataError(
+                f"the loss is {loss} in epoch {self.progress.epoch + 1}, {where}; "
+                f"lower train.learning_rate ({self.train.learning_rate}) or set train.precision=fp32"
+            )
+        return loss
 
     def _close_epoch(self, seconds: float, speed: float, data_wait: float) -> None:
         progress = self.progress
@@ -227,11 +225,7 @@ class _Session:
             data_wait=data_wait,
             **validation,
         )
-        if not math.isfinite(epoch.val_loss):
-            raise DataError(
-                f"the loss is {epoch.val_loss} after epoch {epoch.epoch}; lower train.learning_rate "
-                f"({self.train.learning_rate}) or set train.precision=fp32"
-            )
+        self._finite(epoch.val_loss, "validation")
         progress.history.append(epoch.model_dump())
         if epoch.val_loss < progress.best_loss:
             progress.best_loss, progress.best_epoch = epoch.val_loss, epoch.epoch
@@ -264,7 +258,7 @@ class _Session:
     def _save(self) -> None:
         groups = {
             "model": self.network.state_dict(),
-            "ema": self.ema.state_dict() if self.ema is not None else {},
+            "ema": self.average.network.state_dict() if self.average is not None else {},
             "best": self.best,
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
         }
@@ -276,8 +270,8 @@ class _Session:
             return False
         self.progress, groups = found
         self.network.load_state_dict(groups["model"])
-        if self.ema is not None:
-            self.ema.load_state_dict(groups["ema"])
+        if self.average is not None:
+            self.average.network.load_state_dict(groups["ema"])
         self.best = groups.get("best", {})
         checkpoint.restore_optimizer(self.optimizer, groups["optimizer"])
         log.info("resumed at epoch %d, step %d", self.progress.epoch + 1, self.progress.step)
@@ -285,35 +279,6 @@ class _Session:
 
     def result(self) -> Fitted:
         return Fitted(self.best, model.digest(self.best), self.history, self.progress.best_epoch, self.resumed)
-
-
-def learning_rate(train: TrainConfig, done: int, steps: int) -> float:
-    """Return the learning rate of the step after `done` steps, `steps` being those of an epoch.
-
-    Linear warm-up, then constant or half a cosine to zero (Loshchilov and Hutter 2017, "SGDR").
-    """
-    warmup = train.warmup_epochs * steps
-    if done < warmup:
-        return train.learning_rate * (done + 1) / warmup
-    if train.schedule == "constant":
-        return train.learning_rate
-    share = (done - warmup) / max(train.epochs * steps - warmup, 1)
-    return train.learning_rate * (1 + math.cos(math.pi * share)) / 2
-
-
-def _optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    # biases and norms have one dimension; decaying them only costs accuracy (He et al. 2019, "Bag of Tricks")
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    exempt = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": exempt, "weight_decay": 0.0}]
-    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=train.learning_rate)
-
-
-def _class_weights(data: TrainingSet, train: TrainConfig) -> Tensor:
-    counts = np.bincount(data.labels[data.train], minlength=2)
-    weights = counts.sum() / (2 * counts) if train.class_weights else np.ones(2)
-    return torch.tensor(weights, dtype=torch.float32)
 
 
 @contextmanager

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCIENCE = {"_torchvision", "augment", "checkpoint", "evaluate", "gate", "hardware", "model", "scoring", "train"}
+SCIENCE = {
+    "_torchvision",
+    "augment",
+    "checkpoint",
+    "evaluate",
+    "gate",
+    "hardware",
+    "model",
+    "recipe",
+    "scoring",
+    "train",
+}
 GROUND = {"config", "errors", "files", "data"}
 ORCHESTRATORS = {"prefect", "airflow"}
 
