@@ -24,7 +24,7 @@ from pneumonia.config import Config
 from pneumonia.errors import PneumoniaError
 
 HOST = "127.0.0.1"
-START_SECONDS = 120.0  # a first start writes some hundred tables
+START_SECONDS = 240.0  # a first start writes some hundred tables, on a busy machine in minutes
 END_SECONDS = 10.0
 LAST_LINES = 8
 Tell = Callable[[str], None]
@@ -77,7 +77,8 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
     remote = uri if uri.startswith("http") else None
     elsewhere = _answering(os.environ.get("PREFECT_API_URL"))
     servers = [] if remote else [_mlflow(uri, mlflow_port, Path(config.work).resolve())]
-    if elsewhere is None and importlib.util.find_spec("prefect"):
+    installed = importlib.util.find_spec("prefect") is not None  # its package is an extra
+    if elsewhere is None and installed:
         servers.append(_prefect(prefect_port))
     for server in servers:
         if trouble := port_trouble(server.port):
@@ -86,14 +87,15 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
         if not _wait(running, stop):
             return
         tell(f"MLflow   {_runs_page(remote or f'http://{HOST}:{mlflow_port}', config.tracking.experiment)}")
-        if elsewhere or len(servers) + bool(remote) == 2:
-            tell(f"Prefect  {elsewhere or f'http://{HOST}:{prefect_port}'}")
-        else:
-            tell("Prefect  is not installed; pip install 'pneumonia[flow]' brings it")
-        if not running:
-            return
-        tell("Ctrl-C ends " + " and ".join(server.name for server in servers))
-        _watch(running, stop)
+        here = (
+            f"http://{HOST}:{prefect_port}"
+            if installed
+            else "is not installed; pip install 'pneumonia[flow]' brings it"
+        )
+        tell(f"Prefect  {elsewhere or here}")
+        if running:
+            tell("Ctrl-C ends " + " and ".join(server.name for server in servers))
+            _watch(running, stop)
 
 
 def port_trouble(port: int) -> str | None:
@@ -152,7 +154,7 @@ def _answering(api: str | None) -> str | None:
     if not api:
         return None
     try:
-        answer = requests.get(f"{api.rstrip('/')}/health", timeout=3)
+        answer = _get(f"{api.rstrip('/')}/health", timeout=3)
     except requests.RequestException:
         return None
     return api.rstrip("/").removesuffix("/api") if answer.ok else None
@@ -258,18 +260,21 @@ def _watch(running: list[_Running], stop: threading.Event) -> None:
 
 def _answers(server: Server) -> bool:
     try:
-        return requests.get(server.url + server.health, timeout=2).ok
+        return _get(server.url + server.health, timeout=2).ok
     except requests.RequestException:
         return False
 
 
+def _get(url: str, timeout: float, **parameters: str) -> requests.Response:
+    with requests.Session() as session:
+        session.trust_env = not url.startswith(f"http://{HOST}:")  # a proxy knows nothing of this machine's own ports
+        return session.get(url, params=parameters, timeout=timeout)
+
+
 def _runs_page(url: str, experiment: str) -> str:
     """The table of runs; MLflow's page opens in another mode unless it is told otherwise."""
-    answer = requests.get(
-        f"{url.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name",
-        params={"experiment_name": experiment},
-        timeout=20,
-    )
+    address = f"{url.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name"
+    answer = _get(address, timeout=20, experiment_name=experiment)
     if not answer.ok:
         return f"{url}/#/experiments"  # no run was made yet
     identity = answer.json()["experiment"]["experiment_id"]
