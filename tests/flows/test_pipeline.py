@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,15 @@ from uuid import UUID
 import pytest
 import yaml
 from prefect import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+)
+from prefect.settings import PREFECT_API_URL
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
 
@@ -73,8 +82,6 @@ def test_four_steps_with_artifacts_and_the_second_time_from_the_cache(work: Path
 
 def _recorded(flow_run: UUID) -> tuple[dict[str, str], dict[str, str]]:
     """Return the state of each task run, by the step's name, and the data of each artifact, by its key."""
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-
     with get_client(sync_client=True) as client:
         runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run])))
         artifacts = client.read_artifacts(
@@ -168,3 +175,33 @@ def test_command_line_runs_the_flow(work: Path) -> None:
     assert done.stdout.splitlines()[0].startswith("Data: phantoms")
     for words in ("AUROC", "95 % interval", "champion, version 1", "report.md", "make ui", "Not a medical device"):
         assert words in done.stdout
+
+
+def test_deployments_are_made_and_a_worker_runs_one(tmp_path: Path, work: Path) -> None:
+    """`prefect deploy --all` from a copy of the project, then one run by a process worker with the form's values."""
+    copy = tmp_path / "project"
+    for folder in ("flows", "tasks", "pneumonia"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "prefect.yaml", copy)
+    # spelt out, since the harness moves the settings of this process alone
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_HOME": str(tmp_path / "home"),
+    }
+
+    def prefect(*arguments: str) -> str:
+        run = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        done = subprocess.run(run, cwd=copy, env=environment, capture_output=True, text=True, timeout=240)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    prefect("work-pool", "create", "--type", "process", "pneumonia")
+    prefect("deploy", "--all")
+    config = small(work).model_dump_json()
+    name = "pneumonia-pipeline/phantom"
+    prefect("deployment", "run", name, "--params", f'{{"config": {config}, "fresh": false}}')
+    told = prefect("worker", "start", "--pool", "pneumonia", "--run-once")
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["phantom"])))
+    assert [run.state_name for run in runs] == ["Completed"], told
