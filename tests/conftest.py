@@ -15,6 +15,9 @@ from runs import settings
 
 from pneumonia.config import Config
 
+# Read when torch is imported: threads wait for one another where tests share the machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
