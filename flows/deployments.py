@@ -12,7 +12,7 @@ import yaml
 
 from pneumonia.config import DATA_FOLDER, PHANTOM_ROOT, PROFILES, Config, resolve
 
-HEAD = "# Written from pneumonia/profiles by `python flows/deployments.py > prefect.yaml`; a test holds them together.\n"
+HEAD = "# Written from pneumonia/profiles by `python flows/deployments.py > prefect.yaml`; a test compares them.\n"
 DESCRIPTIONS = {
     "fast": "The documented demo: 10 % of the patients, one epoch",
     "full": "All patients, the whole recipe",
