@@ -10,7 +10,7 @@ from torch import nn
 from pneumonia import model
 from pneumonia.hardware import autocast
 
-BATCH = 128  # larger ones are no faster on a CPU and take memory
+BATCH = 64  # larger ones are no faster on a CPU and take memory
 
 
 def predict(

@@ -1,0 +1,111 @@
+"""Run a profile cold and say how long each step took, how much memory it needed and what it came to on the test films.
+
+python benchmarks/profiles.py --profile fast --data data/chest_xray [--weights FILE] [--json]
+
+Cold means an empty work folder: the films are decoded, nothing is cached. The steps are the pipeline's own, in one
+process without an orchestrator, and the clock starts when that process has imported what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BOUND_SECONDS = {"fast": 60.0}
+BOUND_BYTES = 3e9
+
+
+def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
+    """Run the four steps and return their times, in seconds, and what they came to."""
+    import torch
+
+    from pneumonia.config import resolve
+    from tasks.prepare_data import prepare_data
+    from tasks.promote_model import promote_model
+    from tasks.train_model import train_model
+    from tasks.validate_model import validate_model
+
+    config = resolve(profile, assignments=[*assignments, f"work={work}"], environment={})
+    marks = [time.perf_counter()]
+
+    def mark(result: Any) -> Any:
+        marks.append(time.perf_counter())
+        return result
+
+    dataset = mark(prepare_data(config))
+    trained = mark(train_model(dataset, config))
+    validation = mark(validate_model(dataset, trained, config))
+    promotion = mark(promote_model(dataset, trained, validation, config))
+    names = ("prepare_data", "train_model", "validate_model", "promote_model")
+    return {
+        "profile": profile,
+        "seconds": dict(zip(names, (round(b - a, 1) for a, b in pairwise(marks)), strict=True)),
+        "total_seconds": round(marks[-1] - marks[0], 1),
+        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "seed": config.train.seed,
+        "counts": dataset.counts,
+        "dvc_md5": dataset.dvc_md5,
+        "data_digest": dataset.digest,
+        "weights_digest": trained.weights_digest,
+        "epochs": len(trained.epochs),
+        "best_epoch": trained.best_epoch,
+        "best_val_accuracy": round(trained.best_val_accuracy, 4),
+        "promoted": promotion.promoted,
+        "figures": {
+            name: {end: round(value, 4) for end, value in figure.model_dump().items()}
+            for name, figure in validation.verdict.figures.items()
+        },
+        "config": config.model_dump(mode="json", exclude={"work", "tracking"}),
+    }
+
+
+def measure(profile: str, assignments: list[str]) -> dict[str, Any]:
+    """Run a profile in a process and a work folder of its own."""
+    with tempfile.TemporaryDirectory() as work:
+        command = [sys.executable, __file__, "--child", work, "--profile", profile]
+        command += [word for assignment in assignments for word in ("--set", assignment)]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # of the bound, so that below 1 is within it
+    bound = BOUND_SECONDS.get(profile)
+    found["ratio"] = round(found["total_seconds"] / bound, 3) if bound else round(found["peak_bytes"] / BOUND_BYTES, 3)
+    found["memory_ratio"] = round(found["peak_bytes"] / BOUND_BYTES, 3)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", choices=("fast", "full"), default="fast")
+    parser.add_argument("--data", default="phantom", help="folder of films, or phantom")
+    parser.add_argument("--weights", help="imagenet, none, or a file")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--child", metavar="WORK", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        sys.path.insert(0, str(ROOT))
+        print(json.dumps(child(given.profile, given.settings, given.child)))
+        return
+    named = [f"data.root={given.data}", *([f"model.weights={given.weights}"] if given.weights else [])]
+    found = measure(given.profile, [*named, *given.settings])
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return
+    print(f"{given.profile}: {found['total_seconds']} s {found['seconds']}, {found['peak_bytes'] / 1e9:.2f} GB at most")
+    for name, figure in found["figures"].items():
+        print(f"  {name:<18} {figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})")
+
+
+if __name__ == "__main__":
+    main()
