@@ -62,6 +62,7 @@ class Stack:
     Attributes:
         up_output: what the last `make up` printed.
         up_seconds: how long it took.
+        busy: whether the machine had more to do than it has cores before that.
     """
 
     def __init__(self, folder: Path, project: str) -> None:
@@ -72,7 +73,7 @@ class Stack:
         self.env_file.chmod(0o600)
         self.airflow_url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
         self.mlflow_url = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
-        self.up_output, self.up_seconds = "", 0.0
+        self.up_output, self.up_seconds, self.busy = "", 0.0, False
         self._token = ""
 
     @property
@@ -100,9 +101,9 @@ class Stack:
         return done.stdout
 
     def up(self, *arguments: str) -> None:
-        began = time.monotonic()
-        self.up_output = self.make("up", *arguments)
-        self.up_seconds, self._token = time.monotonic() - began, ""
+        began, busy = time.monotonic(), os.getloadavg()[0] > (os.cpu_count() or 1)
+        self.up_output = self.make("up", *arguments, timeout=1200)
+        self.up_seconds, self.busy, self._token = time.monotonic() - began, busy, ""
 
     def compose(self, *arguments: str, timeout: float = 180, check: bool = True) -> str:
         done = subprocess.run(
@@ -116,6 +117,15 @@ class Stack:
         )
         assert done.returncode == 0 or not check, f"docker compose {' '.join(arguments)}: {done.stderr[-2000:]}"
         return done.stdout
+
+    def memory(self) -> int:
+        """Return what the containers use, in bytes."""
+        names = self.compose("ps", "--quiet").split()
+        command = ["docker", "stats", "--no-stream", "--format", "{{.MemUsage}}", *names]
+        lines = subprocess.run(command, timeout=60, capture_output=True, text=True, check=True).stdout.splitlines()
+        units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+        used = [line.partition("/")[0].strip() for line in lines]
+        return sum(int(float(one[:-3]) * units[one[-3:]]) for one in used)
 
     def settings(self) -> dict[str, str]:
         lines = self.env_file.read_text().splitlines()
@@ -156,9 +166,13 @@ class Stack:
         found = self.airflow("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task for task in found}
 
-    def finished(self, run: str, timeout: float = 300, dag: str = FAST) -> str:
+    def finished(self, run: str, timeout: float = 600, dag: str = FAST) -> str:
         """Wait for the run's end and return its state."""
-        return str(eventually(f"end of {run}", lambda: (s := self.state(run, dag)) in OVER and s, timeout))
+        try:
+            return str(eventually(f"end of {run}", lambda: (s := self.state(run, dag)) in OVER and s, timeout))
+        except AssertionError as error:
+            states = {name: (task["state"], task["try_number"]) for name, task in self.tasks(run, dag).items()}
+            raise AssertionError(f"{error}: {states}") from None
 
     def log(self, run: str, task: str, attempt: int = 1, dag: str = FAST) -> str:
         """Return a task's log, as its page shows it."""

@@ -1,0 +1,182 @@
+"""Takes the pictures of the README in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run.
+
+    .venv/bin/python docs/screenshots.py [--airflow URL --env FILE] [--mlflow URL] [--prefect URL]
+
+The servers have to run and to have runs already; a server that is not named is left out. Chromium is Debian's package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+from websockets.sync.client import ClientConnection, connect
+
+IMAGES = Path(__file__).parent / "images"
+DAG = "pneumonia_pipeline_fast"
+WIDTH, HEIGHT = 1440, 900
+PATIENCE = 60.0
+
+
+class Page:
+    """A page of Chromium, driven through its DevTools protocol."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self.socket, self.numbers = socket, itertools.count(1)
+        self.call("Page.enable")
+        self.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            answer = json.loads(self.socket.recv(timeout=60))
+            if answer.get("id") == number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']['message']}")
+                found: dict[str, Any] = answer["result"]
+                return found
+
+    def script(self, expression: str) -> Any:
+        return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def open(self, url: str, *words: str) -> None:
+        """Open a page and wait until it shows all of these words, and then for its drawing to settle."""
+        self.call("Page.navigate", url=url)
+        end = time.monotonic() + PATIENCE
+        while True:
+            shown = self.script("document.body ? document.body.innerText : ''") or ""
+            if all(word in shown for word in words):
+                break
+            if time.monotonic() > end:
+                raise SystemExit(f"{url} does not show {words}; it shows: {shown[:500]}")
+            time.sleep(0.5)
+        time.sleep(4)
+
+    def click(self, text: str) -> None:
+        """Press the first button or link with this text, if there is one."""
+        wanted = json.dumps(text)
+        self.script(
+            "[...document.querySelectorAll('button, a, [role=tab]')]"
+            f".find(one => one.innerText.trim() === {wanted} || one.ariaLabel === {wanted})?.click()"
+        )
+        time.sleep(2)
+
+    def save(self, name: str) -> None:
+        picture = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        (IMAGES / f"{name}.png").write_bytes(picture)
+        print(f"docs/images/{name}.png", file=sys.stderr)
+
+
+@contextmanager
+def browser() -> Iterator[Page]:
+    """Start Chromium with an empty profile, and end it."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        raise SystemExit("no Chromium is installed; on Debian: apt-get install chromium")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0"]
+        process = subprocess.Popen([program, *flags, f"--user-data-dir={profile}"], stderr=subprocess.DEVNULL)
+        try:
+            announced = Path(profile) / "DevToolsActivePort"
+            end = time.monotonic() + PATIENCE
+            while not announced.exists() or not announced.read_text().strip():
+                if time.monotonic() > end:
+                    raise SystemExit("Chromium did not start")
+                time.sleep(0.2)
+            port = announced.read_text().split()[0]
+            target = requests.put(f"http://127.0.0.1:{port}/json/new?about:blank", timeout=30).json()
+            with connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
+                yield Page(socket)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def airflow(page: Page, url: str, env: Path) -> None:
+    """The graph of the last run that succeeded, and the form of a manual run."""
+    lines = env.read_text(encoding="utf-8").splitlines()
+    settings = dict(line.split("=", 1) for line in lines if "=" in line)
+    login = {"username": settings["AIRFLOW_ADMIN_USER"], "password": settings["AIRFLOW_ADMIN_PASSWORD"]}
+    token = requests.post(f"{url}/auth/token", json=login, timeout=30).json()["access_token"]
+    query = {"state": "success", "order_by": "-run_after", "limit": "1"}
+    head = {"Authorization": f"Bearer {token}"}
+    runs = requests.get(f"{url}/api/v2/dags/{DAG}/dagRuns", params=query, headers=head, timeout=30).json()["dag_runs"]
+    if not runs:
+        raise SystemExit(f"{url}: {DAG} has no run that succeeded; trigger one first")
+    page.call("Network.setCookie", name="_token", value=token, url=url)
+    page.open(url, "Dags")
+    page.script(f"localStorage.setItem('dag_view-{DAG}', JSON.stringify('graph'))")
+    page.open(f"{url}/dags/{DAG}/runs/{runs[0]['dag_run_id']}", "promote_model")
+    page.save("airflow-graph")
+    page.open(f"{url}/dags/{DAG}", "Trigger")
+    page.click("Trigger")
+    page.save("airflow-form")
+
+
+def mlflow(page: Page, url: str) -> None:
+    """The newest runs beside one another, and a registered model with its aliases."""
+    api = f"{url}/api/2.0/mlflow"
+    model = requests.get(f"{api}/registered-models/search", timeout=30).json()["registered_models"][0]["name"]
+    query = {"experiment_ids": [experiment(api)], "filter": "attributes.status = 'FINISHED'", "max_results": 3}
+    runs = [run["info"]["run_id"] for run in requests.post(f"{api}/runs/search", json=query, timeout=30).json()["runs"]]
+    where = f"runs={json.dumps(runs)}&experiments={json.dumps(query['experiment_ids'])}".replace(" ", "")
+    page.open(f"{url}/#/compare-runs?{where}", "Comparing")
+    page.save("mlflow-comparison")
+    page.open(f"{url}/#/models/{model}", "champion")
+    page.save("mlflow-model")
+
+
+def experiment(api: str) -> str:
+    name = {"experiment_name": "pneumonia"}
+    found = requests.get(f"{api}/experiments/get-by-name", params=name, timeout=30).json()
+    return str(found["experiment"]["experiment_id"])
+
+
+def prefect(page: Page, url: str) -> None:
+    """The newest flow run that completed."""
+    query = {
+        "sort": "START_TIME_DESC",
+        "limit": 1,
+        "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
+    }
+    runs = requests.post(f"{url}/api/flow_runs/filter", json=query, timeout=30).json()
+    if not runs:
+        raise SystemExit(f"{url}: no flow run that completed; make run makes one")
+    page.open(f"{url}/runs/flow-run/{runs[0]['id']}", "train_model")
+    page.save("prefect-run")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--airflow")
+    parser.add_argument("--env", type=Path, default=Path(".env"), help="the stack's file with the login")
+    parser.add_argument("--mlflow")
+    parser.add_argument("--prefect")
+    chosen = parser.parse_args()
+    if not (chosen.airflow or chosen.mlflow or chosen.prefect):
+        parser.error("name at least one server")
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    with browser() as page:
+        if chosen.airflow:
+            airflow(page, chosen.airflow.rstrip("/"), chosen.env)
+        if chosen.mlflow:
+            mlflow(page, chosen.mlflow.rstrip("/"))
+        if chosen.prefect:
+            prefect(page, chosen.prefect.rstrip("/"))
+
+
+if __name__ == "__main__":
+    main()
