@@ -8,22 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from small import OPEN_GATE, SMALL
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SMALL = {
-    "PNEUMONIA_PHANTOM__TRAIN": "64",
-    "PNEUMONIA_PHANTOM__TEST": "32",
-    "PNEUMONIA_PHANTOM__SIZE": "64",
-    "PNEUMONIA_PREPROCESS__SIZE": "32",
-    "PNEUMONIA_TRAIN__BATCH_SIZE": "16",
-    "PNEUMONIA_TRAIN__THREADS": "1",
-    "PNEUMONIA_EVALUATE__BOOTSTRAP": "100",
-    "PNEUMONIA_GATE__MIN_AUROC": "0",
-    "PNEUMONIA_GATE__MIN_SENSITIVITY": "0",
-    "PNEUMONIA_GATE__MIN_SPECIFICITY": "0",
-    "PNEUMONIA_TRACKING__SYSTEM_METRICS": "false",
-}
 # What cannot be typed inside the suite, and where it is tested instead.
 ELSEWHERE = {
     "dvc remote add": "needs an address of the reader's; .ci/run does it where real data are",
@@ -55,7 +43,9 @@ def test_commands_in_order(work: Path) -> None:
     (work / ".pneumonia").mkdir()
     (work / "mlflow.db").rename(work / ".pneumonia" / "mlflow.db")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMONIA_")}
-    environment |= SMALL | {"PREFECT_HOME": str(work / "prefect")}
+    settings = [setting.split("=") for setting in (*SMALL, *OPEN_GATE) if not setting.startswith("data.root")]
+    environment |= {f"PNEUMONIA_{key.upper().replace('.', '__')}": value for key, value in settings}
+    environment["PREFECT_HOME"] = str(work / "prefect")
     typed = 0
     for line in commands():
         if line.startswith("make ") or any(words in line for words in ELSEWHERE):

@@ -26,38 +26,20 @@ from prefect.client.schemas.filters import (
 from prefect.settings import PREFECT_API_URL
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
+from small import OPEN_GATE, SMALL, small
 
 from flows.deployments import document
 from flows.pipeline import main, pipeline, worth_retrying
-from pneumonia.config import Config, resolve
+from pneumonia.config import Config
 from pneumonia.errors import ConfigError, DataError, TrackingError
 
 ROOT = Path(__file__).parents[2]
-SMALL = (
-    "data.root=phantom",
-    "phantom.train=64",
-    "phantom.test=32",
-    "phantom.size=64",
-    "preprocess.size=32",
-    "train.epochs=1",
-    "train.batch_size=16",
-    "train.threads=1",
-    "evaluate.bootstrap=100",
-    "gate.min_auroc=0",
-    "gate.min_sensitivity=0",
-    "gate.min_specificity=0",
-    "tracking.system_metrics=false",
-)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _prefect() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=120):
         yield
-
-
-def small(work: Path, *assignments: str) -> Config:
-    return resolve("fast", assignments=[*SMALL, f"work={work}", *assignments], environment={})
 
 
 def test_four_steps_with_artifacts_and_the_second_time_from_the_cache(work: Path) -> None:
@@ -169,7 +151,7 @@ def test_data_that_cannot_be_used_end_without_a_traceback(work: Path) -> None:
 
 
 def test_command_line_runs_the_flow(work: Path) -> None:
-    arguments = [word for setting in SMALL for word in ("--set", setting)]
+    arguments = [word for setting in (*SMALL, *OPEN_GATE) for word in ("--set", setting)]
     done = command(*arguments, "--set", f"work={work}", cwd=work)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("Data: phantoms")

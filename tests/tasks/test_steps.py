@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from steps import run, small
+from small import small
+from steps import run
 
 from pneumonia import registry, store
 from pneumonia.config import resolve
@@ -128,7 +129,7 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
-from steps import small
+from small import small
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
 def tell(share, message):
@@ -140,16 +141,16 @@ print(train_model(prepare_data(config), config, tell).model_dump_json())
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_step_goes_on_in_the_same_run(work: Path, number: signal.Signals) -> None:
-    code = CHILD.format(tests=str(Path(__file__).parent), root=str(ROOT), work=str(work))
+    code = CHILD.format(tests=str(Path(__file__).parents[1]), root=str(ROOT), work=str(work))
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
-    assert child.stdout is not None
-    for line in child.stdout:
-        if float(line) > 0.55:
-            break
-    os.kill(child.pid, number)
-    child.stdout.read()
-    assert child.wait(60) != 0
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            if float(line) > 0.55:
+                break
+        os.kill(child.pid, number)
+        child.stdout.read()
+        assert child.wait(60) != 0
     config = small(work, "train.epochs=6")
     trained = train_model(prepare_data(config), config)
     client = store.client(trained.tracking_uri)
