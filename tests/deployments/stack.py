@@ -142,7 +142,7 @@ class Stack:
         if not self._token:
             settings = self.settings()
             answer = self.login(settings["AIRFLOW_ADMIN_USER"], settings["AIRFLOW_ADMIN_PASSWORD"])
-            assert answer.status_code == 201, answer.text
+            answer.raise_for_status()
             self._token = answer.json()["access_token"]
         answer = requests.request(
             method,
@@ -152,6 +152,8 @@ class Stack:
             headers={"Authorization": f"Bearer {self._token}", "Accept": "application/json"},
             timeout=60,
         )
+        if answer.status_code >= 500:
+            answer.raise_for_status()  # which `eventually` waits out
         assert expect is None or answer.status_code == expect, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
@@ -190,6 +192,8 @@ class Stack:
         """Call MLflow's REST API and return the answer's JSON."""
         carried = {"params": arguments} if method == "GET" else {"json": arguments}
         answer = requests.request(method, f"{self.mlflow_url}/api/2.0/mlflow/{path}", timeout=60, **carried)
+        if answer.status_code >= 500:
+            answer.raise_for_status()
         assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
 
