@@ -77,4 +77,3 @@ def test_nothing_loads_pickle() -> None:
                 assert "weights_only=True" in ast.unparse(node), f"{path}: torch.load without weights_only"
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
                 assert "allow_pickle=True" not in ast.unparse(node)
-
