@@ -96,6 +96,19 @@ def test_progress_is_a_line_where_something_is_new(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["train_model   0 % epoch 1/2", "train_model  50 % epoch 2/2"]
 
 
+def test_worker_processes_do_not_run_the_step_again(tmp_path: Path) -> None:
+    done = run(
+        tmp_path,
+        """
+        import concurrent.futures, math, multiprocessing
+        print("once", flush=True)
+        with concurrent.futures.ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+            print(list(pool.map(math.sqrt, [4.0, 9.0])))
+        """,
+    )
+    assert done.stdout.splitlines() == ["once", "[2.0, 3.0]"], done.stdout
+
+
 @pytest.fixture
 def orphan(tmp_path: Path) -> Iterator[int]:
     """A step's process whose parent has been killed."""

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 def step(name: str) -> Iterator[Callable[[float, str], None]]:
     """Yield the callback that the step reports to; a failure ends the process with one line and a telling status."""
     end_with_parent()
+    # Airflow's script has no `if __name__ == "__main__"`: a worker process that imported it would run the step again
+    vars(sys.modules["__main__"]).pop("__file__", None)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     for noisy in ("alembic", "mlflow", "urllib3", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
