@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -75,3 +76,14 @@ def test_paths_of_the_architecture_exist() -> None:
 
 def test_says_that_it_is_no_medical_device() -> None:
     assert "Not a medical device" in README
+
+
+@pytest.mark.parametrize("name", ["fast", "full"])
+def test_figures_are_those_of_the_committed_results(name: str) -> None:
+    figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["figures"]
+    column = 2 + ["fast", "full"].index(name)
+    for key, words in {"auroc": "AUROC", "accuracy": "accuracy", "sensitivity": "sensitivity"}.items():
+        row = next(line for line in README.splitlines() if line.startswith(f"| {words} |"))
+        figure = figures[key]
+        wanted = f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+        assert row.split("|")[column].strip() == wanted
