@@ -203,6 +203,9 @@ def resolve(
         ("environment", _from_environment(os.environ if environment is None else environment)),
         ("--set", _from_assignments(assignments)),
     ]
+    for origin, layer in chosen:
+        if layer.get("profile", profile) != profile:
+            raise ConfigError(f"profile (from {origin}): is chosen, not set; use --profile {layer['profile']}")
     layers = [(f"profile {profile}", _profile(profile) | {"profile": profile}), *chosen]
     root = _root(_validate(layers).data.root)
     if is_phantom(root):
