@@ -6,7 +6,10 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
+import httpx
+from prefect.exceptions import TerminationSignal
 from rich.console import Console
 from rich.table import Table
 
@@ -49,8 +52,17 @@ def failures() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+        _leave("stopped; run the same command again to go on from the last checkpoint", 130)
+    except TerminationSignal:
+        _leave("stopped; run the same command again to go on from the last checkpoint", 143)
+    except httpx.TransportError as error:
+        # its server ends with the process group, a moment before this process does
+        _leave(f"error: Prefect's server does not answer ({error}); run the same command again to go on", 1)
+
+
+def _leave(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(code)
 
 
 def summarise(config: Config, trained: TrainedModel, validation: Validation, promotion: Promotion) -> None:

@@ -249,7 +249,9 @@ def _toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML ({error})") from None
+        raise ConfigError(
+            f"{path}: is not valid TOML ({error}); write lines such as epochs = 3 below [train]"
+        ) from None
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

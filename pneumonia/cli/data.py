@@ -131,9 +131,8 @@ def audit(
         emit_json(report.model_dump(mode="json"))
     else:
         emit(f"# Audit of {root}\n\n{auditing.markdown(report)}\n{DISCLAIMER}")
-    stopping = report.leaks + (["unreadable"] if packed.unreadable and config.data.on_unreadable == "fail" else [])
-    if stopping:
-        complain(f"the pipeline would stop: {', '.join(stopping)}")
+    if report.leaks:
+        complain(f"the pipeline would stop: {', '.join(report.leaks)}")
         raise typer.Exit(FINDING)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import warnings
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,10 @@ Reals = NDArray[np.float32]
 
 DECOMPRESS = "decompress it to Explicit VR Little Endian (gdcmconv --raw, or dcmdjpeg)"
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
+# What pydicom tells of a damaged file beside raising is told by the refusal, with the file's name.
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="pydicom")
+
 _END_OF_FRAME = b"\xff\xd9"  # of JPEG (ITU-T T.81) and JPEG 2000 (T.800) alike
 _META_WITHIN = 4096  # bytes; the file's meta information comes first
 

@@ -65,13 +65,13 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
 
     Args:
         packed: films, split and what could not be read.
-        config: only ``near_duplicate_correlation`` is used.
+        config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable films stop the pipeline.
     """
     entries = packed.manifest.entries
     pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)
     return AuditReport(
         counts=checks.counts(entries),
-        unreadable=checks.unreadable(packed.unreadable),
+        unreadable=checks.unreadable(packed.unreadable, stops=config.on_unreadable == "fail"),
         wrong_folder=checks.wrong_folder(entries),
         duplicate_files=checks.duplicate_files(entries),
         label_conflict=checks.label_conflict(entries),

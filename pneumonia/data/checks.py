@@ -72,9 +72,10 @@ def counts(entries: Sequence[Entry]) -> Finding:
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)
 
 
-def unreadable(unreadable: Sequence[Row]) -> Finding:
+def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:
+    fate = "" if stops else " and are left out"
     return _finding(
-        unreadable, lambda n: f"{n} files cannot be read as films and are left out" if n else "all are read"
+        unreadable, lambda n: f"{n} files cannot be read as films{fate}" if n else "all are read", stops=stops
     )
 
 
