@@ -18,6 +18,7 @@ from trainings import FULL, config, figures, films, train
 
 from pneumonia import recipe
 from pneumonia.augment import augment
+from pneumonia.config import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.model import build, digest, normalise
 from pneumonia.scoring import predict
@@ -152,13 +153,18 @@ def test_a_seed_names_a_training(tmp_path: Path, reference: Fitted) -> None:
     assert figures(other.history) != figures(reference.history)
 
 
-def test_a_step_sees_its_own_augmentation(tmp_path: Path) -> None:
+def test_each_step_draws_its_own_augmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The draws depend on seed and step alone, which is what makes a resumed training exact."""
-    images = torch.rand(4, 32, 32)
-    seeds = [torch.Generator().manual_seed(3 * 1_000_003 + done) for done in (0, 1, 1)]
-    first, second, again = (augment(images, config(*FULL).augment, seed) for seed in seeds)
-    assert not torch.equal(first, second)
-    assert torch.equal(second, again)
+    drawn: list[int] = []
+
+    def watched(images: torch.Tensor, chosen: AugmentConfig, source: torch.Generator) -> torch.Tensor:
+        drawn.append(source.initial_seed())
+        return augment(images, chosen, source)
+
+    monkeypatch.setattr("pneumonia.train.augment", watched)
+    train(tmp_path / "0", films(16, 8), "train.epochs=2", "train.batch_size=8")
+    train(tmp_path / "1", films(16, 8), "train.seed=1")
+    assert len(drawn) == len(set(drawn)) == 5
 
 
 def test_the_pixels_may_be_a_read_only_map(tmp_path: Path, short: Fitted) -> None:
