@@ -213,7 +213,8 @@ class _Scorer:
 
     def score(self, counts: NDArray[np.intp]) -> dict[str, Floats]:
         """Every figure [b] for patient weights `counts` [b, patients], each row holding both classes."""
-        sums = counts @ self.sums
+        # not BLAS, which adds in an order that depends on its threads: the same films give the same bits everywhere
+        sums = np.einsum("bp,pk->bk", counts.astype(np.float64), self.sums)
         tp, fp, fn, tn, squared = sums[:, :5].T
         n = tp + fp + fn + tn
         sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
