@@ -5,7 +5,7 @@ python benchmarks/training.py [--data DIR] [--films N] [--rounds N] [--json]
 The plain recipe is what a first script does: files opened one by one as RGB, resized, ImageNet-normalised, a DataLoader
 with num_workers=0, ResNet18 in float32 and contiguous. Ours is the product's own path: `pixels.pack`, then `train.fit`
 with the recipe of the profile `full`. Same films, batch, size and threads; the two take turns, so that other work on
-the machine meets both. Peak is the fastest bf16 matrix product of the same run.
+the machine meets both. Peak is the fastest bf16 matrix product or convolution of the same run.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -95,14 +96,25 @@ def _both_classes(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def peak() -> float:
-    """Return the best rate of a bf16 matrix product, operations per second."""
-    side, best = 2048, 0.0
-    a, b = (torch.randn(side, side).bfloat16() for _ in range(2))
+    """Return the best rate of bf16 products and of a convolution, operations per second."""
+    best = 0.0
+    with torch.inference_mode():
+        for side in (512, 1024, 2048):
+            a, b = (torch.randn(side, side).bfloat16() for _ in range(2))
+            best = max(best, 2 * side**3 / _fastest(lambda a=a, b=b: torch.mm(a, b.t())))
+        images = torch.randn(64, 512, 14, 14).bfloat16().contiguous(memory_format=torch.channels_last)
+        weights = torch.randn(512, 512, 3, 3).bfloat16()
+        operations = 2 * images.numel() * 512 * 9
+        return max(best, operations / _fastest(lambda: F.conv2d(images, weights, padding=1)))
+
+
+def _fastest(compute: Callable[[], torch.Tensor]) -> float:
+    seconds = []
     for _ in range(8):
         began = time.perf_counter()
-        torch.mm(a, b)
-        best = max(best, 2 * side**3 / (time.perf_counter() - began))
-    return best
+        compute()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
