@@ -237,7 +237,7 @@ def test_without_a_history_there_are_no_learning_curves(scored: Scored, tmp_path
 
 def test_a_folder_that_cannot_be_written_is_named(scored: Scored, tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file")
-    with pytest.raises(PneumoniaError, match=r"report/roc.png: cannot be written \(.+\); make room"):
+    with pytest.raises(PneumoniaError, match=r"report/roc.png: cannot be written \(.+\); free space"):
         plots(tmp_path / "report", [], scored.curves, {})
 
 
