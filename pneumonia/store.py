@@ -11,6 +11,7 @@ import errno
 import json
 import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -134,6 +135,8 @@ def is_transient(error: BaseException | None) -> bool:
 def brief(error: BaseException) -> str:
     """What an error says, in the operating system's words where it is wrapped in an HTTP library's."""
     text = str(getattr(error, "message", "") or error).strip() or type(error).__name__
+    if failed := re.search(r"too many (5\d\d) error responses", text):  # urllib3's words, at the end of a long line
+        return f"the server itself failed (HTTP {failed[1]})"
     return probe.system_words(text) or text.splitlines()[0][:300]
 
 
@@ -150,6 +153,8 @@ def _remedy(uri: str, error: BaseException) -> str:
         return f". Bring the database to the installed version: mlflow db upgrade {shown(uri)}"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Make room on the disk, then run the same command again"
+    if "error responses" in str(error):
+        return ". Its own log says why, often that its disk is full; then run the same command again"
     if uri.startswith("http") and is_transient(error):
         return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
     return ""

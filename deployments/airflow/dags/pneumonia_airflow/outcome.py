@@ -36,15 +36,19 @@ def exit_status(exception: BaseException) -> int | None:
     return code
 
 
-def last_line(context: Any) -> None:
-    """End the task's log with what happened and what comes next."""
+def tell_retry(context: Any) -> None:
+    """End the log of a try that is followed by another with what happened."""
+    tell_failure(context, ", and will be tried again")
+
+
+def tell_failure(context: Any, then: str = "") -> None:
+    """End the log of a task that failed with what happened, in one line."""
     task, error = context["ti"], context.get("exception")
     words = "; ".join(line.strip() for line in str(error).splitlines()[-20:] if line.strip())
     words = re.sub(r"^Process returned non-zero exit status \d+\.; ", "", words).replace(":; ", ": ")
     if (exit_status(error) or 0) < 0:
         words = f"its process was ended by signal {-exit_status(error)} (9: often too little memory)"
-    again = str(task.state or "").endswith("up_for_retry")
-    log.error("%s stopped: %s%s", task.task_id, words, " - will be tried again" if again else "")
+    log.error("%s stopped%s: %s", task.task_id, then, words)
 
 
 def announce_champion(context: Any, result: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, dag, task
 
 from pneumonia_airflow.form import params
-from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, last_line
+from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, tell_failure, tell_retry
 
 PYTHON = os.environ.get("LIBRARY_PYTHON", "/opt/pneumonia/bin/python")
 STEP = {"python": PYTHON, "expect_airflow": False, "retry_policy": WhereItHelps(), "show_return_value_in_logs": False}
@@ -126,8 +126,8 @@ def pipeline(profile: str) -> DAG:
         tags=["pneumonia", profile],
         default_args={
             "owner": "pneumonia",
-            "on_failure_callback": last_line,
-            "on_retry_callback": last_line,
+            "on_failure_callback": tell_failure,
+            "on_retry_callback": tell_retry,
             **RETRIES,
         },
     )
