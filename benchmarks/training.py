@@ -83,7 +83,7 @@ def plain(files: list[tuple[Path, int]], threads: int, caller: Connection) -> No
 class Turns:
     """Lets the plain recipe take a step after each of ours, and keeps the seconds of both.
 
-    After each epoch all films are packed anew, since one packing is over so soon that it meets only quiet or only noise.
+    After each epoch all films are packed anew: one packing is over so soon that it meets only quiet or only noise.
     """
 
     def __init__(self, other: Connection, pack: Callable[[], float]) -> None:
@@ -140,7 +140,7 @@ def _fastest(compute: Callable[[], torch.Tensor]) -> float:
 
 
 def measure(root: Path, count: int, epochs: int) -> dict[str, Any]:
-    """Let both take turns; the first two steps of each, which prepare kernels and memory, are not counted."""
+    """Let both take turns; the first step of each, which prepares kernels and memory, is not counted."""
     settings = ["train.patience=0", "train.norm_films=0", "model.weights=none", f"data.root={root}"]
     config = resolve("full", assignments=[*settings, f"train.epochs={epochs}"], environment={})
     files = [(path, label) for label, name in enumerate(CLASSES) for path in sorted(root.rglob(f"{name}/*"))]
@@ -177,7 +177,7 @@ def _pack_anew(root: Path, config: Config) -> float:
 def _figures(turns: Turns) -> dict[str, float]:
     """Make rates from steps; the first epoch pays for the decoding, the later ones do not."""
     decoding = median(turns.decoding)
-    pairs = list(zip(turns.ours, turns.plain, strict=True))[2:]
+    pairs = list(zip(turns.ours, turns.plain, strict=True))[1:]
     step, highest = median(mine for mine, _ in pairs), max(turns.peaks)
     operations = BATCH * FLOPS_PER_IMAGE
     return {
