@@ -1,24 +1,25 @@
 """Images per second of a training epoch, decoding included, against the plain recipe, in one run.
 
-python benchmarks/training.py [--data DIR] [--films N] [--epochs N] [--json]
+python benchmarks/training.py [--data DIR] [--films N] [--rounds N] [--json]
 
-The plain recipe is what a first script does: files opened one by one as RGB, resized, ImageNet-normalised, a DataLoader
-with num_workers=0, ResNet18 in float32 and contiguous. Ours is the product's own path: `pixels.pack`, then `train.fit`
-with the recipe of the profile `full`. Same films, batch, size and threads. The plain recipe runs in a process of its
-own and takes one step after each step of ours, so that other work on the machine meets both alike; rates are made from
-medians of a step. Peak is the fastest bf16 matrix product or convolution of the same run.
+The plain recipe is what a first script does with torchvision: ImageFolder, PIL as RGB, resized, flip, rotation and
+colour jitter, ImageNet-normalised, a DataLoader with num_workers=0, ResNet18 in float32 and contiguous. Ours is the
+product's own path: `pixels.pack`, then `train.fit` with the recipe of the profile `full`, whose augmentation does more.
+Same films, batch, size and threads; the two take turns, so that other work on the machine meets both. A rate is made of
+the median step, each epoch's first one left out: it prepares kernels and memory, and a real epoch has one of 73. Our
+steps of a first epoch carry the decoding, the plain ones decode in every epoch. Peak is the fastest bf16 matrix product
+or convolution of the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,15 +27,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from numpy.typing import NDArray
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pneumonia import model  # noqa: E402
-from pneumonia.config import CLASSES, Config, PhantomConfig, is_phantom, resolve  # noqa: E402
+from pneumonia import _torchvision, model  # noqa: E402
+from pneumonia.config import Config, PhantomConfig, resolve  # noqa: E402
 from pneumonia.data import phantom, pixels  # noqa: E402
+from pneumonia.data.radiograph import find_files  # noqa: E402
 from pneumonia.train import Epoch, TrainingSet, fit  # noqa: E402
 
 SIZE, BATCH = 224, 64
@@ -42,79 +44,59 @@ SIZE, BATCH = 224, 64
 FLOPS_PER_IMAGE = 3 * 2 * 1.82e9
 
 
-class PlainFolder(Dataset[tuple[torch.Tensor, int]]):
-    """Files, opened one by one."""
+def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
+    """Return the chosen files below `root`, opened one by one."""
+    _torchvision.models()  # from here on the package imports also beside a torch of another build
+    from torchvision import datasets, transforms
 
-    def __init__(self, files: list[tuple[Path, int]]) -> None:
-        self.files = files
+    steps = transforms.Compose(
+        [
+            transforms.Resize((SIZE, SIZE)),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomRotation(10),
+            transforms.ColorJitter(brightness=0.2, contrast=0.2),
+            transforms.ToTensor(),
+            transforms.Normalize(model.IMAGENET_MEAN, model.IMAGENET_STD),
+        ]
+    )
+    folders = [datasets.ImageFolder(str(part), steps) for part in sorted(root.iterdir()) if part.is_dir()]
+    return Subset(ConcatDataset(folders), chosen.tolist())
 
-    def __len__(self) -> int:
-        return len(self.files)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        path, label = self.files[index]
-        with Image.open(path) as image:
-            resized = image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        tensor = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div(255)
-        mean, deviation = torch.tensor(model.IMAGENET_MEAN), torch.tensor(model.IMAGENET_STD)
-        return (tensor - mean[:, None, None]) / deviation[:, None, None], label
-
-
-def plain(files: list[tuple[Path, int]], threads: int, caller: Connection) -> None:
-    """Train in the plain way, a step whenever the caller asks for one, and answer with its seconds."""
-    torch.set_num_threads(threads)
+def plain(films: Dataset[Any]) -> float:
+    """Train one epoch in the plain way and return the seconds of a step."""
     network = model.build("none", seed=0).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-    batches: Iterator[Any] = iter(())
-    caller.send(0.0)  # ready: its imports are no part of anyone's time
-    while caller.recv():
-        began = time.perf_counter()
-        batch = next(batches, None)
-        if batch is None:
-            batches = iter(DataLoader(PlainFolder(files), batch_size=BATCH, shuffle=True, num_workers=0))
-            batch = next(batches)
-        loss = F.cross_entropy(network(batch[0]), batch[1])
+    ends = []
+    for images, labels in DataLoader(films, batch_size=BATCH, shuffle=True, num_workers=0):
+        loss = F.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        caller.send(time.perf_counter() - began)
+        ends.append(time.perf_counter())
+    return float(np.median(np.diff(ends)))
 
 
-class Turns:
-    """Lets the plain recipe take a step after each of ours, and keeps the seconds of both.
+def ours(root: Path, count: int, config: Config) -> dict[str, float]:
+    """Decode cold and train in the product's way; return the seconds of a step and of decoding its films."""
+    epochs: list[Epoch] = []
+    ends: list[list[float]] = [[]]
 
-    After each epoch all films are packed anew: one packing is over so soon that it meets only quiet or only noise.
-    """
+    def on_epoch(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        ends.append([])
 
-    def __init__(self, other: Connection, pack: Callable[[], float]) -> None:
-        self.other = other
-        self.pack = pack
-        self.decoding = [pack()]
-        self.ours: list[float] = []
-        self.plain: list[float] = []
-        self.peaks: list[float] = []
-        self.epochs: list[Epoch] = []
-        self.began = time.perf_counter()
-
-    def on_step(self, *_: int) -> None:
-        self.ours.append(time.perf_counter() - self.began)
-        self.other.send(True)
-        self.plain.append(self.other.recv())
-        self.began = time.perf_counter()
-
-    def on_epoch(self, epoch: Epoch) -> None:
-        self.epochs.append(epoch)
-        self.peaks.append(peak())
-        self.decoding.append(self.pack())
-        self.began = time.perf_counter()
-
-
-def ours(packed: pixels.Packed, count: int, config: Config, turns: Turns) -> None:
-    """Train in the product's way."""
-    chosen = np.random.default_rng(0).permutation(len(packed.manifest.entries))[:count].astype(np.int64)
-    data = TrainingSet(packed.pixels, packed.manifest.labels, chosen, chosen[:BATCH])
-    with tempfile.TemporaryDirectory() as folder:
-        fit(data, config, Path(folder), "benchmark", turns.on_epoch, turns.on_step)
+    with tempfile.TemporaryDirectory() as work:
+        began = time.perf_counter()
+        packed = pixels.pack(root, config.data, config.preprocess, Path(work))
+        decoding = (time.perf_counter() - began) * BATCH / len(packed.manifest.entries)
+        # chosen at random, always the same, so that every stretch of them holds both classes
+        chosen = np.random.default_rng(0).permutation(len(packed.manifest.entries))[:count].astype(np.int64)
+        data = TrainingSet(packed.pixels, packed.manifest.labels, chosen, chosen[:BATCH])
+        stamp = lambda *_: ends[-1].append(time.perf_counter())  # noqa: E731
+        fit(data, config, Path(work) / "training", "benchmark", on_epoch, stamp)
+    step = float(np.median(np.concatenate([np.diff(epoch) for epoch in ends if epoch])))
+    return {"step": step, "decoding": decoding, "data_wait": max(epoch.data_wait for epoch in epochs[1:])}
 
 
 def peak() -> float:
@@ -123,7 +105,7 @@ def peak() -> float:
     with torch.inference_mode():
         for side in (512, 1024, 2048):
             a, b = (torch.randn(side, side).bfloat16() for _ in range(2))
-            best = max(best, 2 * side**3 / _fastest(lambda a=a, b=b: torch.mm(a, b.t())))
+            best = max(best, 2 * side**3 / _fastest(partial(torch.mm, a, b.t())))
         images = torch.randn(64, 512, 14, 14).bfloat16().contiguous(memory_format=torch.channels_last)
         weights = torch.randn(512, 512, 3, 3).bfloat16()
         operations = 2 * images.numel() * 512 * 9
@@ -139,82 +121,49 @@ def _fastest(compute: Callable[[], torch.Tensor]) -> float:
     return min(seconds)
 
 
-def measure(root: Path, count: int, epochs: int) -> dict[str, Any]:
-    """Let both take turns; the first step of each, which prepares kernels and memory, is not counted."""
-    settings = ["train.patience=0", "train.norm_films=0", "model.weights=none", f"data.root={root}"]
-    config = resolve("full", assignments=[*settings, f"train.epochs={epochs}"], environment={})
-    files = [(path, label) for label, name in enumerate(CLASSES) for path in sorted(root.rglob(f"{name}/*"))]
-    count = min(count, len(files)) // BATCH * BATCH
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    worker = context.Process(target=plain, args=(files, torch.get_num_threads(), there), daemon=True)
-    worker.start()
-    here.recv()
-    turns = Turns(here, lambda: _pack_anew(root, config))
-    with tempfile.TemporaryDirectory() as work:
-        ours(pixels.pack(root, config.data, config.preprocess, Path(work)), count, config, turns)
-    here.send(False)
-    worker.join()
-    return _figures(turns) | {
+def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
+    """Let both take turns and return the medians."""
+    settings = ["train.epochs=2", "train.patience=0", "train.norm_films=0", "model.weights=none", f"data.root={root}"]
+    config = resolve("full", assignments=[*settings, "train.warmup_epochs=0"], environment={})
+    total = len(find_files(root))
+    count = min(count, total)
+    films = plain_films(root, np.random.default_rng(0).permutation(total)[:count])
+    taken: list[dict[str, float]] = []
+    for _ in range(rounds):
+        taken.append({"plain": plain(films), "peak": peak(), **ours(root, count, config)})
+        print(f"round {len(taken)} of {rounds}: {taken[-1]}", file=sys.stderr)
+    middle = {name: median(turn[name] for turn in taken) for name in taken[0]}
+    return {
+        "ratio": median(turn["plain"] / (turn["step"] + turn["decoding"]) for turn in taken),
+        "ratio_later_epochs": median(turn["plain"] / turn["step"] for turn in taken),
+        "ours_images_per_second": BATCH / (middle["step"] + middle["decoding"]),
+        "ours_later_epochs_images_per_second": BATCH / middle["step"],
+        "ours_decoding_images_per_second": BATCH / middle["decoding"],
+        "plain_images_per_second": BATCH / middle["plain"],
+        "data_wait_share": middle["data_wait"],
+        "bf16_peak_gflops": middle["peak"] / 1e9,
+        "achieved_gflops": BATCH * FLOPS_PER_IMAGE / middle["step"] / 1e9,
+        "peak_share": median(BATCH * FLOPS_PER_IMAGE / turn["step"] / turn["peak"] for turn in taken),
         "films": count,
-        "epochs": epochs,
         "batch": BATCH,
         "size": SIZE,
+        "rounds": rounds,
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
-        "films_from": "phantoms" if is_phantom(str(root)) else "radiographs at original resolution",
+        "films_from": "phantoms" if (root / "phantom.json").exists() else "radiographs at original resolution",
     }
-
-
-def _pack_anew(root: Path, config: Config) -> float:
-    """Decode all films and return the seconds of one."""
-    with tempfile.TemporaryDirectory() as work:
-        began = time.perf_counter()
-        packed = pixels.pack(root, config.data, config.preprocess, Path(work))
-        return (time.perf_counter() - began) / len(packed.manifest.entries)
-
-
-def _figures(turns: Turns) -> dict[str, float]:
-    """Make rates from steps; the first epoch pays for the decoding, the later ones do not."""
-    decoding = median(turns.decoding)
-    pairs = list(zip(turns.ours, turns.plain, strict=True))[1:]
-    step, highest = median(mine for mine, _ in pairs), max(turns.peaks)
-    operations = BATCH * FLOPS_PER_IMAGE
-    return {
-        "ratio": median(other / (mine + BATCH * decoding) for mine, other in pairs),
-        "ratio_later_epochs": median(other / mine for mine, other in pairs),
-        "ours_images_per_second": BATCH / (step + BATCH * decoding),
-        "ours_later_epochs_images_per_second": BATCH / step,
-        "ours_decoding_images_per_second": 1 / decoding,
-        "plain_images_per_second": BATCH / median(other for _, other in pairs),
-        "data_wait_share": _data_wait(turns),
-        "bf16_peak_gflops": highest / 1e9,
-        "achieved_gflops": operations / step / 1e9,
-        "peak_share": operations / step / highest,
-        "peak_share_of_fastest_step": operations / min(turns.ours) / highest,
-    }
-
-
-def _data_wait(turns: Turns) -> float:
-    """Return the share of our own steps that waits for pixels, from the second epoch on.
-
-    An epoch's `seconds` hold the plain recipe's turns, too, and its `data_wait` is a share of them.
-    """
-    later = turns.epochs[1:]
-    first = len(turns.ours) // len(turns.epochs)
-    return sum(epoch.data_wait * epoch.seconds for epoch in later) / sum(turns.ours[first:])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of full-size films; phantoms of 1024 px where none is named")
     parser.add_argument("--films", type=int, default=256, help="films of an epoch")
-    parser.add_argument("--epochs", type=int, default=3, help="epochs, at least 2")
+    parser.add_argument("--rounds", type=int, default=3, help="turns that each of the two takes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = given.data or phantom.generate(Path(folder), PhantomConfig(train=given.films, test=16, size=1024))
-        found = measure(root, given.films, max(given.epochs, 2))
+        found = measure(root, given.films, given.rounds)
     if given.json:
         print(json.dumps(found, indent=2))
         return

@@ -87,3 +87,14 @@ def test_figures_are_those_of_the_committed_results(name: str) -> None:
         figure = figures[key]
         wanted = f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
         assert row.split("|")[column].strip() == wanted
+
+
+def test_speeds_are_those_of_the_committed_results() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "training.json").read_text())
+    for told in (
+        f"| {found['ratio']:.1f} times as fast |",
+        f"| {found['ratio_later_epochs']:.1f} times |",
+        f"| {found['peak_share']:.0%} |".replace("%", " %"),
+        f"| {found['data_wait_share'] * 100:.2f} % |",
+    ):
+        assert told in README

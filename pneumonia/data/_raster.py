@@ -74,7 +74,7 @@ def _check_jpeg(content: bytes) -> str:
     """Refuse by the segments before the first scan and by the end; return the mode, "L" or "RGB"."""
     kind, frame, scan = _jpeg_frame(content)
     # Pillow fills what a cut-off file lacks with grey in some cases; the end marker tells for certain.
-    if len(frame) < 6 or content.find(b"\xff\xd9", scan) < 0:
+    if len(frame) < 6 or content.rfind(b"\xff\xd9", scan) < 0:
         raise Refusal("is a truncated JPEG file (its end is missing)", FETCH_AGAIN)
     bits, height, width, components = struct.unpack(">BHHB", frame)
     if kind not in _JPEG_READ:
