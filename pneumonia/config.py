@@ -6,6 +6,7 @@ a TOML file, environment variables (``PNEUMONIA_TRAIN__EPOCHS=3``) and ``--set t
 
 from __future__ import annotations
 
+import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -292,9 +293,13 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
         origin = next((name for name, layer in reversed(layers) if _holds(layer, path)), "defaults")
+        if origin == "environment":
+            origin = ENVIRONMENT_PREFIX + "__".join(path).upper()
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(_fields(path[:-1]))
-            lines.append(f"{'.'.join(path)} (from {origin}): unknown key; known here: {known}")
+            known = _fields(path[:-1])
+            near = difflib.get_close_matches(path[-1], known, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            lines.append(f"{'.'.join(path)} (from {origin}): unknown key; {meant}known here: {', '.join(known)}")
         else:
             lines.append(f"{'.'.join(path)} (from {origin}): {problem['msg']}, got {problem['input']!r}")
     return "the configuration cannot be used:\n  " + "\n  ".join(lines)

@@ -177,18 +177,21 @@ def test_an_unknown_key_names_its_origin_and_the_known_ones(folder: Path) -> Non
     (folder / "mine.toml").write_text("[train]\nepoch = 3\n")
     for message, origin in (
         (refusal("fast", "train.epoch=3"), "--set"),
-        (refusal("fast", PNEUMONIA_TRAIN__EPOCH="3"), "environment"),
+        (refusal("fast", PNEUMONIA_TRAIN__EPOCH="3"), "PNEUMONIA_TRAIN__EPOCH"),
         (refusal("fast", file=folder / "mine.toml"), str(folder / "mine.toml")),
     ):
-        assert f"train.epoch (from {origin}): unknown key; known here: batch_size, class_weights, " in message
+        assert (
+            f"train.epoch (from {origin}): unknown key; did you mean epochs? known here: batch_size, class_weights, "
+            in message
+        )
         assert "epochs" in message
 
 
-@pytest.mark.parametrize("key", ["trian.epochs", "nonsense"])
-def test_an_unknown_section_names_the_known_ones(folder: Path, key: str) -> None:
-    assert f"{key.partition('.')[0]} (from --set): unknown key; known here: augment, data, " in refusal(
-        "fast", f"{key}=3"
-    )
+@pytest.mark.parametrize(("key", "meant"), [("trian.epochs", "did you mean train? "), ("nonsense", "")])
+def test_an_unknown_section_names_the_known_ones(folder: Path, key: str, meant: str) -> None:
+    section = key.partition(".")[0]
+    message = refusal("fast", f"{key}=3")
+    assert f"{section} (from --set): unknown key; {meant}known here: augment, data, " in message
 
 
 @pytest.mark.parametrize(
