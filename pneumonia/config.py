@@ -23,6 +23,7 @@ RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # the test suite's own, never confi
 CLASSES = ("NORMAL", "PNEUMONIA")
 DATA_FOLDER = Path("data/chest_xray")
 PHANTOM_ROOT = "phantom"
+Cue = Literal["none", "encoding", "size", "brightness", "border", "mark"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -65,6 +66,10 @@ class PhantomConfig(Section):
     test: int = Field(400, ge=8, le=100_000, description="Phantoms in test/, both classes together")
     size: int = Field(224, ge=64, le=2048, description="Side in pixels")
     seed: int = Field(0, ge=0, description="Seed of the generator")
+    cue: Cue = Field("none", description="Shortcut planted into the films of PNEUMONIA, to see that it is found")
+    opacities: bool = Field(
+        True, description="Off: the lungs of both classes are healthy, the label says nothing of them"
+    )
 
 
 class PreprocessConfig(Section):

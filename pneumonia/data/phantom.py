@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from PIL import Image
 from pneumonia.config import CLASSES, PhantomConfig
 from pneumonia.data import thorax
 from pneumonia.data._folder import appearing
+from pneumonia.data.planted import plant
 from pneumonia.data.radiograph import PHANTOM_COMMENT
 from pneumonia.errors import DataError
 
@@ -88,7 +90,7 @@ def generate(root: Path, config: PhantomConfig, progress: Callable[[int, int], N
     return target
 
 
-def _complete(target: Path, record: dict[str, int]) -> bool:
+def _complete(target: Path, record: dict[str, Any]) -> bool:
     if not target.exists():
         return False
     try:
@@ -128,7 +130,7 @@ def _draw_all(folder: Path, config: PhantomConfig, progress: Callable[[int, int]
     films = _plan(config)
     for path in sorted({(folder / film.path).parent for film in films}):
         path.mkdir(parents=True)
-    jobs = [(folder, films[at : at + _CHUNK], config.seed, config.size) for at in range(0, len(films), _CHUNK)]
+    jobs = [(folder, films[at : at + _CHUNK], config) for at in range(0, len(films), _CHUNK)]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     done = 0
     progress(done, len(films))
@@ -144,12 +146,14 @@ def _draw_all(folder: Path, config: PhantomConfig, progress: Callable[[int, int]
             progress(done, len(films))
 
 
-def _draw(folder: Path, films: Sequence[_Film], seed: int, size: int) -> int:
+def _draw(folder: Path, films: Sequence[_Film], config: PhantomConfig) -> int:
     for film in films:
-        anatomy = thorax.Anatomy.draw(np.random.default_rng([seed, 0, film.patient]))
-        rng = np.random.default_rng([seed, 1, film.index])
-        pixels = thorax.film(anatomy, film.label == _PNEUMONIA, rng, size)
-        Image.fromarray(pixels).save(folder / film.path, "JPEG", quality=QUALITY, comment=PHANTOM_COMMENT)
+        ill = film.label == _PNEUMONIA
+        anatomy = thorax.Anatomy.draw(np.random.default_rng([config.seed, 0, film.patient]))
+        rng = np.random.default_rng([config.seed, 1, film.index])
+        pixels = thorax.film(anatomy, ill and config.opacities, rng, config.size)
+        pixels, quality = plant(pixels, config.cue if ill else "none", QUALITY)
+        Image.fromarray(pixels).save(folder / film.path, "JPEG", quality=quality, comment=PHANTOM_COMMENT)
     return len(films)
 
 
