@@ -28,6 +28,7 @@ IMAGES = Path(__file__).parent / "images"
 DAG = "pneumonia_pipeline_fast"
 WIDTH, HEIGHT = 1440, 900
 PATIENCE = 60.0
+TRAINING = "workflowType=machine_learning"  # MLflow's page opens in another mode
 
 
 class Page:
@@ -118,8 +119,8 @@ def airflow(page: Page, url: str, env: Path) -> None:
         raise SystemExit(f"{url}: {DAG} has no run that succeeded; trigger one first")
     page.call("Network.setCookie", name="_token", value=token, url=url)
     page.open(url, "Dags")
-    page.script(f"localStorage.setItem('dag_view-{DAG}', JSON.stringify('graph'))")
     page.open(f"{url}/dags/{DAG}/runs/{runs[0]['dag_run_id']}", "promote_model")
+    page.click("Show Graph (Press g)")
     page.save("airflow-graph")
     page.open(f"{url}/dags/{DAG}", "Trigger")
     page.click("Trigger")
@@ -127,15 +128,18 @@ def airflow(page: Page, url: str, env: Path) -> None:
 
 
 def mlflow(page: Page, url: str) -> None:
-    """The newest runs beside one another, and a registered model with its aliases."""
+    """The epochs of all runs beside one another, and a registered model with its aliases."""
     api = f"{url}/api/2.0/mlflow"
     model = requests.get(f"{api}/registered-models/search", timeout=30).json()["registered_models"][0]["name"]
-    query = {"experiment_ids": [experiment(api)], "filter": "attributes.status = 'FINISHED'", "max_results": 3}
-    runs = [run["info"]["run_id"] for run in requests.post(f"{api}/runs/search", json=query, timeout=30).json()["runs"]]
-    where = f"runs={json.dumps(runs)}&experiments={json.dumps(query['experiment_ids'])}".replace(" ", "")
-    page.open(f"{url}/#/compare-runs?{where}", "Comparing")
+    query = {"experiment_ids": [experiment(api)], "filter": "attributes.status = 'FINISHED'", "max_results": 1}
+    if not requests.post(f"{api}/runs/search", json=query, timeout=30).json().get("runs"):
+        raise SystemExit(f"{url}: no run that is finished; make run makes one")
+    page.open(f"{url}/#/experiments/{query['experiment_ids'][0]}/runs?{TRAINING}&compareRunsMode=CHART", "auroc")
+    page.click("Close")  # its assistant, which opens by itself
+    time.sleep(2)
     page.save("mlflow-comparison")
-    page.open(f"{url}/#/models/{model}", "champion")
+    page.open(f"{url}/#/models/{model}?{TRAINING}", "champion")
+    page.script("[...document.querySelectorAll('*')].find(one => one.innerText === 'Versions').scrollIntoView()")
     page.save("mlflow-model")
 
 
@@ -155,7 +159,7 @@ def prefect(page: Page, url: str) -> None:
     runs = requests.post(f"{url}/api/flow_runs/filter", json=query, timeout=30).json()
     if not runs:
         raise SystemExit(f"{url}: no flow run that completed; make run makes one")
-    page.open(f"{url}/runs/flow-run/{runs[0]['id']}", "train_model")
+    page.open(f"{url}/runs/flow-run/{runs[0]['id']}", "Task Runs", "epoch")
     page.save("prefect-run")
 
 

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the steps tell how far they are themselves
+# the page of a run shows every line; on the console the steps tell how far they are themselves
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

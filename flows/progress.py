@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,6 +23,7 @@ def told(step: str) -> Iterator[Told]:
     """Yield the callback that a step reports to."""
     artifact = create_progress_artifact(progress=0.0, key=step.replace("_", "-"), description=step)
     shown = {"artifact": time.monotonic(), "line": time.monotonic()}
+    logger, logged = get_run_logger(), set[str]()
     console = Console(stderr=True, file=sys.stderr)
     columns = (
         TextColumn("{task.fields[step]:<14}"),
@@ -36,6 +38,9 @@ def told(step: str) -> Iterator[Told]:
 
         def tell(share: float, message: str) -> None:
             bar.update(line, completed=share, description=message)
+            if message not in logged:
+                logged.add(message)
+                logger.info(message)
             now = time.monotonic()
             if now - shown["artifact"] > ARTIFACT_SECONDS:
                 shown["artifact"] = now
