@@ -10,6 +10,8 @@ from typing import NoReturn
 
 import httpx
 from prefect.exceptions import TerminationSignal
+from prefect.logging.configuration import setup_logging
+from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 from rich.table import Table
 
@@ -27,11 +29,12 @@ SHOWN = {
 }
 
 
-class _NoTraceback(logging.Filter):
-    """Drops what the engine logs of an error that is told at the end in one message."""
+class _ToldAtTheEnd(logging.Filter):
+    """Drops what the engine logs of an error that ends the flow, and with it the program, in one message."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], PneumoniaError))
+        known = record.exc_info and isinstance(record.exc_info[1], PneumoniaError)
+        return not (known or "inished in state Failed" in record.getMessage())
 
 
 def announce(config: Config) -> None:
@@ -44,8 +47,10 @@ def announce(config: Config) -> None:
 @contextmanager
 def failures() -> Iterator[None]:
     """End with one message on standard error and the error's exit code."""
-    for name in ("prefect.task_runs", "prefect.flow_runs", "prefect.task_engine", "prefect.flow_engine"):
-        logging.getLogger(name).addFilter(_NoTraceback())
+    setup_logging()
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):  # the run's page keeps what is dropped here
+            handler.addFilter(_ToldAtTheEnd())
     try:
         yield
     except PneumoniaError as error:

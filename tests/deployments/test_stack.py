@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,8 @@ def test_a_person_approves_or_rejects(stack: Stack, finished: str) -> None:
         )
         assert waiting
         assert stack.tasks(run)["promote_model"]["state"] is None
+        # no person answers before the scheduler has taken note of the pause; Airflow 3.3 would ask once more
+        time.sleep(10)
         path = f"dags/{FAST}/dagRuns/{run}/taskInstances/approve_promotion/-1/hitlDetails"
         assert "AUROC" in stack.airflow("GET", path)["body"]
         stack.airflow("PATCH", path, {"chosen_options": [chosen], "params_input": {}})
