@@ -13,6 +13,16 @@ from torch import Generator, Tensor
 
 from pneumonia.config import AugmentConfig
 
+_LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+_COSINES = [
+    [math.sqrt((1 if row == 0 else 2) / 8) * math.cos((2 * at + 1) * row * math.pi / 16) for at in range(8)]
+    for row in range(8)
+]
+
 
 def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
     """Change a batch at random.
@@ -33,6 +43,8 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
         changed = changed.clamp(1e-4, 1).pow_(1 + _spread(images, config.gamma, generator))
     if config.blur:
         changed = _blur(changed, config.blur, generator)
+    if config.jpeg < 100:
+        changed = compress(changed, config.jpeg + _uniform(images, generator) * (100 - config.jpeg))
     if config.noise:
         deviation = _uniform(images, generator).mul_(config.noise)
         noise = torch.randn(images.shape, generator=generator).to(images)
@@ -91,6 +103,30 @@ def _centres(images: Tensor, dimension: int) -> Tensor:
     """Return the pixels' centres along one side, the image's edges being -1 and 1."""
     count = images.shape[dimension]
     return torch.arange(1 - count, count, 2).to(images).div_(count)
+
+
+def compress(images: Tensor, quality: Tensor) -> Tensor:
+    """What JPEG at this quality takes from each film: 8x8 cosine transform, quantisation, and back.
+
+    The luminance table and its scaling are those of the reference encoder (ITU-T T.81, annex K.1; libjpeg's
+    jpeg_quality_scaling); the lossless rest of the format changes no pixel and is left out.
+
+    Args:
+        images: float [B, H, W] in 0..1.
+        quality: [B, 1, 1], 1 to 100.
+
+    Returns:
+        float [B, H, W] in 0..1.
+    """
+    height, width = images.shape[-2:]
+    padded = F.pad(images.unsqueeze(1), (0, -width % 8, 0, -height % 8), mode="replicate").squeeze(1)
+    blocks = padded.mul(255).sub_(128).unflatten(2, (-1, 8)).unflatten(1, (-1, 8)).transpose(2, 3)  # [B, h, w, 8, 8]
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    steps = (images.new_tensor(_LUMINANCE) * scale / 100).round_().clamp_(1, 255)[:, None, None]
+    cosines = images.new_tensor(_COSINES)
+    kept = (cosines @ blocks @ cosines.T).div_(steps).round_().mul_(steps)
+    back = (cosines.T @ kept @ cosines).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return back[:, :height, :width].add(128).div_(255).clamp_(0, 1)
 
 
 def _levels(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:

@@ -91,6 +91,7 @@ class AugmentConfig(Section):
     contrast: Fraction = Field(0.1, description="Largest relative change of contrast about the image's mean")
     gamma: float = Field(0.0, ge=0, lt=1, description="Largest relative change of gamma")
     blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, pixels")
+    jpeg: int = Field(100, ge=1, le=100, description="Lowest JPEG quality that films are compressed to; 100: off")
     noise: Fraction = Field(0.0, description="Largest standard deviation of Gaussian noise, share of full scale")
 
 

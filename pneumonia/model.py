@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -89,11 +88,10 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError(f"model.weights={path}: cannot be read ({error.strerror or error}); {CHOICES}") from None
-    except UnpicklingError:  # torch's own words advise to load it unsafely
-        raise ConfigError(f"model.weights={path}: not a state dict of tensors alone; {CHOICES}") from None
     except Exception as error:  # noqa: BLE001 - torch's reader fails on damaged bytes in whatever way they lead to
-        reason = _first_line(error) or type(error).__name__
-        raise ConfigError(f"model.weights={path}: not a state dict of tensors alone ({reason}); {CHOICES}") from None
+        # where the file holds more than tensors, torch's own words advise to load it unsafely
+        reason = "" if "weights_only" in str(error) else f" ({_first_line(error) or type(error).__name__})"
+        raise ConfigError(f"model.weights={path}: not a state dict of tensors alone{reason}; {CHOICES}") from None
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"model.weights={path}: not a state dict of tensors; {CHOICES}")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
-from pneumonia.augment import augment, warp
+from pneumonia.augment import augment, compress, warp
 from pneumonia.config import AugmentConfig
+from pneumonia.data.phantom import render
 
 OFF = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)
 WILD = AugmentConfig(
-    flip=0.5, rotation=180, scale=0.9, aspect=0.9, shift=1, brightness=1, contrast=1, gamma=0.9, blur=5, noise=1
+    flip=0.5, rotation=180, scale=0.9, aspect=0.9, shift=1, brightness=1, contrast=1, gamma=0.9, blur=5, jpeg=1, noise=1
 )
 SINGLE = [
     ("flip", 1.0),
@@ -27,6 +30,7 @@ SINGLE = [
     ("contrast", 0.3),
     ("gamma", 0.3),
     ("blur", 2.0),
+    ("jpeg", 5),
     ("noise", 0.1),
 ]
 
@@ -243,3 +247,15 @@ def test_noise_has_the_strength_it_is_given() -> None:
     strength = (augment(images, only(noise=0.08), generator()) - images).std(dim=(1, 2))
     assert float(strength.max()) <= 0.08 * 1.15  # of 256 values a film
     assert float(strength.mean()) == pytest.approx(0.04, rel=0.1)
+
+
+@pytest.mark.parametrize("quality", [10, 30, 75, 95])
+def test_compression_is_that_of_the_jpeg_encoder(quality: int) -> None:
+    film = render(1, np.random.default_rng(4), 100)  # no multiple of eight
+    file = io.BytesIO()
+    Image.fromarray(film).save(file, "JPEG", quality=quality)
+    encoded = np.array(Image.open(file)).astype(float)
+    ours = compress(torch.from_numpy(film[None]).float() / 255, torch.full((1, 1, 1), float(quality)))[0].numpy() * 255
+    lost = np.abs(encoded - film).mean()
+    assert np.abs(ours - encoded).mean() < 0.35 + 0.05 * lost, "but for rounding, and the rim of a cut block"
+    assert lost > 0.5

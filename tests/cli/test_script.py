@@ -26,12 +26,18 @@ def test_help_comes_quickly_and_loads_nothing_heavy(tmp_path: Path) -> None:
         "import sys; from pneumonia.cli import app; app(['--help'], standalone_mode=False); "
         "print(sorted({'torch', 'mlflow', 'sklearn', 'numpy', 'requests', 'prefect'} & set(sys.modules)))"
     )
-    before = os.times()
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, text=True, capture_output=True, timeout=60)
-    after = os.times()
-    assert done.stdout.splitlines()[-1] == "[]", "these take seconds to import"
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    assert seconds < 1.0, "the processor's time, which a busy machine does not change"
+
+    def run(program: str) -> tuple[str, float]:
+        """What it prints, and the seconds of processor time that it takes."""
+        before = os.times()
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, text=True, capture_output=True, timeout=60)
+        after = os.times()
+        return done.stdout, sum(after[2:4]) - sum(before[2:4])
+
+    printed, seconds = run(code)
+    assert printed.splitlines()[-1] == "[]", "these take seconds to import"
+    _, least = run("import importlib.metadata, pydantic, rich.markdown, rich.syntax, typer.rich_utils")
+    assert seconds < 3 * least, "the libraries that every help page needs are most of it"
 
 
 def test_both_names_start_it(tmp_path: Path) -> None:
