@@ -120,12 +120,13 @@ def compress(images: Tensor, quality: Tensor) -> Tensor:
     """
     height, width = images.shape[-2:]
     padded = F.pad(images.unsqueeze(1), (0, -width % 8, 0, -height % 8), mode="replicate").squeeze(1)
-    blocks = padded.mul(255).sub_(128).unflatten(2, (-1, 8)).unflatten(1, (-1, 8)).transpose(2, 3)  # [B, h, w, 8, 8]
+    rows, columns = padded.shape[1] // 8, padded.shape[2] // 8
+    blocks = padded.mul(255).sub_(128).reshape(-1, rows, 8, columns, 8).transpose(2, 3)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
     steps = (images.new_tensor(_LUMINANCE) * scale / 100).round_().clamp_(1, 255)[:, None, None]
     cosines = images.new_tensor(_COSINES)
     kept = (cosines @ blocks @ cosines.T).div_(steps).round_().mul_(steps)
-    back = (cosines.T @ kept @ cosines).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    back = (cosines.T @ kept @ cosines).transpose(2, 3).reshape(padded.shape)
     return back[:, :height, :width].add(128).div_(255).clamp_(0, 1)
 
 

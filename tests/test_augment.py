@@ -18,7 +18,7 @@ from pneumonia.data.phantom import render
 
 OFF = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)
 WILD = AugmentConfig(
-    flip=0.5, rotation=180, scale=0.9, aspect=0.9, shift=1, brightness=1, contrast=1, gamma=0.9, blur=5, jpeg=1, noise=1
+    flip=0.5, rotation=180, scale=0.9, aspect=0.9, shift=1, brightness=1, contrast=1, gamma=0.9, blur=5, jpeg=30, noise=1
 )
 SINGLE = [
     ("flip", 1.0),
@@ -257,5 +257,5 @@ def test_compression_is_that_of_the_jpeg_encoder(quality: int) -> None:
     encoded = np.array(Image.open(file)).astype(float)
     ours = compress(torch.from_numpy(film[None]).float() / 255, torch.full((1, 1, 1), float(quality)))[0].numpy() * 255
     lost = np.abs(encoded - film).mean()
-    assert np.abs(ours - encoded).mean() < 0.35 + 0.05 * lost, "but for rounding, and the rim of a cut block"
+    assert np.abs(ours - encoded).mean() < 0.35 + 0.2 * lost, "but for rounding, where a step is met in the middle"
     assert lost > 0.5
