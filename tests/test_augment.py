@@ -18,7 +18,17 @@ from pneumonia.data.phantom import render
 
 OFF = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)
 WILD = AugmentConfig(
-    flip=0.5, rotation=180, scale=0.9, aspect=0.9, shift=1, brightness=1, contrast=1, gamma=0.9, blur=5, jpeg=30, noise=1
+    flip=0.5,
+    rotation=180,
+    scale=0.9,
+    aspect=0.9,
+    shift=1,
+    brightness=1,
+    contrast=1,
+    gamma=0.9,
+    blur=5,
+    noise=1,
+    jpeg=30,
 )
 SINGLE = [
     ("flip", 1.0),
