@@ -56,6 +56,9 @@ class DataConfig(Section):
         description="Correlation of histogram-equalised 32x32 thumbnails from which two films are near-duplicates; "
         "different films of the published set reach 0.978, a film compressed or exposed anew stays above 0.99",
     )
+    shortcut_auroc: float = Field(
+        0.7, gt=0.5, le=1, description="AUROC of the class by a cue alone from which the audit flags the cue"
+    )
     workers: int = Field(0, ge=0, le=256, description="Decoding threads; 0: one per core")
 
 
@@ -141,6 +144,14 @@ class EvaluateConfig(Section):
     """How figures are made."""
 
     threshold: Fraction = Field(0.5, description="Probability of PNEUMONIA from which a film is called PNEUMONIA")
+    calibrate: bool = Field(
+        False,
+        description="Take temperature and threshold from validation films changed as in training, not from threshold",
+    )
+    target_sensitivity: float = Field(
+        0.95, gt=0.5, lt=1, description="Sensitivity on those films that the calibrated threshold keeps"
+    )
+    perturbations: int = Field(8, ge=1, le=1000, description="How often each validation film is changed to calibrate")
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")

@@ -34,7 +34,9 @@ CHOICES = (
 class ModelRecord(BaseModel):
     """What a consumer of the weights has to know to use them as they were judged.
 
-    `threshold` is the probability of PNEUMONIA from which a film is called PNEUMONIA; digests are sha256 in hex.
+    `threshold` is the probability of PNEUMONIA from which a film is called PNEUMONIA; `calibration` is the operating
+    point that it comes from (see `pneumonia.calibrate`), whose temperature is already in the weights. Digests are
+    sha256 in hex.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +47,7 @@ class ModelRecord(BaseModel):
     classes: tuple[str, ...] = CLASSES
     preprocess: PreprocessConfig
     threshold: float
+    calibration: dict[str, float] | None = None
     weights_digest: str
     data_digest: str
     split_digest: str

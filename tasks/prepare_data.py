@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+from pneumonia import shortcuts
 from pneumonia.config import CLASSES, PHANTOM_ROOT, Config
 from pneumonia.data import audit, phantom, pixels, version
 from pneumonia.data.manifest import Manifest
@@ -37,7 +38,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
     )
     if packed.phantom and not config.model.name.endswith("-phantom"):
         raise ConfigError(f"model.name={config.model.name}: {root} holds phantoms; a name for them ends in -phantom")
-    report = audit.audit(packed, config.data)
+    report = audit.audit(packed, config.data, shortcuts.examine(packed.manifest, packed.cues, config.data))
     folder = work / "audits" / packed.manifest.split_digest[:16]
     write_text(folder / "audit.json", report.model_dump_json(indent=2))
     write_text(folder / "audit.md", audit.markdown(report))

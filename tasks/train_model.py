@@ -7,17 +7,21 @@ import json
 import math
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import pneumonia
-from pneumonia import model, tracking
+from pneumonia import calibrate, model, tracking
+from pneumonia.calibrate import OperatingPoint
 from pneumonia.config import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import exclusive, write_text
+from pneumonia.hardware import pick_device, threads
 from pneumonia.train import Epoch, Fitted, TrainingSet, fit
 from tasks.documents import Dataset, TrainedModel
 from tasks.progress import Progress, silent
@@ -112,17 +116,50 @@ def _train(
         progress(done / total, f"epoch {math.ceil(done / steps)}/{config.train.epochs}{last}")
 
     fitted = fit(data, config, folder, key, on_epoch, on_step)
-    return _write_down(dataset, config, fitted, folder, key, run)
+    progress(1.0, "finding the operating point")
+    point, state = _calibrated(fitted.state, data, config)
+    return _write_down(
+        dataset, config, replace(fitted, state=state, weights_digest=model.digest(state)), point, folder, key, run
+    )
+
+
+def _calibrated(
+    state: dict[str, Tensor], data: TrainingSet, config: Config
+) -> tuple[OperatingPoint | None, dict[str, Tensor]]:
+    """The operating point, where one is asked for, and the weights with its temperature in the last layer."""
+    if not config.evaluate.calibrate:
+        return None, state
+    device = pick_device(config.train)
+    network = model.build("none", seed=0)
+    network.load_state_dict(state)
+    with threads(config.train.threads):
+        point = calibrate.operating_point(
+            network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
+            data.pixels,
+            data.labels,
+            data.validation,
+            config.augment,
+            config.evaluate,
+            device,
+        )
+    return point, calibrate.apply_temperature(state, point.temperature)
 
 
 def _write_down(
-    dataset: Dataset, config: Config, fitted: Fitted, folder: Path, key: str, run: tracking.Run
+    dataset: Dataset,
+    config: Config,
+    fitted: Fitted,
+    point: OperatingPoint | None,
+    folder: Path,
+    key: str,
+    run: tracking.Run,
 ) -> TrainedModel:
     record = model.ModelRecord(
         name=config.model.name,
         phantom=dataset.kind == "phantom",
         preprocess=config.preprocess,
-        threshold=config.evaluate.threshold,
+        threshold=config.evaluate.threshold if point is None else point.threshold,
+        calibration=None if point is None else point.model_dump(),
         weights_digest=fitted.weights_digest,
         data_digest=dataset.digest,
         split_digest=dataset.split_digest,
@@ -136,6 +173,8 @@ def _write_down(
     best_val_accuracy = max(epoch.val_accuracy for epoch in fitted.history)
     run.flush(FLUSH_SECONDS)
     run.log_metrics({"best_val_accuracy": best_val_accuracy, "best_epoch": fitted.best_epoch})
+    if point is not None:
+        run.log_metrics({f"calibration_{name}": value for name, value in point.model_dump().items()})
     run.log_file(weights, "weights")
     run.log_file(Path(dataset.manifest), "data")
     run.log_file(Path(dataset.audit), "data")

@@ -107,7 +107,7 @@ def audit(
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Check a data set: unreadable, duplicate and misplaced films, patients on both sides, encodings.
+    """Check a data set: unreadable, duplicate and misplaced films, patients on both sides, shortcuts.
 
     Ends with 1 where a finding would stop the pipeline.
 
@@ -115,6 +115,7 @@ def audit(
     """
     config = resolve(file, settings, {"data.root": folder})
     with working():
+        from pneumonia import shortcuts
         from pneumonia.data import audit as auditing
         from pneumonia.data import pixels
 
@@ -125,8 +126,8 @@ def audit(
         lenient = config.data.model_copy(update={"on_unreadable": "skip"})
         with progress("decoding films") as tell:
             packed = pixels.pack(root, lenient, config.preprocess, Path(config.work), tell)
-        complain(f"{len(packed.manifest.entries)} films in {root}; looking for duplicates and leaks")
-        report = auditing.audit(packed, config.data)
+        complain(f"{len(packed.manifest.entries)} films in {root}; looking for duplicates, leaks and shortcuts")
+        report = auditing.audit(packed, config.data, shortcuts.examine(packed.manifest, packed.cues, config.data))
     if as_json:
         emit_json(report.model_dump(mode="json"))
     else:

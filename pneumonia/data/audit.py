@@ -17,6 +17,7 @@ from pneumonia.data.checks import Finding, Row
 from pneumonia.data.pixels import Packed
 from pneumonia.data.thumbnails import near_pairs
 
+_ALWAYS = ("counts", "encodings", "shortcuts")
 __all__ = ["AuditReport", "Finding", "audit", "markdown"]
 
 
@@ -35,6 +36,7 @@ class AuditReport(BaseModel):
     near_duplicates_across_splits: Finding
     patient_across_splits: Finding
     encodings: Finding
+    shortcuts: Finding
 
     @property
     def findings(self) -> dict[str, Finding]:
@@ -57,7 +59,7 @@ class AuditReport(BaseModel):
         return not self.leaks
 
 
-def audit(packed: Packed, config: DataConfig) -> AuditReport:
+def audit(packed: Packed, config: DataConfig, shortcuts: Finding) -> AuditReport:
     """Check a packed data set.
 
     Checks across splits look at train, validation and test; films that are not used cannot leak. About 4 s for 5,856
@@ -66,6 +68,7 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
     Args:
         packed: films, split and what could not be read.
         config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable films stop the pipeline.
+        shortcuts: from `pneumonia.shortcuts.examine`, which needs more than this floor has.
     """
     entries = packed.manifest.entries
     pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)
@@ -80,17 +83,18 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
         near_duplicates_across_splits=checks.near_duplicates_across_splits(entries, pairs),
         patient_across_splits=checks.patient_across_splits(entries),
         encodings=checks.encodings(entries),
+        shortcuts=shortcuts,
     )
 
 
 def markdown(report: AuditReport) -> str:
-    """The report as a Markdown table, followed by the rows of the counts and of every finding that is not ok."""
+    """The report as a Markdown table; below it the rows of counts, encodings, shortcuts and all that is not ok."""
     lines = ["| check | result | count | what |", "|---|---|---:|---|"]
     for name, finding in report.findings.items():
         result = "ok" if finding.ok else "**stops**" if finding.stops else "told"
         lines.append(f"| {name.replace('_', ' ')} | {result} | {finding.count} | {_cell(finding.summary)} |")
     for name, finding in report.findings.items():
-        if finding.examples and (not finding.ok or name == "counts"):
+        if finding.examples and (not finding.ok or name in _ALWAYS):
             lines += ["", f"### {name.replace('_', ' ').capitalize()}", "", *_table(finding.examples)]
     return "\n".join(lines) + "\n"
 

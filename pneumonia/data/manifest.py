@@ -40,6 +40,7 @@ class Entry:
         height: pixels.
         encoding: see `pneumonia.data.radiograph.Radiograph`.
         pixels_sha256: of the decoded, preprocessed pixels.
+        bytes: size of the file.
     """
 
     path: str
@@ -52,11 +53,13 @@ class Entry:
     height: int
     encoding: str
     pixels_sha256: str
+    bytes: int
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
-_INTEGERS = frozenset({"label", "width", "height"})
-_DATA_COLUMNS = tuple(name for name in COLUMNS if name not in {"split", "pixels_sha256"})
+_INTEGERS = frozenset({"label", "width", "height", "bytes"})
+# the file's sha256 stands for its size
+_DATA_COLUMNS = tuple(name for name in COLUMNS if name not in {"split", "pixels_sha256", "bytes"})
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 that names the data: all columns but the split and the preprocessed pixels."""
+        """SHA-256 that names the data: all columns but the split, the preprocessed pixels and the sizes."""
         return _digest(self.entries, _DATA_COLUMNS)
 
     @cached_property

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.config import CLASSES, DataConfig, PreprocessConfig
-from pneumonia.data import radiograph
+from pneumonia.data import cues, radiograph
 from pneumonia.data.manifest import Entry, Manifest, patient_of
 from pneumonia.data.scan import Film, scan
 from pneumonia.data.split import assign
@@ -28,7 +28,7 @@ from pneumonia.files import Whole
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # raise it when the same file would give other pixels or another entry
+FORMAT = 2  # raise it when the same file would give other pixels or another entry
 LISTED = 20
 POOL_FROM = 64  # fewer films than this are decoded sooner than threads are started
 Progress = Callable[[int, int], None]
@@ -41,6 +41,7 @@ class Packed:
     Attributes:
         manifest: one entry a row of ``pixels``, split assigned.
         pixels: uint8 [N, size, size], a read-only memory map.
+        cues: float32 [N, cues.COUNT], measures of each film's picture before any equalisation.
         path: the array's file.
         unreadable: what was left out, each with the keys file, reason and remedy.
         phantom: any of the films says that it is synthetic.
@@ -48,6 +49,7 @@ class Packed:
 
     manifest: Manifest
     pixels: NDArray[np.uint8]
+    cues: NDArray[np.float32]
     path: Path
     unreadable: tuple[dict[str, str], ...]
     phantom: bool
@@ -57,6 +59,7 @@ class Packed:
 class _Row:
     entry: Entry
     pixels: bytes
+    cues: NDArray[np.float32]
     phantom: bool
 
 
@@ -87,10 +90,10 @@ def pack(
         cached = _open(path, preprocess.size)
         if cached is None:
             raise DataError(f"{path}: was changed or removed while it was made; run again")
-    entries, pixels, record = cached
+    entries, pixels, pictures, record = cached
     _check(root, entries, record["unreadable"], config)
     manifest = Manifest(assign(entries, config))
-    return Packed(manifest, pixels, path, tuple(record["unreadable"]), bool(record["phantom"]))
+    return Packed(manifest, pixels, pictures, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
 def key(root: Path, preprocess: PreprocessConfig) -> str:
@@ -110,8 +113,10 @@ def _key(films: Sequence[Film], preprocess: PreprocessConfig) -> str:
     return state.hexdigest()[:24]
 
 
-def _open(path: Path, size: int) -> tuple[tuple[Entry, ...], NDArray[np.uint8], dict[str, Any]] | None:
-    """The three files of a finished packing; the record is written last, so that without it nothing is finished."""
+def _open(
+    path: Path, size: int
+) -> tuple[tuple[Entry, ...], NDArray[np.uint8], NDArray[np.float32], dict[str, Any]] | None:
+    """The four files of a finished packing; the record is written last, so that without it nothing is finished."""
     record_path = path.with_suffix(".json")
     if not record_path.exists():
         return None
@@ -120,14 +125,20 @@ def _open(path: Path, size: int) -> tuple[tuple[Entry, ...], NDArray[np.uint8], 
         record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
         entries = Manifest.load(table).entries
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        pictures = np.load(_cues(path), allow_pickle=False)
         whole = record["manifest_sha256"] == _sha256(table) and pixels.shape == (len(entries), size, size)
+        whole = whole and pictures.shape == (len(entries), cues.COUNT)
     except (OSError, EOFError, ValueError, TypeError, KeyError, DataError) as error:
         log.warning("%s cannot be used (%s); the films are decoded again", path, error)
         return None
     if not whole or pixels.dtype != np.uint8:
         log.warning("%s does not fit its manifest; the films are decoded again", path)
         return None
-    return entries, pixels, record
+    return entries, pixels, pictures, record
+
+
+def _cues(path: Path) -> Path:
+    return path.with_suffix(".cues.npy")
 
 
 def _write(
@@ -139,6 +150,7 @@ def _write(
     progress: Progress | None,
 ) -> None:
     entries: list[Entry] = []
+    pictures: list[NDArray[np.float32]] = []
     unreadable: list[dict[str, str]] = []
     phantom = False
     with Whole(path) as file:
@@ -147,6 +159,7 @@ def _write(
             if isinstance(row, _Row):
                 file.write(row.pixels)
                 entries.append(row.entry)
+                pictures.append(row.cues)
                 phantom |= row.phantom
             else:
                 unreadable.append(row)
@@ -154,6 +167,10 @@ def _write(
                 progress(done, len(films))
         _check(root, entries, unreadable, config)
         file.write(_header(len(entries), preprocess.size), at=0)
+    content = io.BytesIO()
+    np.save(content, np.stack(pictures), allow_pickle=False)
+    with Whole(_cues(path)) as file:
+        file.write(content.getvalue())
     table = path.with_suffix(".csv")
     Manifest(tuple(entries)).save(table)
     record = {
@@ -221,8 +238,9 @@ def _decode(film: Film, preprocess: PreprocessConfig) -> _Row | dict[str, str]:
         height=shown.height,
         encoding=shown.encoding,
         pixels_sha256=hashlib.sha256(pixels).hexdigest(),
+        bytes=len(content),
     )
-    return _Row(entry, pixels, shown.phantom)
+    return _Row(entry, pixels, cues.measure(shown.levels), shown.phantom)
 
 
 def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, str]], config: DataConfig) -> None:

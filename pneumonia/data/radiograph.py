@@ -51,6 +51,7 @@ class Radiograph:
 
     Attributes:
         pixels: uint8 [size, size].
+        levels: uint8 [size, size], the same before any equalisation.
         width: of the original, upright, pixels.
         height: of the original, upright, pixels.
         encoding: container, mode or bits, and for JPEG the mean of the luminance quantisation table.
@@ -58,6 +59,7 @@ class Radiograph:
     """
 
     pixels: NDArray[np.uint8]
+    levels: NDArray[np.uint8]
     width: int
     height: int
     encoding: str
@@ -104,12 +106,11 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
     """
     try:
         decoded = _decode(content, preprocess.size)
-        pixels = _resize(decoded.image, preprocess.size)
+        levels = _resize(decoded.image, preprocess.size)
     except Refusal as refusal:
         raise UnreadableRadiograph(name, refusal.reason, refusal.remedy) from refusal.__cause__
-    if preprocess.equalize:
-        pixels = equalize(pixels)
-    return Radiograph(pixels, decoded.width, decoded.height, decoded.encoding, decoded.phantom)
+    pixels = equalize(levels) if preprocess.equalize else levels
+    return Radiograph(pixels, levels, decoded.width, decoded.height, decoded.encoding, decoded.phantom)
 
 
 def find_files(folder: Path) -> list[Path]:

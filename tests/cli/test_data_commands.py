@@ -16,6 +16,7 @@ from console import call
 
 from pneumonia.data import audit, pixels
 from pneumonia.data.audit import AuditReport
+from pneumonia.shortcuts import examine
 
 CHECKS = set(AuditReport.model_fields)
 
@@ -123,7 +124,8 @@ def test_the_report_is_the_librarys(data: Path) -> None:
     from pneumonia.config import resolve
 
     config = resolve("fast", assignments=[f"data.root={data}"])
-    expected = audit.audit(pixels.pack(data, config.data, config.preprocess, Path(config.work)), config.data)
+    packed = pixels.pack(data, config.data, config.preprocess, Path(config.work))
+    expected = audit.audit(packed, config.data, examine(packed.manifest, packed.cues, config.data))
     done = call("data", "audit", str(data), "--json")
     assert json.loads(done.stdout) == expected.model_dump(mode="json")
 

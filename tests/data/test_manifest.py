@@ -11,9 +11,9 @@ from pneumonia.config import CLASSES
 from pneumonia.data.manifest import COLUMNS, Entry, Manifest, patient_of
 from pneumonia.errors import DataError
 
-FIRST = Entry("test/NORMAL/IM-1.jpeg", "ab", 0, "IM-1", "test", "test", 300, 200, "jpeg;L;q=5.2", "cd")
-SECOND = Entry('train/NORMAL/a,"b"\nü.png', "ef", 0, "a", "train", "validation", 64, 65, "png;L;8", "01")
-THIRD = Entry("train/PNEUMONIA/p\udcff.png", "23", 1, "p", "val", "train", 64, 65, "png;L;8", "45")
+FIRST = Entry("test/NORMAL/IM-1.jpeg", "ab", 0, "IM-1", "test", "test", 300, 200, "jpeg;L;q=5.2", "cd", 9000)
+SECOND = Entry('train/NORMAL/a,"b"\nü.png', "ef", 0, "a", "train", "validation", 64, 65, "png;L;8", "01", 4100)
+THIRD = Entry("train/PNEUMONIA/p\udcff.png", "23", 1, "p", "val", "train", 64, 65, "png;L;8", "45", 4200)
 MANIFEST = Manifest((FIRST, SECOND, THIRD))
 
 
@@ -92,7 +92,7 @@ def test_entries_are_sorted_and_single() -> None:
         (lambda text: "", "line 1"),
         (lambda text: text.replace("sha256", "md5", 1), "line 1"),
         (lambda text: text.replace(",300,", ",wide,"), "wide"),
-        (lambda text: text.replace(",300,", ","), "9 columns"),
+        (lambda text: text.replace(",300,", ","), "10 columns"),
         (lambda text: text[:-6] + '"', "not a manifest"),
         (lambda text: text + text.splitlines()[1] + "\n", "sorted"),
         (lambda text: text.replace(",0,IM-1,", ",2,IM-1,"), "label"),

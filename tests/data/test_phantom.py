@@ -17,6 +17,7 @@ from pneumonia.config import DataConfig, PhantomConfig, PreprocessConfig, is_pha
 from pneumonia.data import phantom, pixels, radiograph, scan, thorax
 from pneumonia.data.audit import audit
 from pneumonia.errors import DataError
+from pneumonia.shortcuts import examine
 
 SMALL = PhantomConfig(train=36, test=12, size=64)
 SIDE = 96
@@ -113,7 +114,7 @@ def test_a_folder_is_laid_out_and_named_like_the_published_set(tmp_path: Path) -
     packed = pixels.pack(tmp_path, DataConfig(), PreprocessConfig(size=64), tmp_path / "work")
     patients = packed.manifest.patients
     assert len(set(patients)) < len(patients) == 48
-    report = audit(packed, DataConfig())
+    report = audit(packed, DataConfig(), examine(packed.manifest, packed.cues, DataConfig()))
     assert not report.leaks
     assert not report.warnings
 

@@ -259,7 +259,7 @@ def test_a_killed_packing_is_done_anew_and_swept_away(root: Path, work: Path) ->
     assert [Path(name).suffix for name in leftovers(work)] == [".part"]
     packed = pack(root, CONFIG, SMALL, work)
     assert len(packed.manifest.entries) == 18
-    assert sorted(Path(name).suffix for name in leftovers(work)) == [".csv", ".json", ".npy"]
+    assert sorted(Path(name).suffix for name in leftovers(work)) == [".csv", ".json", ".npy", ".npy"]
 
 
 def test_packings_at_the_same_time_do_not_disturb_one_another(root: Path, work: Path) -> None:

@@ -13,7 +13,7 @@ from pneumonia.errors import DataError
 
 
 def entry(number: int, patient: str, label: int, folder: str = "train") -> Entry:
-    return Entry(f"{folder}/{label}/{number:06d}.jpeg", "", label, patient, folder, "unused", 1, 1, "", "")
+    return Entry(f"{folder}/{label}/{number:06d}.jpeg", "", label, patient, folder, "unused", 1, 1, "", "", 9)
 
 
 def films(patients: int, films_each: int = 2) -> list[Entry]:

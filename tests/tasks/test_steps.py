@@ -16,7 +16,10 @@ from steps import run
 
 from pneumonia import registry, store
 from pneumonia.config import resolve
+from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
+from pneumonia.inference import Predictor
+from pneumonia.model import load_weights
 from tasks.documents import Dataset, Promotion, TrainedModel, Validation
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
@@ -204,3 +207,26 @@ def test_scores_of_the_report_give_its_figures(work: Path) -> None:
     assert right / len(rows) == pytest.approx(validation.verdict.figures["accuracy"].value)
     kept = json.loads((Path(validation.report).parent / "verdict.json").read_text())
     assert kept == validation.verdict.model_dump(mode="json")
+
+
+def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path) -> None:
+    config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2")
+    dataset = prepare_data(config)
+    trained = train_model(dataset, config)
+    logged = store.client(trained.tracking_uri).get_run(trained.run_id).data.metrics
+    network, record = load_weights(Path(trained.weights))
+    assert record.calibration is not None
+    assert record.threshold == record.calibration["threshold"] == logged["calibration_threshold"]
+    assert logged["calibration_sensitivity"] >= config.evaluate.target_sensitivity
+    plain = train_model(dataset, small(work))
+    assert plain.weights_digest != trained.weights_digest, "the temperature is inside the weights"
+    before, _ = load_weights(Path(plain.weights))
+    ratio = before.state_dict()["fc.weight"] / network.state_dict()["fc.weight"]
+    assert ratio.numpy() == pytest.approx(record.calibration["temperature"], rel=1e-4)
+    verdict = validate_model(dataset, trained, config).verdict
+    scored = Predictor.load(f"runs:/{trained.run_id}", config)
+    assert scored.record.threshold == record.threshold
+    truth = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "test"]
+    results = scored.score([Path(dataset.root) / entry.path for entry in truth])
+    ill = [result["decision"] == "PNEUMONIA" for result, entry in zip(results, truth, strict=True) if entry.label]
+    assert sum(ill) / len(ill) == pytest.approx(verdict.figures["sensitivity"].value)

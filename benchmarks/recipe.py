@@ -1,0 +1,218 @@
+"""The table of pieces: what each part of the recipe gives, mean and spread over seeds.
+
+python benchmarks/recipe.py --data data/chest_xray --weights FILE [--pieces recipe plain …] [--seeds 0 1 2 3 4]
+                            [--jobs 2] [--test] [--results DIR] [--json]
+
+Every piece but `full` is the recipe with one part taken away, trained once a seed; the seed also draws the
+patient-grouped split.
+Pieces are compared on validation films changed at random, which no training saw and no threshold of the test folder's
+touched: the AUROC over these, and the specificity at the stored threshold. With --test the models are scored on the
+test folder too, each once, at the threshold that is stored in its record. A finished cell is kept in the results'
+folder, and a second call goes on where the first was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+_NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
+_NO_DAMAGE = ["augment.gamma=0", "augment.blur=0", "augment.noise=0", "augment.jpeg=100"]
+RECIPE = ["preprocess.size=160", "augment.jpeg=30", "train.epochs=6", "train.patience=0"]
+PIECES = {
+    "recipe": ("profile full at 160 px, six epochs, with compression", RECIPE),
+    "full": ("profile full as it is: 224 px, ten epochs", []),
+    "plain": (
+        "the documented augmentation alone: no equalisation, geometry or damage",
+        [
+            *RECIPE,
+            "preprocess.equalize=false",
+            "augment.brightness=0.1",
+            "augment.contrast=0.1",
+            *_NO_GEOMETRY,
+            *_NO_DAMAGE,
+        ],
+    ),
+    "no-equalisation": ("grey levels as they come", [*RECIPE, "preprocess.equalize=false"]),
+    "no-geometry": ("no change of scale, aspect and place", [*RECIPE, *_NO_GEOMETRY]),
+    "no-damage": ("no gamma, blur, noise and compression", [*RECIPE, *_NO_DAMAGE]),
+    "no-balance": (
+        "no class weights, no label smoothing",
+        [*RECIPE, "train.class_weights=false", "train.label_smoothing=0"],
+    ),
+    "128px": ("smaller films", [*RECIPE, "preprocess.size=128"]),
+    "low-rate": ("a third of the learning rate", [*RECIPE, "train.learning_rate=0.00015"]),
+}
+FIGURES = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
+
+
+def child(piece: str, seed: int, given: argparse.Namespace) -> None:
+    """Train one cell, find its operating point, and write down what it came to."""
+    import torch
+
+    from pneumonia import calibrate, evaluate, model
+    from pneumonia.config import resolve
+    from pneumonia.data import pixels
+    from pneumonia.scoring import predict
+    from pneumonia.train import TrainingSet, fit
+
+    settings = [f"data.root={given.data}", f"train.seed={seed}", f"data.split_seed={seed}", "train.threads=1"]
+    settings += [f"model.weights={given.weights}"] if given.weights else []
+    config = resolve("full", assignments=[*settings, *PIECES[piece][1], *given.settings], environment={})
+    folder = _folder(given.results, piece, seed)
+    packed = pixels.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
+    labels, validation = packed.manifest.labels, packed.manifest.indices("validation")
+    weights = folder / "weights.safetensors"
+    torch.set_num_threads(1)
+    if not weights.exists():
+        data = TrainingSet(packed.pixels, labels, packed.manifest.indices("train"), validation)
+        fitted = fit(data, config, folder, "cell", lambda epoch: print(piece, seed, epoch.epoch, epoch.auroc))
+        (folder / "history.json").write_text(json.dumps([epoch.model_dump() for epoch in fitted.history]))
+        from safetensors.torch import save_file
+
+        save_file(fitted.state, weights)
+        (folder / "checkpoint.safetensors").unlink()
+    from safetensors.torch import load_file
+
+    state, network = load_file(weights), model.build("none", 0)
+    network.load_state_dict(state)
+    network = network.eval().to(memory_format=torch.channels_last)
+    point = calibrate.operating_point(network, packed.pixels, labels, validation, config.augment, config.evaluate)
+    history = json.loads((folder / "history.json").read_text())
+    found: dict[str, Any] = {
+        "piece": piece,
+        "seed": seed,
+        "minutes": round(sum(epoch["seconds"] for epoch in history) / 60, 1),
+        "validation_accuracy": max(epoch["val_accuracy"] for epoch in history),
+        "point": point.model_dump(),
+    }
+    if given.test:
+        network.load_state_dict(calibrate.apply_temperature(state, point.temperature))
+        rows, patients = packed.manifest.indices("test"), packed.manifest.patients
+        scores = predict(network, packed.pixels, rows)
+        figures = evaluate.figures(
+            labels[rows], scores, [patients[row] for row in rows], point.threshold, config.evaluate
+        )
+        found["test"] = {name: round(figures[name].value, 4) for name in FIGURES}
+        found["scores"] = [round(float(score), 5) for score in scores]
+        found["labels"] = labels[rows].tolist()
+    (folder / "cell.json").write_text(json.dumps(found))
+
+
+def _folder(results: Path, piece: str, seed: int) -> Path:
+    folder = results / f"{piece}-{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def run(given: argparse.Namespace) -> None:
+    """Run the cells that are not finished, `jobs` at a time, each on a core of its own."""
+    wanted = [(piece, seed) for piece in given.pieces for seed in given.seeds]
+    waiting = [cell for cell in wanted if not _finished(given, *cell)]
+    cores = sorted(os.sched_getaffinity(0))[: given.jobs]
+    lanes = [waiting[at :: len(cores)] for at in range(len(cores))]
+
+    def work(core: int, cells: Sequence[tuple[str, int]]) -> None:
+        for piece, seed in cells:
+            command = [sys.executable, __file__, "--child", piece, str(seed), *sys.argv[1:]]
+            subprocess.run(
+                command,
+                check=True,
+                stdout=sys.stderr,
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            )
+
+    with ThreadPoolExecutor(len(cores)) as pool:
+        for done in [pool.submit(work, core, cells) for core, cells in zip(cores, lanes, strict=True)]:
+            done.result()
+
+
+def _finished(given: argparse.Namespace, piece: str, seed: int) -> bool:
+    path = _folder(given.results, piece, seed) / "cell.json"
+    return path.exists() and (not given.test or "test" in json.loads(path.read_text()))
+
+
+def table(results: Path) -> dict[str, Any]:
+    """Mean and standard deviation over seeds of every piece that has a finished cell."""
+    import numpy as np
+
+    found: dict[str, Any] = {}
+    for piece, (words, settings) in PIECES.items():
+        cells = [json.loads(path.read_text()) for path in sorted(results.glob(f"{piece}-[0-9]*/cell.json"))]
+        if not cells:
+            continue
+
+        def spread(values: Sequence[float]) -> dict[str, float]:
+            deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            return {"mean": round(float(np.mean(values)), 4), "sd": round(deviation, 4)}
+
+        row: dict[str, Any] = {"what": words, "settings": settings, "seeds": [cell["seed"] for cell in cells]}
+        row["minutes"] = spread([cell["minutes"] for cell in cells])
+        row["validation_accuracy"] = spread([cell["validation_accuracy"] for cell in cells])
+        points = [cell["point"] for cell in cells]
+        row["perturbed"] = {name: spread([point[name] for point in points]) for name in points[0]}
+        tested = [cell for cell in cells if "test" in cell]
+        if tested:
+            row["test"] = {name: spread([cell["test"][name] for cell in tested]) for name in FIGURES}
+            row["test_seeds"] = {cell["seed"]: cell["test"] for cell in tested}
+            row["together"] = _together(tested)
+        found[piece] = row
+    return found
+
+
+def _together(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The models' probabilities averaged, at the mean of their thresholds."""
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    labels = np.array(cells[0]["labels"])
+    scores = np.mean([cell["scores"] for cell in cells], axis=0)
+    called = scores >= np.mean([cell["point"]["threshold"] for cell in cells])
+    return {
+        "models": len(cells),
+        "auroc": round(float(roc_auc_score(labels, scores)), 4),
+        "accuracy": round(float((called == labels).mean()), 4),
+        "sensitivity": round(float(called[labels == 1].mean()), 4),
+        "specificity": round(float(1 - called[labels == 0].mean()), 4),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="data/chest_xray", help="folder of films")
+    parser.add_argument("--weights", help="imagenet, none, or a file")
+    parser.add_argument("--pieces", nargs="+", default=list(PIECES), choices=PIECES, metavar="PIECE")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="cells at once, a core each")
+    parser.add_argument("--test", action="store_true", help="score the test folder, once a model")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--results", type=Path, default=ROOT / ".pneumonia" / "recipe", help="where cells are kept")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        sys.path.insert(0, str(ROOT))
+        child(given.child[0], int(given.child[1]), given)
+        return
+    run(given)
+    found = table(given.results)
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return
+    for piece, row in found.items():
+        test = "".join(
+            f"  {name} {row['test'][name]['mean']:.3f} ± {row['test'][name]['sd']:.3f}" for name in FIGURES[:4]
+        )
+        print(f"{piece:<16} perturbed AUROC {row['perturbed']['auroc']['mean']:.4f}{test}")
+
+
+if __name__ == "__main__":
+    main()
