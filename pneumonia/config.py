@@ -155,6 +155,9 @@ class EvaluateConfig(Section):
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
+    rescored: int = Field(
+        100, ge=8, le=100_000, description="Films a class on which the reliance on shortcuts is measured, at most"
+    )
 
 
 class GateConfig(Section):
@@ -163,6 +166,13 @@ class GateConfig(Section):
     min_auroc: Fraction = Field(0.96, description="Floor for the AUROC")
     min_sensitivity: Fraction = Field(0.85, description="Floor for the sensitivity at the threshold")
     min_specificity: Fraction = Field(0.70, description="Floor for the specificity at the threshold")
+    max_reliance: float = Field(
+        0.4,
+        ge=0,
+        le=2,
+        description="Largest fall of the separation (mean probability of PNEUMONIA in the ill less that in the well) "
+        "that taking a shortcut out of the films may cause; 2 allows any",
+    )
     max_auroc_loss: Fraction = Field(
         0.01, description="The AUROC may not be lower than the champion's by more, at the bootstrap's confidence"
     )

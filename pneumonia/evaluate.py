@@ -92,7 +92,7 @@ def figures(
         DataError: NaN or infinite probabilities, or only one class.
         ValueError: lengths that differ, labels other than 0 and 1, probabilities or threshold outside 0 to 1.
     """
-    sample = _Sample.of(labels, patients)
+    sample = Sample.of(labels, patients)
     scorer = _Scorer.of(sample, probabilities, threshold)
     return _summarise(sample, [scorer], NAMES, config)
 
@@ -110,7 +110,7 @@ def paired(
 
     Args and errors as for `figures`; `threshold_b` is model b's own threshold where it has one.
     """
-    sample = _Sample.of(labels, patients)
+    sample = Sample.of(labels, patients)
     scorers = [
         _Scorer.of(sample, probabilities_a, threshold),
         _Scorer.of(sample, probabilities_b, threshold if threshold_b is None else threshold_b),
@@ -120,7 +120,7 @@ def paired(
 
 def left_out(labels: ArrayLike, patients: Sequence[str], config: EvaluateConfig) -> int:
     """How many of the resamples hold one class only; never more than about half, and 0 in sets of ordinary size."""
-    sample = _Sample.of(labels, patients)
+    sample = Sample.of(labels, patients)
     return sum(int((~sample.both_classes(counts)).sum()) for counts in sample.resamples(config))
 
 
@@ -128,7 +128,7 @@ def curves(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) 
     """ROC, precision-recall, reliability and confusion. Args and errors as for `figures`."""
     from sklearn.metrics import precision_recall_curve, roc_curve  # half a second, and only the report needs it
 
-    sample = _Sample.of(labels, None)
+    sample = Sample.of(labels, None)
     values = _probabilities(probabilities, sample)
     _check_threshold(threshold)
     false_positive_rate, true_positive_rate, _ = roc_curve(sample.labels, values)
@@ -147,7 +147,7 @@ def curves(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) 
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     """The films and who they are of."""
 
     labels: Floats  # [n] of 0 and 1
@@ -155,7 +155,7 @@ class _Sample:
     n_patients: int
 
     @classmethod
-    def of(cls, labels: ArrayLike, patients: Sequence[str] | None) -> _Sample:
+    def of(cls, labels: ArrayLike, patients: Sequence[str] | None) -> Sample:
         truth = np.asarray(labels)
         if truth.ndim != 1 or not np.isin(truth, (0, 1)).all():
             raise ValueError("labels: expected a list of 0 (NORMAL) and 1 (PNEUMONIA)")
@@ -198,7 +198,7 @@ class _Scorer:
     sums: Floats  # [patients, …] tp, fp, fn, tn, squared error and the calibration bins' errors, by patient
 
     @classmethod
-    def of(cls, sample: _Sample, probabilities: ArrayLike, threshold: float) -> _Scorer:
+    def of(cls, sample: Sample, probabilities: ArrayLike, threshold: float) -> _Scorer:
         values = _probabilities(probabilities, sample)
         _check_threshold(threshold)
         order = np.argsort(-values, kind="stable")
@@ -247,7 +247,7 @@ class _Scorer:
 
 
 def _summarise(
-    sample: _Sample, scorers: list[_Scorer], names: Sequence[str], config: EvaluateConfig
+    sample: Sample, scorers: list[_Scorer], names: Sequence[str], config: EvaluateConfig
 ) -> dict[str, Figure]:
     """Values on the data and percentiles over the resamples: of one scorer, or of the first minus the second."""
 
@@ -274,7 +274,7 @@ def _summarise(
     }
 
 
-def _probabilities(probabilities: ArrayLike, sample: _Sample) -> Floats:
+def _probabilities(probabilities: ArrayLike, sample: Sample) -> Floats:
     values = np.asarray(probabilities, dtype=np.float64)
     if values.shape != sample.labels.shape:
         raise ValueError(f"probabilities: shape {values.shape} for {len(sample.labels)} labels")

@@ -52,6 +52,7 @@ def judge(
     *,
     champion_digest: str | None = None,
     weights_digest: str | None = None,
+    reliance: Mapping[str, Figure] | None = None,
 ) -> Verdict:
     """Judge a candidate.
 
@@ -64,6 +65,8 @@ def judge(
         champion_digest: digest of the champion's weights.
         weights_digest: digest of the candidate's weights; equal to the champion's, it is a refusal without a fault.
 
+        reliance: by shortcut, how much of the classes' separation goes when it is taken out of the films.
+
     Raises:
         ValueError: a figure that is needed is missing, or a champion and its differences do not come together.
     """
@@ -73,6 +76,8 @@ def judge(
     if missing:
         raise ValueError(f"figures: {', '.join(missing)} missing")
     reasons = [_floor(figures[name], name, words, getattr(gate, field)) for name, field, words in FLOORS]
+    if reliance:
+        reasons.append(_reliance(reliance, gate.max_reliance))
     champion = None
     if champion_version is None:
         reasons.append(Reason(name="champion", passed=True, text="there is no champion yet to compare with"))
@@ -96,6 +101,21 @@ def _floor(figure: Figure, name: str, words: str, limit: float) -> Reason:
     interval = f"({figure.low:.3f} to {figure.high:.3f})"
     text = f"{words} {value} {interval} is {'at least' if passed else 'below'} {bound}"
     return Reason(name=name, passed=passed, text=text, value=figure.value, limit=limit)
+
+
+def _reliance(reliance: Mapping[str, Figure], limit: float) -> Reason:
+    worst = max(reliance, key=lambda cue: reliance[cue].value)
+    beyond = [cue for cue, figure in reliance.items() if figure.value > limit] or [worst]
+    passed = reliance[worst].value <= limit
+    told = ", ".join(f"{cue} {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})" for cue, figure in
+                     ((cue, reliance[cue]) for cue in beyond))  # fmt: skip
+    bound = f"{limit:g}"
+    text = (
+        f"the model leans on no shortcut by more than {bound}; the most on {told}"
+        if passed
+        else f"the classes are told apart by a shortcut; without it their separation falls by more than {bound}: {told}"
+    )
+    return Reason(name="shortcuts", passed=passed, text=text, value=reliance[worst].value, limit=limit)
 
 
 def _already(champion: ChampionComparison) -> Reason:

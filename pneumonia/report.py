@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -13,6 +14,9 @@ from pneumonia.config import CLASSES, Config, resolve
 from pneumonia.drawings import NOT_A_DEVICE, EpochLike, plots
 from pneumonia.evaluate import Document, Figure
 from pneumonia.gate import Verdict
+
+if TYPE_CHECKING:  # it needs torch
+    from pneumonia.reliance import Reliance
 
 __all__ = ["DataUsed", "ModelUsed", "command", "markdown", "plots"]
 
@@ -65,6 +69,7 @@ def markdown(
     history: Sequence[EpochLike],
     verdict: Verdict,
     pictures: Sequence[Path | str] = (),
+    reliance: Mapping[str, Reliance] | None = None,
 ) -> str:
     """The report as a Markdown page that lies in the same folder as its `pictures`, which it links by their names."""
     parts = [
@@ -75,6 +80,7 @@ def markdown(
         "## Figures",
         _figures(data, model, config, verdict),
         *(f"![{Path(picture).stem.replace('_', ' ')}]({Path(picture).name})" for picture in pictures),
+        *(("## Shortcuts", _reliance(reliance, config)) if reliance else ()),
         "## Data",
         _data(data),
         "## Training",
@@ -139,6 +145,21 @@ def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
         parts.append(f"Against champion version {verdict.champion.version} on the same films (candidate − champion):")
         parts.append(_figure_table("Difference", verdict.champion.differences, "+z"))
     return "\n\n".join(parts)
+
+
+def _reliance(reliance: Mapping[str, Reliance], config: Config) -> str:
+    text = (
+        f"Up to {config.evaluate.rescored} test films of each class, scored again after each shortcut was taken out of "
+        "all of them. The separation is the mean probability of the ill films less that of the well ones; what it "
+        "falls by is the model's reliance on the shortcut."
+    )
+    rows = [
+        (cue, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in (found.normal, found.pneumonia)),
+         f"{found.separation.value:.3f} ({found.separation.low:.3f} to {found.separation.high:.3f})")
+        for cue, found in reliance.items()
+    ]  # fmt: skip
+    head = ("Shortcut", *(f"{name} moves by" for name in CLASSES), "Separation falls by")
+    return f"{text}\n\n{_table(head, rows, numbers=3)}"
 
 
 def _figure_table(head: str, figures: Mapping[str, Figure], sign: str = "") -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,9 @@ from pneumonia.config import Config
 from pneumonia.data import pixels
 from pneumonia.data.manifest import Manifest
 from pneumonia.files import write_text
-from pneumonia.hardware import pick_device, threads
+from pneumonia.hardware import pick_device, pick_precision, threads
 from pneumonia.model import ModelRecord, load_weights
+from pneumonia.reliance import Reliance, rescore
 from pneumonia.scoring import predict
 from tasks.documents import Dataset, Document, TrainedModel, Validation
 from tasks.progress import Progress, silent
@@ -105,8 +107,11 @@ def _validate(
     scores = _score(network, np.load(dataset.pixels, mmap_mode="r"), test.rows, config)
     progress(0.5, "bootstrap by patient")
     figures = evaluate.figures(test.labels, scores, test.patients, record.threshold, config.evaluate)
+    progress(0.55, "scoring again without each shortcut")
+    reliance = _reliance(network, np.load(dataset.pixels, mmap_mode="r"), test, record, config)
+    falls = {cue: found.separation for cue, found in reliance.items()}
     if champion is None:
-        verdict = gate.judge(figures, config.gate)
+        verdict = gate.judge(figures, config.gate, reliance=falls)
     else:
         progress(0.6, f"comparing with the champion, version {champion.version}")
         verdict = gate.judge(
@@ -116,10 +121,12 @@ def _validate(
             champion.version,
             champion_digest=champion.weights_digest,
             weights_digest=trained.weights_digest,
+            reliance=falls,
         )
     progress(0.9, "writing the report")
-    page = _report(dataset, trained, config, record, test, scores, verdict, reads)
+    page = _report(dataset, trained, config, record, test, scores, verdict, reads, reliance)
     run.log_figures(figures)
+    run.log_figures(falls, "reliance_")
     run.log_metrics({"test_reads": reads})
     run.set_tags({"verdict": "passed" if verdict.passed else "not passed"})
     run.log_folder(page.parent, "report")
@@ -133,6 +140,23 @@ def _score(
     device = pick_device(config.train)
     with threads(config.train.threads):
         return predict(network.to(device), films, rows, device=device)
+
+
+def _reliance(
+    network: nn.Module, films: NDArray[np.uint8], test: _Test, record: ModelRecord, config: Config
+) -> dict[str, Reliance]:
+    device = pick_device(config.train)
+    with threads(config.train.threads):
+        return rescore(
+            network.to(device),
+            films[test.rows],
+            test.labels,
+            test.patients,
+            record.preprocess,
+            config.evaluate,
+            device=device,
+            precision=pick_precision(config.train, device),
+        )
 
 
 def _differences(
@@ -166,6 +190,7 @@ def _report(
     scores: NDArray[np.float64],
     verdict: gate.Verdict,
     reads: int,
+    reliance: Mapping[str, Reliance],
 ) -> Path:
     folder = Path(trained.weights).parent / "report"
     data = report.DataUsed(
@@ -193,7 +218,9 @@ def _report(
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
     write_text(folder / "scores.csv", _table(test, scores))
-    return write_text(folder / "report.md", report.markdown(data, used, config, trained.epochs, verdict, pictures))
+    return write_text(
+        folder / "report.md", report.markdown(data, used, config, trained.epochs, verdict, pictures, reliance)
+    )
 
 
 def _patients(manifest: Manifest) -> dict[str, int]:

@@ -18,7 +18,7 @@ SMALL = (
     "evaluate.bootstrap=100",
     "tracking.system_metrics=false",
 )
-OPEN_GATE = ("gate.min_auroc=0", "gate.min_sensitivity=0", "gate.min_specificity=0")
+OPEN_GATE = ("gate.min_auroc=0", "gate.min_sensitivity=0", "gate.min_specificity=0", "gate.max_reliance=2")
 
 
 def small(work: Path, *assignments: str) -> Config:

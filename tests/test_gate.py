@@ -133,3 +133,17 @@ def test_the_numbers_of_a_sentence_compare_as_it_says(value: float, limit: float
         assert reason.passed == (words == "at least") == (float(shown) >= float(bound))
     assert floor.passed == (value >= limit)
     assert champion.passed == (-value >= -limit)
+
+
+def test_a_shortcut_that_the_model_leans_on_is_a_reason_with_its_name() -> None:
+    small, large = Figure(value=0.1, low=0.0, high=0.2), Figure(value=0.8, low=0.7, high=0.9)
+    passed = judge(GOOD, GATE, reliance={"mark": small, "size": small})
+    assert passed.passed
+    refused = judge(GOOD, GATE, reliance={"mark": small, "border": large})
+    assert [reason.name for reason in refused.reasons if not reason.passed] == ["shortcuts"]
+    (reason,) = (reason for reason in refused.reasons if reason.name == "shortcuts")
+    assert "border 0.800 (0.700 to 0.900)" in reason.text
+    assert "mark" not in reason.text
+    assert (reason.value, reason.limit) == (0.8, GATE.max_reliance)
+    assert judge(GOOD, GATE.model_copy(update={"max_reliance": 0.8}), reliance={"border": large}).passed
+    assert "shortcuts" not in {reason.name for reason in judge(GOOD, GATE).reasons}

@@ -230,3 +230,28 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path) -> None:
     results = scored.score([Path(dataset.root) / entry.path for entry in truth])
     ill = [result["decision"] == "PNEUMONIA" for result, entry in zip(results, truth, strict=True) if entry.label]
     assert sum(ill) / len(ill) == pytest.approx(verdict.figures["sensitivity"].value)
+
+
+@pytest.mark.parametrize("cue", ["mark", "border"])
+def test_a_model_that_reads_a_planted_cue_is_refused_by_its_name(work: Path, cue: str) -> None:
+    films = (
+        "phantom.train=200",
+        "phantom.test=80",
+        "phantom.size=224",
+        f"phantom.cue={cue}",
+        "phantom.opacities=false",
+    )
+    training = ("preprocess.size=64", "train.epochs=5", "train.batch_size=16", "train.threads=1")
+    quick = ("data.root=phantom", "evaluate.bootstrap=100", "tracking.system_metrics=false", f"work={work}")
+    config = resolve("fast", assignments=[*films, *training, *quick])
+    dataset, _trained, validation, promotion = run(config)
+    found = json.loads(Path(dataset.audit).read_text())["shortcuts"]
+    assert [row["cue"] for row in found["examples"] if row["flagged"]] == [cue, "all together"]
+    verdict = validation.verdict
+    assert verdict.figures["auroc"].value > 0.95, "by the figures alone it is an excellent model"
+    assert [reason.name for reason in verdict.reasons if not reason.passed] == ["shortcuts"]
+    (told,) = (reason.text for reason in verdict.reasons if not reason.passed)
+    assert told.partition(": ")[2].startswith(f"{cue} "), "the cue is named"
+    assert told.count(" (") == 1, "and no other"
+    assert not promotion.promoted
+    assert "## Shortcuts" in Path(validation.report).read_text()
