@@ -195,6 +195,22 @@ def test_published_copies_show_what_the_originals_show(shared: Path) -> None:
 
 
 @pytest.mark.real
+def test_a_film_and_its_published_small_copy_give_the_same_pixels(shared: Path) -> None:
+    copies = Path(__file__).parents[2] / "data" / "chest_xray"
+    if not copies.is_dir():
+        pytest.skip("data/chest_xray is not there; dvc pull brings it")
+    originals = shared / "originals" / "chest_xray"
+    for size in (128, 160, 224):
+        apart = []
+        for file in radiograph.find_files(originals)[::9]:
+            seen = [
+                read(path, PreprocessConfig(size=size)).pixels for path in (file, copies / file.relative_to(originals))
+            ]
+            apart.append(np.abs(seen[0].astype(int) - seen[1]))
+        assert np.median(apart) <= 1, "grey levels of 255, on the median pixel"
+
+
+@pytest.mark.real
 def test_real_dicom_films(shared: Path) -> None:
     bright = read(shared / "dicom" / "chest_pa_monochrome2_jpeg.dcm", PreprocessConfig())
     dark = read(shared / "dicom" / "chest_pa_relabelled_monochrome1.dcm", PreprocessConfig())
