@@ -78,7 +78,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
         (folder / "history.json").write_text(json.dumps([epoch.model_dump() for epoch in fitted.history]))
         from safetensors.torch import save_file
 
-        save_file(fitted.state, weights)
+        save_file({name: tensor.contiguous() for name, tensor in fitted.state.items()}, weights)
         (folder / "checkpoint.safetensors").unlink()
     from safetensors.torch import load_file
 
