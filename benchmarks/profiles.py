@@ -66,7 +66,9 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
             name: {end: round(value, 4) for end, value in figure.model_dump().items()}
             for name, figure in validation.verdict.figures.items()
         },
-        "config": config.model_dump(mode="json", exclude={"work", "tracking"}),
+        # a file by its name alone: where it lies says something of this machine only
+        "config": config.model_dump(mode="json", exclude={"work", "tracking"})
+        | {"model": config.model.model_dump() | {"weights": Path(config.model.weights).name}},
     }
 
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pneumonia.config import CLASSES
+from pneumonia.data.cues import quantisation
 from pneumonia.data.manifest import FOLDERS, SPLITS, Entry
 from pneumonia.data.thumbnails import Pairs
 
 LISTED = 20
 _UNUSED = "unused"
-_QUANTISATION = re.compile(r"q=([0-9.]+)")
 _NAMED_ILL = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
 _NAMED_WELL = re.compile(r"(NORMAL\d*-)?IM-\d+", re.IGNORECASE)
 Row = dict[str, Any]
@@ -210,14 +210,8 @@ def encodings(entries: Sequence[Entry]) -> Finding:
             "kinds": len({film.encoding for film in films}),
         }
         for folder, title, films in _cells(entries, "folder", FOLDERS)
-        for values in [_quantisation(films)]
+        for values in [quantisation(films)]
     ]
     kinds = len({entry.encoding.partition(";q=")[0] for entry in entries})
     summary = f"{kinds} kinds of file; what they tell of the class is under shortcuts"
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)
-
-
-def _quantisation(films: Sequence[Entry]) -> NDArray[np.float64]:
-    """Mean of each film's luminance quantisation table; NaN where it is no JPEG."""
-    found = (_QUANTISATION.search(film.encoding) for film in films)
-    return np.array([float(match[1]) if match else np.nan for match in found])

@@ -111,7 +111,10 @@ def table(entries: Sequence[Entry], pictures: NDArray[np.float32]) -> dict[str, 
     # a film of half the contrast takes fewer bytes in any encoding, about the root of it
     contrast = pictures[:, _SPREAD] + pictures[:, _FINE]
     columns = {
-        "encoding": [_quantisation(entries), np.log(size / (width * height)) - contrast / 2],
+        "encoding": [
+            np.nan_to_num(quantisation(entries), nan=_LOSSLESS),
+            np.log(size / (width * height)) - contrast / 2,
+        ],
         "size": [np.log(width), np.log(height)],
         "aspect": [np.log(width / height)],
     }
@@ -123,7 +126,7 @@ def table(entries: Sequence[Entry], pictures: NDArray[np.float32]) -> dict[str, 
     return found
 
 
-def _quantisation(entries: Sequence[Entry]) -> NDArray[np.float64]:
-    """Mean of each film's luminance quantisation table."""
+def quantisation(entries: Sequence[Entry]) -> NDArray[np.float64]:
+    """Mean of each film's luminance quantisation table, float64 [N]; NaN where it is no JPEG."""
     found = (_QUANTISATION.search(entry.encoding) for entry in entries)
-    return np.array([float(match[1]) if match else _LOSSLESS for match in found])
+    return np.array([float(match[1]) if match else np.nan for match in found])
