@@ -21,7 +21,14 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pneumonia.config import Config
+    from pneumonia.train import TrainingSet
 
 ROOT = Path(__file__).resolve().parents[1]
 _NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
@@ -51,17 +58,18 @@ PIECES = {
     "128px": ("smaller films", [*RECIPE, "preprocess.size=128"]),
     "low-rate": ("a third of the learning rate", [*RECIPE, "train.learning_rate=0.00015"]),
 }
+JUDGED = 4  # draws of changes a validation film
+JUDGE_SEED = 104_729  # of these; other changes than those that calibrate
 FIGURES = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
 
 
 def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     """Train one cell, find its operating point, and write down what it came to."""
-    import torch
+    from safetensors.torch import load_file, save_file
 
-    from pneumonia import calibrate, evaluate, model
+    from pneumonia import calibrate
     from pneumonia.config import resolve
     from pneumonia.data import pixels
-    from pneumonia.scoring import predict
     from pneumonia.train import TrainingSet, fit
 
     settings = [f"data.root={given.data}", f"train.seed={seed}", f"data.split_seed={seed}", "train.threads=1"]
@@ -69,42 +77,72 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     config = resolve("full", assignments=[*settings, *PIECES[piece][1], *given.settings], environment={})
     folder = _folder(given.results, piece, seed)
     packed = pixels.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
-    labels, validation = packed.manifest.labels, packed.manifest.indices("validation")
-    weights = folder / "weights.safetensors"
-    torch.set_num_threads(1)
+    manifest = packed.manifest
+    data = TrainingSet(
+        packed.pixels, manifest.labels, manifest.indices("train"), manifest.indices("validation"), manifest.patients
+    )
+    weights, history = folder / "weights.safetensors", folder / "history.json"
     if not weights.exists():
-        data = TrainingSet(packed.pixels, labels, packed.manifest.indices("train"), validation)
-        fitted = fit(data, config, folder, "cell", lambda epoch: print(piece, seed, epoch.epoch, epoch.auroc))
-        (folder / "history.json").write_text(json.dumps([epoch.model_dump() for epoch in fitted.history]))
-        from safetensors.torch import save_file
-
+        fitted = fit(
+            data, config, folder, "cell", lambda epoch: print(piece, seed, epoch.epoch, epoch.auroc, flush=True)
+        )
+        history.write_text(json.dumps([epoch.model_dump() for epoch in fitted.history]))
         save_file({name: tensor.contiguous() for name, tensor in fitted.state.items()}, weights)
         (folder / "checkpoint.safetensors").unlink()
-    from safetensors.torch import load_file
-
-    state, network = load_file(weights), model.build("none", 0)
-    network.load_state_dict(state)
-    network = network.eval().to(memory_format=torch.channels_last)
-    point = calibrate.operating_point(network, packed.pixels, labels, validation, config.augment, config.evaluate)
-    history = json.loads((folder / "history.json").read_text())
-    found: dict[str, Any] = {
+    point, state = calibrate.calibrated(load_file(weights), data, config)
+    found = {
         "piece": piece,
         "seed": seed,
-        "minutes": round(sum(epoch["seconds"] for epoch in history) / 60, 1),
-        "validation_accuracy": max(epoch["val_accuracy"] for epoch in history),
+        "minutes": sum(epoch["seconds"] for epoch in json.loads(history.read_text())) / 60,
         "point": point.model_dump(),
+        **_figures(state, point.threshold, data, manifest.indices("test") if given.test else None, config),
     }
-    if given.test:
-        network.load_state_dict(calibrate.apply_temperature(state, point.temperature))
-        rows, patients = packed.manifest.indices("test"), packed.manifest.patients
-        scores = predict(network, packed.pixels, rows)
-        figures = evaluate.figures(
-            labels[rows], scores, [patients[row] for row in rows], point.threshold, config.evaluate
-        )
-        found["test"] = {name: round(figures[name].value, 4) for name in FIGURES}
-        found["scores"] = [round(float(score), 5) for score in scores]
-        found["labels"] = labels[rows].tolist()
     (folder / "cell.json").write_text(json.dumps(found))
+
+
+def _figures(
+    state: dict[str, Any], threshold: float, data: TrainingSet, test: NDArray[np.int64] | None, config: Config
+) -> dict[str, Any]:
+    """On validation films as they are, changed, and without each cue; and on the test films, where they are given."""
+    import torch
+
+    from pneumonia import calibrate, evaluate, model
+    from pneumonia.config import resolve
+    from pneumonia.reliance import rescore
+    from pneumonia.scoring import predict
+
+    torch.set_num_threads(1)
+    network = model.build("none", 0)
+    network.load_state_dict(state)
+    network = network.eval().to(memory_format=torch.channels_last)
+
+    def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
+        patients = [data.patients[row] for row in rows]
+        found = evaluate.figures(data.labels[rows], scores, patients, threshold, config.evaluate)
+        return {name: round(found[name].value, 4) for name in FIGURES}
+
+    held = data.validation
+    changes = resolve("full", environment={}).augment
+    changes = changes.model_copy(update={"blur": changes.blur * config.preprocess.size / 224})
+    margins = calibrate.perturbed_margins(network, data.pixels, held, changes, JUDGED, seed=JUDGE_SEED)
+    reliance = rescore(
+        network,
+        data.pixels[held],
+        data.labels[held],
+        [data.patients[row] for row in held],
+        config.preprocess,
+        config.evaluate,
+    )
+    found: dict[str, Any] = {
+        "validation": figures(held, predict(network, data.pixels, held)),
+        "judged": figures(np.tile(held, JUDGED), 1 / (1 + np.exp(-margins.ravel()))),
+        "reliance": {cue: round(moved.separation.value, 4) for cue, moved in reliance.items()},
+    }
+    if test is not None:
+        scores = predict(network, data.pixels, test)
+        found["test"] = figures(test, scores)
+        found["scores"], found["labels"] = scores.round(5).tolist(), data.labels[test].tolist()
+    return found
 
 
 def _folder(results: Path, piece: str, seed: int) -> Path:
@@ -142,8 +180,6 @@ def _finished(given: argparse.Namespace, piece: str, seed: int) -> bool:
 
 def table(results: Path) -> dict[str, Any]:
     """Mean and standard deviation over seeds of every piece that has a finished cell."""
-    import numpy as np
-
     found: dict[str, Any] = {}
     for piece, (words, settings) in PIECES.items():
         cells = [json.loads(path.read_text()) for path in sorted(results.glob(f"{piece}-[0-9]*/cell.json"))]
@@ -156,9 +192,8 @@ def table(results: Path) -> dict[str, Any]:
 
         row: dict[str, Any] = {"what": words, "settings": settings, "seeds": [cell["seed"] for cell in cells]}
         row["minutes"] = spread([cell["minutes"] for cell in cells])
-        row["validation_accuracy"] = spread([cell["validation_accuracy"] for cell in cells])
-        points = [cell["point"] for cell in cells]
-        row["perturbed"] = {name: spread([point[name] for point in points]) for name in points[0]}
+        for part in ("point", "validation", "judged", "reliance"):
+            row[part] = {name: spread([cell[part][name] for cell in cells]) for name in cells[0][part]}
         tested = [cell for cell in cells if "test" in cell]
         if tested:
             row["test"] = {name: spread([cell["test"][name] for cell in tested]) for name in FIGURES}
@@ -170,7 +205,6 @@ def table(results: Path) -> dict[str, Any]:
 
 def _together(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The models' probabilities averaged, at the mean of their thresholds."""
-    import numpy as np
     from sklearn.metrics import roc_auc_score
 
     labels = np.array(cells[0]["labels"])
@@ -208,10 +242,11 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     for piece, row in found.items():
-        test = "".join(
-            f"  {name} {row['test'][name]['mean']:.3f} ± {row['test'][name]['sd']:.3f}" for name in FIGURES[:4]
-        )
-        print(f"{piece:<16} perturbed AUROC {row['perturbed']['auroc']['mean']:.4f}{test}")
+        for part in ("judged", "test"):
+            figures = "  ".join(
+                f"{name} {row[part][name]['mean']:.4f} ± {row[part][name]['sd']:.4f}" for name in FIGURES
+            )
+            print(f"{piece:<16} {part:<7} {figures}")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def ours(root: Path, count: int, config: Config) -> dict[str, float]:
         decoding = (time.perf_counter() - began) * BATCH / len(packed.manifest.entries)
         # chosen at random, always the same, so that every stretch of them holds both classes
         chosen = np.random.default_rng(0).permutation(len(packed.manifest.entries))[:count].astype(np.int64)
-        data = TrainingSet(packed.pixels, packed.manifest.labels, chosen, chosen[:BATCH])
+        data = TrainingSet(packed.pixels, packed.manifest.labels, chosen, chosen[:BATCH], packed.manifest.patients)
         stamp = lambda *_: ends[-1].append(time.perf_counter())  # noqa: E731
         fit(data, config, Path(work) / "training", "benchmark", on_epoch, stamp)
     step = float(np.median(np.concatenate([np.diff(epoch) for epoch in ends if epoch])))

@@ -1,4 +1,4 @@
-"""The operating point: a temperature and a threshold, from validation films that were changed as in training.
+"""The operating point: a calibration and a threshold, from validation films that were changed as in training.
 
 Plain validation films come from where the training films come from, shortcuts included: nearly all of them are told
 apart, and a threshold that suits them is far too low or too high elsewhere. Changed at random, in exactly the way that
@@ -8,28 +8,36 @@ part in this.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from pneumonia import model
 from pneumonia.augment import augment
-from pneumonia.config import AugmentConfig, EvaluateConfig
+from pneumonia.config import AugmentConfig, Config, EvaluateConfig
+from pneumonia.evaluate import Sample
+from pneumonia.hardware import pick_device, threads
 from pneumonia.scoring import BATCH
+from pneumonia.train import TrainingSet
 
 SEED = 7_919
 """Of the changes; apart from those of the training, so that no change is met again."""
+SHARPEST = 10.0
+"""Of the factors by which margins are multiplied or divided: films told apart without an error have no best one."""
 
 
 class OperatingPoint(BaseModel):
     """Where a network is to be used, and what it came to on the changed validation films.
 
     Attributes:
-        temperature: to divide the logits by (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+        temperature, bias: the calibrated log odds of PNEUMONIA are the network's divided by the temperature, plus the
+            bias (Platt 1999, "Probabilistic Outputs for Support Vector Machines").
         threshold: probability of PNEUMONIA after that, 0 to 1, from which a film is called PNEUMONIA.
         sensitivity, specificity, auroc: at this point, all draws together; the AUROC is the mean over draws.
     """
@@ -37,17 +45,27 @@ class OperatingPoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     temperature: float
+    bias: float
     threshold: float
     sensitivity: float
     specificity: float
     auroc: float
 
 
+def calibrated(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
+    """The operating point of these weights, and the weights with its calibration in the last layer."""
+    device = pick_device(config.train)
+    network = model.build("none", seed=0)
+    network.load_state_dict(state)
+    network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with threads(config.train.threads):
+        point = operating_point(network, data, config.augment, config.evaluate, device)
+    return point, apply(state, point)
+
+
 def operating_point(
     network: nn.Module,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    indices: NDArray[np.int64],
+    data: TrainingSet,
     changes: AugmentConfig,
     config: EvaluateConfig,
     device: torch.device | None = None,
@@ -56,25 +74,22 @@ def operating_point(
 
     Args:
         network: in evaluation mode, float32.
-        pixels: uint8 [N, S, S].
-        labels: int64 [N].
-        indices: int64 [n], the validation films; both classes must occur.
+        data: its validation films are used; both classes must occur.
         changes: the augmentation of the training.
-        config: how often each film is changed, and the sensitivity to keep.
+        config: how often each film is changed, the sensitivity to keep, and the bootstrap that says how surely.
         device: where the network is; the CPU by default.
     """
-    margins = perturbed_margins(network, pixels, indices, changes, config.perturbations, device)
-    truth = labels[indices]
-    temperature = _temperature(margins, truth)
-    scores = 1 / (1 + np.exp(-margins / temperature))
-    ill, well = scores[:, truth == 1].ravel(), scores[:, truth == 0].ravel()
-    # rounded down, so that it is written and read without a film changing sides
-    threshold = float(np.floor(np.quantile(ill, 1 - config.target_sensitivity, method="lower") * 1e4) / 1e4)
+    margins = perturbed_margins(network, data.pixels, data.validation, changes, config.perturbations, device)
+    truth = data.labels[data.validation]
+    slope, bias = _platt(margins, truth)
+    scores = 1 / (1 + np.exp(-(margins * slope + bias)))
+    threshold = _threshold(scores, truth, [data.patients[row] for row in data.validation], config)
     return OperatingPoint(
-        temperature=temperature,
+        temperature=1 / slope,
+        bias=bias,
         threshold=threshold,
-        sensitivity=float((ill >= threshold).mean()),
-        specificity=float((well < threshold).mean()),
+        sensitivity=float((scores[:, truth == 1] >= threshold).mean()),
+        specificity=float((scores[:, truth == 0] < threshold).mean()),
         auroc=float(np.mean([roc_auc_score(truth, draw) for draw in margins])),
     )
 
@@ -87,10 +102,11 @@ def perturbed_margins(
     changes: AugmentConfig,
     draws: int,
     device: torch.device | None = None,
+    seed: int = SEED,
 ) -> NDArray[np.float64]:
     """Logit of PNEUMONIA minus that of NORMAL for films changed at random, float64 [draws, n]."""
     device = device or torch.device("cpu")
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(draws):
         for start in range(0, len(indices), BATCH):
@@ -100,19 +116,51 @@ def perturbed_margins(
     return np.concatenate(found).reshape(draws, len(indices))
 
 
-def _temperature(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """The temperature of the least cross-entropy, each class weighing the same, as in the training's prior."""
-    values = torch.from_numpy(margins)
-    truth = torch.from_numpy(labels).double().expand_as(values)
-    weight = torch.where(truth == 1, 0.5 / (labels == 1).mean(), 0.5 / (labels == 0).mean())
-    grid = np.exp(np.linspace(np.log(0.1), np.log(10), 201))
+def _platt(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Slope and bias of the least cross-entropy, each class weighing the same: the prior elsewhere is not known."""
+    counts = np.bincount(labels, minlength=2)
+    # Platt's targets, short of 0 and 1, as if one more film of the other class had been seen
+    target = np.where(labels == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
+    weight = 0.5 / counts[labels] / len(margins)
 
-    def loss(temperature: float) -> float:
-        return float(F.binary_cross_entropy_with_logits(values / temperature, truth, weight))
+    def loss(at: NDArray[np.float64]) -> float:
+        odds = margins * np.exp(at[0]) + at[1]
+        return float((weight * (np.logaddexp(0, odds) - target * odds)).sum())
 
-    return round(float(min(grid, key=loss)), 4)
+    edge = np.log(SHARPEST)
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-edge, edge), (-SHARPEST, SHARPEST)])
+    return round(float(np.exp(found.x[0])), 4), round(float(found.x[1]), 4)
 
 
-def apply_temperature(state: dict[str, Tensor], temperature: float) -> dict[str, Tensor]:
-    """The weights with the temperature inside the last layer, so that every consumer's probabilities are calibrated."""
-    return {name: tensor / temperature if name in model.LAST_LAYER else tensor for name, tensor in state.items()}
+def _threshold(
+    scores: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str], config: EvaluateConfig
+) -> float:
+    """The highest threshold at which the lower end of the sensitivity's interval is still the target.
+
+    In each bootstrap resample of patients, the highest threshold that keeps the target; of these, the one that a share
+    of (1 - confidence) / 2 falls short of.
+    """
+    sample = Sample.of(labels, patients)
+    ill = np.tile(sample.patient[labels == 1], len(scores))
+    values = scores[:, labels == 1].ravel()
+    order = np.argsort(values)
+    kept = []
+    for counts in sample.resamples(config):
+        weights = counts[sample.both_classes(counts)][:, ill[order]]
+        missed = np.cumsum(weights, axis=1) - weights  # below each value
+        allowed = (1 - config.target_sensitivity) * weights.sum(axis=1, keepdims=True)
+        kept.append(values[order][(missed <= allowed).sum(axis=1) - 1])
+    lower = np.quantile(np.concatenate(kept), (1 - config.confidence) / 2, method="lower")
+    # rounded down, so that it is written and read without a film changing sides
+    return float(np.floor(lower * 1e4) / 1e4)
+
+
+def apply(state: dict[str, Tensor], point: OperatingPoint) -> dict[str, Tensor]:
+    """The weights with the calibration inside the last layer, so that every consumer's probabilities are calibrated."""
+    weight, bias = model.LAST_LAYER
+    halves = torch.tensor([-point.bias / 2, point.bias / 2])
+    return {
+        **state,
+        weight: state[weight] / point.temperature,
+        bias: state[bias] / point.temperature + halves.to(state[bias]),
+    }

@@ -116,6 +116,13 @@ class TrainConfig(Section):
     """The optimisation."""
 
     epochs: int = Field(1, ge=1, le=1000, description="Passes over the training set")
+    start_size: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Side in pixels at which training begins; it grows by 32 at a time to preprocess.size, which the "
+        "last third is trained at; 0: preprocess.size throughout",
+    )
     batch_size: int = Field(64, ge=2, le=4096, description="Images a step")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Optimiser")
     learning_rate: float = Field(0.001, gt=0, le=1, description="Peak learning rate")
@@ -146,12 +153,15 @@ class EvaluateConfig(Section):
     threshold: Fraction = Field(0.5, description="Probability of PNEUMONIA from which a film is called PNEUMONIA")
     calibrate: bool = Field(
         False,
-        description="Take temperature and threshold from validation films changed as in training, not from threshold",
+        description="Calibrate on validation films changed as in training and take the threshold from them",
     )
     target_sensitivity: float = Field(
-        0.95, gt=0.5, lt=1, description="Sensitivity on those films that the calibrated threshold keeps"
+        0.95,
+        gt=0.5,
+        lt=1,
+        description="Sensitivity on those films that the calibrated threshold keeps, at the lower end of its interval",
     )
-    perturbations: int = Field(8, ge=1, le=1000, description="How often each validation film is changed to calibrate")
+    perturbations: int = Field(4, ge=1, le=1000, description="How often each validation film is changed to calibrate")
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")

@@ -48,6 +48,7 @@ class DataUsed(Document):
     patients: dict[str, int] = Field(default_factory=dict)  # split → patients
     unreadable: int = 0  # files that were left out
     test_reads: int | None = None  # how often models have been scored on the test films, this time included
+    audit_test_reads: int = 0  # how many cues the shortcut audit has tried on the test films
 
 
 class ModelUsed(Document):
@@ -140,6 +141,11 @@ def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
     )
     if data.test_reads is not None:
         text += f" These films have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
+    if data.audit_test_reads:
+        text += (
+            f" The shortcut audit has read their labels too, without a model and choosing nothing: it tried "
+            f"{data.audit_test_reads} cues on them."
+        )
     parts = [text, _figure_table("Figure", verdict.figures)]
     if verdict.champion is not None and verdict.champion.differences:
         parts.append(f"Against champion version {verdict.champion.version} on the same films (candidate − champion):")

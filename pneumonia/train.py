@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,15 @@ class TrainingSet:
     Attributes:
         pixels: uint8 [N, S, S].
         labels: int64 [N], 1 for PNEUMONIA.
-        train, validation: int64 indices into both.
+        train, validation: int64 indices into all of these.
+        patients: [N] keys.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
+    patients: Sequence[str]
 
 
 class Epoch(BaseModel):
@@ -188,7 +190,8 @@ class _Session:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.learning_rate(train, done, self.steps)
         generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
-        images = augment(pixels.float().div_(255), self.config.augment, generator)
+        size = recipe.side(train, self.config.preprocess.size, done, self.steps)
+        images = augment(recipe.shrink(pixels.float().div_(255), size), self.config.augment, generator)
         with autocast(self.device, self.precision):
             logits = model.forward_grey(self.network, images)
         loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=train.label_smoothing)

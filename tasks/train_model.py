@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import pneumonia
 from pneumonia import calibrate, model, tracking
@@ -21,7 +20,6 @@ from pneumonia.config import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import exclusive, write_text
-from pneumonia.hardware import pick_device, threads
 from pneumonia.train import Epoch, Fitted, TrainingSet, fit
 from tasks.documents import Dataset, TrainedModel
 from tasks.progress import Progress, silent
@@ -103,6 +101,7 @@ def _train(
         manifest.labels,
         manifest.indices("train"),
         manifest.indices("validation"),
+        manifest.patients,
     )
     history: list[Epoch] = []
 
@@ -117,32 +116,12 @@ def _train(
 
     fitted = fit(data, config, folder, key, on_epoch, on_step)
     progress(1.0, "finding the operating point")
-    point, state = _calibrated(fitted.state, data, config)
+    point, state = (
+        calibrate.calibrated(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
+    )
     return _write_down(
         dataset, config, replace(fitted, state=state, weights_digest=model.digest(state)), point, folder, key, run
     )
-
-
-def _calibrated(
-    state: dict[str, Tensor], data: TrainingSet, config: Config
-) -> tuple[OperatingPoint | None, dict[str, Tensor]]:
-    """The operating point, where one is asked for, and the weights with its temperature in the last layer."""
-    if not config.evaluate.calibrate:
-        return None, state
-    device = pick_device(config.train)
-    network = model.build("none", seed=0)
-    network.load_state_dict(state)
-    with threads(config.train.threads):
-        point = calibrate.operating_point(
-            network.eval().to(device, memory_format=torch.channels_last),  # type: ignore[call-overload]
-            data.pixels,
-            data.labels,
-            data.validation,
-            config.augment,
-            config.evaluate,
-            device,
-        )
-    return point, calibrate.apply_temperature(state, point.temperature)
 
 
 def _write_down(

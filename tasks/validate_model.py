@@ -18,6 +18,7 @@ import pneumonia
 from pneumonia import evaluate, gate, registry, report, tracking
 from pneumonia.config import Config
 from pneumonia.data import pixels
+from pneumonia.data.audit import AuditReport
 from pneumonia.data.manifest import Manifest
 from pneumonia.files import write_text
 from pneumonia.hardware import pick_device, pick_precision, threads
@@ -124,13 +125,20 @@ def _validate(
             reliance=falls,
         )
     progress(0.9, "writing the report")
-    page = _report(dataset, trained, config, record, test, scores, verdict, reads, reliance)
+    counted = {"test_reads": reads, "audit_test_reads": _audit_reads(dataset)}
+    page = _report(dataset, trained, config, record, test, scores, verdict, counted, reliance)
     run.log_figures(figures)
     run.log_figures(falls, "reliance_")
-    run.log_metrics({"test_reads": reads})
+    run.log_metrics(counted)
     run.set_tags({"verdict": "passed" if verdict.passed else "not passed"})
     run.log_folder(page.parent, "report")
     return Validation(verdict=verdict, test_reads=reads, report=str(page))
+
+
+def _audit_reads(dataset: Dataset) -> int:
+    """How many cues the shortcut audit tried on the test films' labels."""
+    found = AuditReport.model_validate_json(Path(dataset.audit).read_text(encoding="utf-8")).shortcuts
+    return sum("test auroc" in row for row in found.examples)
 
 
 def _score(
@@ -189,7 +197,7 @@ def _report(
     test: _Test,
     scores: NDArray[np.float64],
     verdict: gate.Verdict,
-    reads: int,
+    reads: Mapping[str, int],
     reliance: Mapping[str, Reliance],
 ) -> Path:
     folder = Path(trained.weights).parent / "report"
@@ -202,7 +210,7 @@ def _report(
         counts=dataset.counts,
         patients=_patients(test.manifest),
         unreadable=len(dataset.unreadable),
-        test_reads=reads,
+        **reads,
     )
     used = report.ModelUsed(
         name=config.model.name,

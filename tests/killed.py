@@ -38,7 +38,7 @@ def train(folder: Path, out: int) -> None:
     labels = np.arange(count + 32) % 2
     pixels = np.random.default_rng(0).integers(0, 200, (count + 32, 32, 32), dtype=np.uint8)
     pixels[labels == 1, 8:16, 8:16] += 50
-    data = TrainingSet(pixels, labels, np.arange(count), np.arange(count, count + 32))
+    data = TrainingSet(pixels, labels, np.arange(count), np.arange(count, count + 32), [])
     config = resolve("full", environment={}, assignments=SETTINGS)
     done = fit(data, config, folder, "key", on_step=lambda step, steps: tell(out, step=step))
     tell(out, digest=done.weights_digest, resumed=done.resumed)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from pneumonia import model
-from pneumonia.calibrate import apply_temperature, operating_point, perturbed_margins
+from pneumonia.calibrate import SHARPEST, OperatingPoint, apply, operating_point, perturbed_margins
 from pneumonia.config import AugmentConfig, EvaluateConfig
 from pneumonia.scoring import predict
+from pneumonia.train import TrainingSet
 
 NONE = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)
 SOME = AugmentConfig(flip=0.5, rotation=10, scale=0.2, noise=0.1, jpeg=30)
@@ -29,47 +29,76 @@ class Brightness(nn.Module):
         return torch.stack([torch.zeros_like(margin), margin], dim=1)
 
 
-def films(count: int = 400, side: int = 16, apart: float = 20.0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def films(count: int = 400, side: int = 16, apart: float = 20.0, each: int = 1) -> TrainingSet:
+    """Validation films alone, `each` a patient."""
     rng = np.random.default_rng(5)
     labels = (np.arange(count) % 4 > 0).astype(np.int64)  # three in four are ill
     level = 118 + apart * (labels - 0.5) + 12 * rng.standard_normal(count)
     pixels = level[:, None, None] + rng.standard_normal((count, side, side))
-    return pixels.clip(0, 255).astype(np.uint8), labels
+    every, nobody = np.arange(count), np.arange(0)
+    patients = [str(row // each) for row in every]
+    return TrainingSet(pixels.clip(0, 255).astype(np.uint8), labels, nobody, every, patients)
 
 
 @pytest.mark.parametrize("target", [0.8, 0.95, 0.99])
 def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: float) -> None:
-    pixels, labels = films()
     config = EvaluateConfig(target_sensitivity=target, perturbations=4)
-    point = operating_point(Brightness(1.0), pixels, labels, np.arange(len(labels)), SOME, config)
-    assert target <= point.sensitivity <= target + 0.02
+    point = operating_point(Brightness(1.0), films(), SOME, config)
+    # 300 ill films: the interval's lower end is two standard errors of a share below the value
+    error = np.sqrt(target * (1 - target) / 300)
+    assert target + 0.5 * error <= point.sensitivity <= target + 4 * error
     assert 0 < point.threshold < 1
 
 
+def test_fewer_patients_make_the_threshold_more_cautious() -> None:
+    """Ten films of each patient are not ten observations."""
+    config = EvaluateConfig(target_sensitivity=0.8)
+    alone = operating_point(Brightness(1.0), films(), NONE, config)
+    data = films()
+    # the films of a patient alike: sorted by brightness, ten at a time
+    order = np.argsort(data.pixels.mean(axis=(1, 2)))
+    patients = [""] * len(order)
+    for place, row in enumerate(order):
+        patients[row] = str(place // 10)
+    together = operating_point(
+        Brightness(1.0), TrainingSet(data.pixels, data.labels, data.train, data.validation, patients), NONE, config
+    )
+    assert together.threshold < alone.threshold
+    assert together.sensitivity > alone.sensitivity
+    assert together.auroc == alone.auroc
+
+
 def test_a_harder_change_costs_specificity() -> None:
-    pixels, labels = films()
-    every = np.arange(len(labels))
-    plain = operating_point(Brightness(1.0), pixels, labels, every, NONE, EvaluateConfig())
+    plain = operating_point(Brightness(1.0), films(), NONE, EvaluateConfig())
     wild = AugmentConfig(flip=0, rotation=0, brightness=0.3, contrast=0)
-    hard = operating_point(Brightness(1.0), pixels, labels, every, wild, EvaluateConfig())
+    hard = operating_point(Brightness(1.0), films(), wild, EvaluateConfig())
     assert hard.specificity < plain.specificity - 0.1
     assert hard.auroc < plain.auroc
 
 
 @pytest.mark.parametrize("sharpness", [0.3, 3.0, 30.0])
 def test_the_temperature_does_away_with_a_sharpness_that_was_put_in(sharpness: float) -> None:
-    pixels, labels = films()
-    every = np.arange(len(labels))
-    unit = operating_point(Brightness(1.0), pixels, labels, every, NONE, EvaluateConfig()).temperature
-    found = operating_point(Brightness(sharpness), pixels, labels, every, NONE, EvaluateConfig()).temperature
-    if 0.1 < unit * sharpness < 10:
-        assert found == pytest.approx(unit * sharpness, rel=0.05)
-    else:
-        assert found in (0.1, 10.0), "the end of the range"
+    unit = operating_point(Brightness(1.0), films(), NONE, EvaluateConfig()).temperature
+    found = operating_point(Brightness(sharpness), films(), NONE, EvaluateConfig()).temperature
+    wanted = np.clip(unit * sharpness, 1 / SHARPEST, SHARPEST)
+    assert found == pytest.approx(wanted, rel=0.02)
+
+
+def test_probabilities_are_right_where_both_classes_are_equally_likely() -> None:
+    """Of two normal distributions of one spread the log odds are linear, and known."""
+    data, apart, spread = films(4000), 20.0, 12.0
+    network = Brightness(1.0)
+    point = operating_point(network, data, NONE, EvaluateConfig(bootstrap=100))
+    # the margin is in units of the normalised film; a step of one grey level moves it by this much
+    margins = perturbed_margins(network, data.pixels, data.validation, NONE, 1)[0]
+    grey = np.polyfit(data.pixels.mean(axis=(1, 2)), margins, 1)
+    slope, middle = 1 / point.temperature * grey[0], (-point.bias * point.temperature - grey[1]) / grey[0]
+    assert slope == pytest.approx(apart / spread**2, rel=0.1)
+    assert middle == pytest.approx(117.5, abs=1.0), "half a grey level is lost to rounding down"
 
 
 def test_only_the_films_that_are_named_are_used_and_the_draws_are_the_same_each_time() -> None:
-    pixels, _ = films(40)
+    pixels = films(40).pixels
     chosen = np.arange(0, 40, 3)
     others = pixels.copy()
     others[np.setdiff1d(np.arange(40), chosen)] = 0
@@ -79,12 +108,13 @@ def test_only_the_films_that_are_named_are_used_and_the_draws_are_the_same_each_
     assert np.array_equal(first, perturbed_margins(Brightness(1.0), others, chosen, SOME, 3))
 
 
-def test_the_temperature_in_the_weights_is_that_of_the_logits() -> None:
+def test_the_calibration_in_the_weights_is_that_of_the_logits() -> None:
     network = model.build("none", seed=3)
-    pixels, _ = films(8, 64)
+    pixels = films(8, 64).pixels
     before = predict(network, pixels, np.arange(8))
     scaled = model.build("none", seed=0)
-    scaled.load_state_dict(apply_temperature(network.state_dict(), 2.5))
+    point = OperatingPoint(temperature=2.5, bias=-0.7, threshold=0.5, sensitivity=1, specificity=1, auroc=1)
+    scaled.load_state_dict(apply(network.state_dict(), point))
     after = predict(scaled, pixels, np.arange(8))
-    odds = np.log(before / (1 - before)) / 2.5
+    odds = np.log(before / (1 - before)) / 2.5 - 0.7
     assert after == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-5)

@@ -111,7 +111,7 @@ def test_the_page_says_where_everything_came_from(scored: Scored) -> None:
 
 
 def test_the_page_shows_every_figure_with_its_interval(scored: Scored) -> None:
-    text = page(scored.verdict, test_reads=3)
+    text = page(scored.verdict, test_reads=3, audit_test_reads=8)
     table = rows(text)
     for name in NAMES:
         figure = scored.figures[name]
@@ -121,7 +121,8 @@ def test_the_page_shows_every_figure_with_its_interval(scored: Scored) -> None:
     assert ["AUROC", f"{auroc.value:+.3f}", f"{auroc.low:+.3f} to {auroc.high:+.3f}"] in table
     assert "On the test folder, 624 films (234 NORMAL, 390 PNEUMONIA), at threshold 0.4." in text
     assert "95%, percentile bootstrap of 2000 resamples grouped by patient" in text
-    assert "These films have been scored 3 times so far." in text
+    assert "These films have been scored 3 times so far. The shortcut audit has read their labels too" in text
+    assert "tried 8 cues on them" in text
 
 
 def test_the_page_gives_the_verdict_with_each_reason(scored: Scored) -> None:

@@ -49,7 +49,7 @@ def films(train: int = 48, validation: int = 16, seed: int = 0) -> TrainingSet:
     pixels = rng.integers(40, 120, (count, 32, 32), dtype=np.uint8)
     pixels[labels == 1, :12, :12] += 60
     indices = np.arange(count)
-    return TrainingSet(pixels, labels, indices[:train], indices[train:])
+    return TrainingSet(pixels, labels, indices[:train], indices[train:], [str(index) for index in indices])
 
 
 def figures(history: list[Epoch]) -> list[dict[str, float]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.server
-import io
 import json
 import logging
 import shutil
@@ -12,44 +11,15 @@ import socket
 import sys
 import threading
 import types
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from archives import PARTS, films, published, zipped
 from films import jpeg, picture
 
-from pneumonia.data import archive, download, source
+from pneumonia.data import download, source
 from pneumonia.errors import ConfigError, DataError
-
-PARTS = ("train/NORMAL", "train/PNEUMONIA", "val/NORMAL", "val/PNEUMONIA", "test/NORMAL", "test/PNEUMONIA")
-
-
-def films(prefix: str = "chest_xray/") -> dict[str, bytes]:
-    """One film in every part of the layout, by name."""
-    return {f"{prefix}{part}/film{at}.jpeg": jpeg(picture(at)) for at, part in enumerate(PARTS)}
-
-
-def published() -> dict[str, bytes]:
-    """What the published archive is made of, with all that does not belong."""
-    nested = films("chest_xray/chest_xray/")
-    rubbish = {
-        "__MACOSX/chest_xray/train/NORMAL/._film0.jpeg": b"resource fork",
-        "chest_xray/__MACOSX/train/NORMAL/film0.jpeg": b"resource fork",
-        "chest_xray/.DS_Store": b"finder",
-        "chest_xray/train/.DS_Store": b"finder",
-        "chest_xray/train/NORMAL/._film0.jpeg": b"resource fork",
-        "chest_xray/readme.txt": b"read me",
-    }
-    return nested | films() | rubbish
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as file:
-        for name, data in members.items():
-            file.writestr(name, data)
-    return content.getvalue()
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -356,55 +326,6 @@ def test_paths_that_lead_out_are_refused_before_anything_is_written(server: Serv
     assert server.url in str(caught.value)
     assert not (tmp_path / "data" / "chest_xray").exists()
     assert not list(tmp_path.rglob("outside*"))
-
-
-def test_links_are_refused(tmp_path: Path) -> None:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as file:
-        for name, data in films().items():
-            file.writestr(name, data)
-        link = zipfile.ZipInfo("chest_xray/train/NORMAL/link.jpeg")
-        link.external_attr = 0o120777 << 16
-        file.writestr(link, "/etc/passwd")
-    (tmp_path / "a.zip").write_bytes(content.getvalue())
-    with pytest.raises(DataError, match=r"link\.jpeg' is a link"):
-        archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
-
-
-def test_a_damaged_archive_leaves_no_folder(tmp_path: Path) -> None:
-    content = bytearray(zipped(films()))
-    content[content.index(jpeg(picture(3))) + 500] ^= 0xFF
-    (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"is damaged.*CRC.*fetch it again"):
-        archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
-    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
-
-
-def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped(films()))
-    monkeypatch.setattr(archive, "MAX_BYTES", 1000)
-    with pytest.raises(DataError, match="the limit is 1000"):
-        archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
-
-
-@pytest.mark.parametrize(
-    ("members", "message"),
-    [
-        ({"other/film.jpeg": b"x"}, "holds no train/ and test/"),
-        (films("a/") | films("b/"), r"holds the layout in (a and b|b and a)"),
-        ({name: data for name, data in films().items() if "test/PNEUMONIA" not in name}, "no films in test/PNEUMONIA"),
-    ],
-)
-def test_an_archive_of_something_else_is_refused(tmp_path: Path, members: dict[str, bytes], message: str) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped(members))
-    with pytest.raises(DataError, match=message):
-        archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
-
-
-@pytest.mark.parametrize("prefix", ["", "chest_xray/", "CellData/chest_xray/"])
-def test_the_layout_is_found_at_any_depth(prefix: str) -> None:
-    chosen = archive.choose([*films(prefix), "__MACOSX/train/NORMAL/film0.jpeg"], "here")
-    assert chosen == {f"{prefix}{part}/film{at}.jpeg": f"{part}/film{at}.jpeg" for at, part in enumerate(PARTS)}
 
 
 class Kaggle(types.ModuleType):
