@@ -1,10 +1,10 @@
 """The table of pieces: what each part of the recipe gives, mean and spread over seeds.
 
 python benchmarks/recipe.py --data data/chest_xray --weights FILE [--pieces recipe plain …] [--seeds 0 1 2 3 4]
-                            [--jobs 2] [--test] [--results DIR] [--json]
+                            [--jobs 2] [--train-only] [--test] [--results DIR] [--json]
 
-Every piece but `full` is the recipe with one part taken away, trained once a seed; the seed also draws the
-patient-grouped split.
+The recipe itself, a smaller form of it, and the smaller form with one part taken away, each trained once a seed; the
+seed also draws the patient-grouped split.
 Pieces are compared on validation films changed at random, which no training saw and no threshold of the test folder's
 touched: the AUROC over these, and the specificity at the stored threshold. With --test the models are scored on the
 test folder too, each once, at the threshold that is stored in its record. A finished cell is kept in the results'
@@ -31,32 +31,24 @@ if TYPE_CHECKING:
     from pneumonia.train import TrainingSet
 
 ROOT = Path(__file__).resolve().parents[1]
+SMALL = ["preprocess.size=160", "augment.blur=1.5", "train.start_size=0", "train.epochs=6", "train.patience=0"]
 _NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
 _NO_DAMAGE = ["augment.gamma=0", "augment.blur=0", "augment.noise=0", "augment.jpeg=100"]
-RECIPE = ["preprocess.size=160", "augment.jpeg=30", "train.epochs=6", "train.patience=0"]
+_DOCUMENTED = ["preprocess.equalize=false", "augment.brightness=0.1", "augment.contrast=0.1"]
 PIECES = {
-    "recipe": ("profile full at 160 px, six epochs, with compression", RECIPE),
-    "full": ("profile full as it is: 224 px, ten epochs", []),
+    "recipe": ("profile full: films that grow from 128 to 224 px, ten epochs", []),
+    "small": ("the same at 160 px throughout, six epochs; what follows is compared with this", SMALL),
     "plain": (
-        "the documented augmentation alone: no equalisation, geometry or damage",
-        [
-            *RECIPE,
-            "preprocess.equalize=false",
-            "augment.brightness=0.1",
-            "augment.contrast=0.1",
-            *_NO_GEOMETRY,
-            *_NO_DAMAGE,
-        ],
+        "flip, rotation and mild levels alone: no equalisation, geometry or damage",
+        [*SMALL, *_DOCUMENTED, *_NO_GEOMETRY, *_NO_DAMAGE],
     ),
-    "no-equalisation": ("grey levels as they come", [*RECIPE, "preprocess.equalize=false"]),
-    "no-geometry": ("no change of scale, aspect and place", [*RECIPE, *_NO_GEOMETRY]),
-    "no-damage": ("no gamma, blur, noise and compression", [*RECIPE, *_NO_DAMAGE]),
+    "no-equalisation": ("grey levels as they come", [*SMALL, "preprocess.equalize=false"]),
+    "no-geometry": ("no change of scale, aspect and place", [*SMALL, *_NO_GEOMETRY]),
+    "no-damage": ("no gamma, blur, noise and compression", [*SMALL, *_NO_DAMAGE]),
     "no-balance": (
         "no class weights, no label smoothing",
-        [*RECIPE, "train.class_weights=false", "train.label_smoothing=0"],
+        [*SMALL, "train.class_weights=false", "train.label_smoothing=0"],
     ),
-    "128px": ("smaller films", [*RECIPE, "preprocess.size=128"]),
-    "low-rate": ("a third of the learning rate", [*RECIPE, "train.learning_rate=0.00015"]),
 }
 JUDGED = 4  # draws of changes a validation film
 JUDGE_SEED = 104_729  # of these; other changes than those that calibrate
@@ -89,6 +81,8 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
         history.write_text(json.dumps([epoch.model_dump() for epoch in fitted.history]))
         save_file({name: tensor.contiguous() for name, tensor in fitted.state.items()}, weights)
         (folder / "checkpoint.safetensors").unlink()
+    if given.train_only:
+        return
     point, state = calibrate.calibrated(load_file(weights), data, config)
     found = {
         "piece": piece,
@@ -114,6 +108,7 @@ def _figures(
     torch.set_num_threads(1)
     network = model.build("none", 0)
     network.load_state_dict(state)
+    network = model.Mirrored(network) if config.evaluate.mirror else network
     network = network.eval().to(memory_format=torch.channels_last)
 
     def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
@@ -174,7 +169,10 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _finished(given: argparse.Namespace, piece: str, seed: int) -> bool:
-    path = _folder(given.results, piece, seed) / "cell.json"
+    folder = _folder(given.results, piece, seed)
+    if given.train_only:
+        return (folder / "weights.safetensors").exists()
+    path = folder / "cell.json"
     return path.exists() and (not given.test or "test" in json.loads(path.read_text()))
 
 
@@ -227,6 +225,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="cells at once, a core each")
     parser.add_argument("--test", action="store_true", help="score the test folder, once a model")
+    parser.add_argument("--train-only", action="store_true", help="keep the weights, leave scoring to a later call")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--results", type=Path, default=ROOT / ".pneumonia" / "recipe", help="where cells are kept")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -237,6 +236,8 @@ def main() -> None:
         child(given.child[0], int(given.child[1]), given)
         return
     run(given)
+    if given.train_only:
+        return
     found = table(given.results)
     if given.json:
         print(json.dumps(found, indent=2))

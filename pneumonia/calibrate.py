@@ -57,6 +57,7 @@ def calibrated(state: dict[str, Tensor], data: TrainingSet, config: Config) -> t
     device = pick_device(config.train)
     network = model.build("none", seed=0)
     network.load_state_dict(state)
+    network = model.Mirrored(network) if config.evaluate.mirror else network
     network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     with threads(config.train.threads):
         point = operating_point(network, data, config.augment, config.evaluate, device)

@@ -162,6 +162,9 @@ class EvaluateConfig(Section):
         description="Sensitivity on those films that the calibrated threshold keeps, at the lower end of its interval",
     )
     perturbations: int = Field(4, ge=1, le=1000, description="How often each validation film is changed to calibrate")
+    mirror: bool = Field(
+        False, description="Average each film's logits with those of its mirror image, at twice the work"
+    )
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")

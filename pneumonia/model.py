@@ -35,8 +35,8 @@ class ModelRecord(BaseModel):
     """What a consumer of the weights has to know to use them as they were judged.
 
     `threshold` is the probability of PNEUMONIA from which a film is called PNEUMONIA; `calibration` is the operating
-    point that it comes from (see `pneumonia.calibrate`), whose temperature is already in the weights. Digests are
-    sha256 in hex.
+    point that it comes from (see `pneumonia.calibrate`), which is already in the weights; `mirror` says that the
+    network is used as `Mirrored`. Digests are sha256 in hex.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +48,7 @@ class ModelRecord(BaseModel):
     preprocess: PreprocessConfig
     threshold: float
     calibration: dict[str, float] | None = None
+    mirror: bool = False
     weights_digest: str
     data_digest: str
     split_digest: str
@@ -122,6 +123,19 @@ def _transfer(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> N
     if {name: tensor.shape for name, tensor in last.items()} == {name: target[name].shape for name in LAST_LAYER}:
         features |= last
     network.load_state_dict({name: tensor.to(target[name].dtype) for name, tensor in features.items()}, strict=False)
+
+
+class Mirrored(nn.Module):
+    """The mean of the logits of a film and of its mirror image: a lung is as ill on the left as on the right."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, 2] of images [B, 3, H, W]."""
+        both: Tensor = self.network(images) + self.network(images.flip(-1))
+        return both / 2
 
 
 def normalise(pixels: Tensor) -> Tensor:
@@ -206,7 +220,7 @@ def read_record(path: Path) -> ModelRecord:
 
 
 def load_weights(path: Path) -> tuple[nn.Module, ModelRecord]:
-    """Load a model to be used: evaluation mode, float32, channels-last.
+    """Load a model to be used as its record says: evaluation mode, float32, channels-last.
 
     Raises:
         DataError: the file cannot be read, has no record, or its weights do not have the digest that it records.
@@ -220,4 +234,5 @@ def load_weights(path: Path) -> tuple[nn.Module, ModelRecord]:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise DataError(f"{path}: holds no ResNet18 of two classes ({_first_line(error)}); name another file") from None
+    network = Mirrored(network) if record.mirror else network
     return network.eval().to(memory_format=torch.channels_last), record  # type: ignore[call-overload]

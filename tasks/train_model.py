@@ -139,6 +139,7 @@ def _write_down(
         preprocess=config.preprocess,
         threshold=config.evaluate.threshold if point is None else point.threshold,
         calibration=None if point is None else point.model_dump(),
+        mirror=config.evaluate.mirror,
         weights_digest=fitted.weights_digest,
         data_digest=dataset.digest,
         split_digest=dataset.split_digest,

@@ -307,6 +307,18 @@ def test_weights_and_record_come_back(tmp_path: Path, network: nn.Module, state:
     assert [entry.name for entry in path.parent.iterdir()] == ["model.safetensors"]
 
 
+def test_a_mirrored_model_says_the_same_of_a_film_and_its_mirror_image(tmp_path: Path, network: nn.Module) -> None:
+    network = network.eval()
+    films = normalise(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)))
+    save_weights(tmp_path / "m.safetensors", network.state_dict(), record(network.state_dict(), mirror=True))
+    mirrored, _ = load_weights(tmp_path / "m.safetensors")
+    with torch.inference_mode():
+        seen = mirrored(films)
+        torch.testing.assert_close(seen, mirrored(films.flip(-1)))
+        torch.testing.assert_close(seen, (network(films) + network(films.flip(-1))) / 2)
+        assert not torch.allclose(seen, network(films))
+
+
 def test_the_file_holds_no_pickle(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "model.safetensors"
     save_weights(path, state, record(state))

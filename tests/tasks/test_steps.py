@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 from small import small
 from steps import run
 
@@ -19,7 +20,7 @@ from pneumonia.config import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference import Predictor
-from pneumonia.model import load_weights
+from pneumonia.model import Mirrored, load_weights
 from tasks.documents import Dataset, Promotion, TrainedModel, Validation
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
@@ -211,8 +212,9 @@ def test_scores_of_the_report_give_its_figures(work: Path) -> None:
     assert kept == validation.verdict.model_dump(mode="json")
 
 
-def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path) -> None:
-    config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2")
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: bool) -> None:
+    config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2", f"evaluate.mirror={mirror}")
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
     logged = store.client(trained.tracking_uri).get_run(trained.run_id).data.metrics
@@ -223,7 +225,9 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path) -> None:
     plain = train_model(dataset, small(work))
     assert plain.weights_digest != trained.weights_digest, "the calibration is inside the weights"
     before, _ = load_weights(Path(plain.weights))
-    ratio = before.state_dict()["fc.weight"] / network.state_dict()["fc.weight"]
+    kept = load_file(trained.weights)
+    assert isinstance(network, Mirrored) is mirror
+    ratio = before.state_dict()["fc.weight"] / kept["fc.weight"]
     assert ratio.numpy() == pytest.approx(record.calibration["temperature"], rel=1e-4)
     verdict = validate_model(dataset, trained, config).verdict
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
