@@ -18,6 +18,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,13 +32,13 @@ if TYPE_CHECKING:
     from pneumonia.train import TrainingSet
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["preprocess.size=160", "augment.blur=1.5", "train.start_size=0", "train.epochs=6", "train.patience=0"]
+SMALL = ["preprocess.size=128", "augment.blur=1.2", "train.start_size=0", "train.epochs=5", "train.patience=0"]
 _NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
 _NO_DAMAGE = ["augment.gamma=0", "augment.blur=0", "augment.noise=0", "augment.jpeg=100"]
 _DOCUMENTED = ["preprocess.equalize=false", "augment.brightness=0.1", "augment.contrast=0.1"]
 PIECES = {
     "recipe": ("profile full: films that grow from 128 to 224 px, ten epochs", []),
-    "small": ("the same at 160 px throughout, six epochs; what follows is compared with this", SMALL),
+    "small": ("the same at 128 px throughout, five epochs; what follows is compared with this", SMALL),
     "plain": (
         "flip, rotation and mild levels alone: no equalisation, geometry or damage",
         [*SMALL, *_DOCUMENTED, *_NO_GEOMETRY, *_NO_DAMAGE],
@@ -102,6 +103,7 @@ def _figures(
 
     from pneumonia import calibrate, evaluate, model
     from pneumonia.config import resolve
+    from pneumonia.hardware import pick_precision
     from pneumonia.reliance import rescore
     from pneumonia.scoring import predict
 
@@ -119,7 +121,10 @@ def _figures(
     held = data.validation
     changes = resolve("full", environment={}).augment
     changes = changes.model_copy(update={"blur": changes.blur * config.preprocess.size / 224})
-    margins = calibrate.perturbed_margins(network, data.pixels, held, changes, JUDGED, seed=JUDGE_SEED)
+    precision = pick_precision(config.train, torch.device("cpu"))
+    margins = calibrate.perturbed_margins(
+        network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED
+    )
     reliance = rescore(
         network,
         data.pixels[held],
@@ -127,6 +132,7 @@ def _figures(
         [data.patients[row] for row in held],
         config.preprocess,
         config.evaluate,
+        precision=precision,
     )
     found: dict[str, Any] = {
         "validation": figures(held, predict(network, data.pixels, held)),
@@ -149,12 +155,12 @@ def _folder(results: Path, piece: str, seed: int) -> Path:
 def run(given: argparse.Namespace) -> None:
     """Run the cells that are not finished, `jobs` at a time, each on a core of its own."""
     wanted = [(piece, seed) for piece in given.pieces for seed in given.seeds]
-    waiting = [cell for cell in wanted if not _finished(given, *cell)]
+    waiting = deque(cell for cell in wanted if not _finished(given, *cell))
     cores = sorted(os.sched_getaffinity(0))[: given.jobs]
-    lanes = [waiting[at :: len(cores)] for at in range(len(cores))]
 
-    def work(core: int, cells: Sequence[tuple[str, int]]) -> None:
-        for piece, seed in cells:
+    def work(core: int) -> None:
+        while waiting:
+            piece, seed = waiting.popleft()
             command = [sys.executable, __file__, "--child", piece, str(seed), *sys.argv[1:]]
             subprocess.run(
                 command,
@@ -164,7 +170,7 @@ def run(given: argparse.Namespace) -> None:
             )
 
     with ThreadPoolExecutor(len(cores)) as pool:
-        for done in [pool.submit(work, core, cells) for core, cells in zip(cores, lanes, strict=True)]:
+        for done in [pool.submit(work, core) for core in cores]:
             done.result()
 
 
@@ -188,14 +194,14 @@ def table(results: Path) -> dict[str, Any]:
             deviation = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
             return {"mean": round(float(np.mean(values)), 4), "sd": round(deviation, 4)}
 
-        row: dict[str, Any] = {"what": words, "settings": settings, "seeds": [cell["seed"] for cell in cells]}
+        row: dict[str, Any] = {"what": words, "settings": settings}
         row["minutes"] = spread([cell["minutes"] for cell in cells])
         for part in ("point", "validation", "judged", "reliance"):
             row[part] = {name: spread([cell[part][name] for cell in cells]) for name in cells[0][part]}
+        row["cells"] = [{name: cell[name] for name in ("seed", "judged", "test") if name in cell} for cell in cells]
         tested = [cell for cell in cells if "test" in cell]
         if tested:
             row["test"] = {name: spread([cell["test"][name] for cell in tested]) for name in FIGURES}
-            row["test_seeds"] = {cell["seed"]: cell["test"] for cell in tested}
             row["together"] = _together(tested)
         found[piece] = row
     return found

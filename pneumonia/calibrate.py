@@ -22,7 +22,7 @@ from pneumonia import model
 from pneumonia.augment import augment
 from pneumonia.config import AugmentConfig, Config, EvaluateConfig
 from pneumonia.evaluate import Sample
-from pneumonia.hardware import pick_device, threads
+from pneumonia.hardware import autocast, pick_device, threads
 from pneumonia.scoring import BATCH
 from pneumonia.train import TrainingSet
 
@@ -103,6 +103,7 @@ def perturbed_margins(
     changes: AugmentConfig,
     draws: int,
     device: torch.device | None = None,
+    precision: str = "fp32",
     seed: int = SEED,
 ) -> NDArray[np.float64]:
     """Logit of PNEUMONIA minus that of NORMAL for films changed at random, float64 [draws, n]."""
@@ -112,8 +113,9 @@ def perturbed_margins(
     for _ in range(draws):
         for start in range(0, len(indices), BATCH):
             films = torch.from_numpy(pixels[indices[start : start + BATCH]]).to(device).float().div_(255)
-            logits = network(model.normalise(augment(films, changes, generator))).double()
-            found.append((logits[:, 1] - logits[:, 0]).cpu().numpy())
+            with autocast(device, precision):
+                logits = network(model.normalise(augment(films, changes, generator)))
+            found.append((logits[:, 1].double() - logits[:, 0].double()).cpu().numpy())
     return np.concatenate(found).reshape(draws, len(indices))
 
 

@@ -1,0 +1,39 @@
+"""The shortcut audit of one or more folders as one JSON document: python benchmarks/shortcuts.py NAME=DIR [NAME=DIR …]
+
+`docs/plots.py` draws it; the committed results are of `originals`, a sample of the published films as they were
+published, and `set`, all of them at 224 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from pneumonia import shortcuts
+from pneumonia.config import resolve
+from pneumonia.data import pixels
+
+
+def audit(folder: str) -> dict[str, object]:
+    """Films in all, and the AUROC of each cue in training and on the test folder."""
+    config = resolve("full", assignments=[f"data.root={folder}"], environment={})
+    with tempfile.TemporaryDirectory() as work:
+        packed = pixels.pack(Path(folder), config.data, config.preprocess, Path(work))
+        finding = shortcuts.examine(packed.manifest, packed.cues, config.data)
+    left_out = {"meaning", "remedy"}
+    cues = [{key: value for key, value in row.items() if key not in left_out} for row in finding.examples]
+    return {"films": len(packed.manifest.entries), "summary": finding.summary, "cues": cues}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+", metavar="NAME=DIR")
+    given = parser.parse_args()
+    named = dict(folder.split("=", 1) for folder in given.folders)
+    print(json.dumps({name: audit(folder) for name, folder in named.items()}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
