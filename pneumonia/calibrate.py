@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from pneumonia import model
 from pneumonia.augment import augment
+from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config import AugmentConfig, Config, EvaluateConfig
-from pneumonia.evaluate import Sample
 from pneumonia.hardware import autocast, pick_device, threads
 from pneumonia.scoring import BATCH
 from pneumonia.train import TrainingSet
@@ -140,22 +140,23 @@ def _threshold(
 ) -> float:
     """The highest threshold at which the lower end of the sensitivity's interval is still the target.
 
-    In each bootstrap resample of patients, the highest threshold that keeps the target; of these, the one that a share
-    of (1 - confidence) / 2 falls short of.
+    It is the lower end of the interval, by patient, of the highest threshold that keeps the target.
     """
     sample = Sample.of(labels, patients)
     ill = np.tile(sample.patient[labels == 1], len(scores))
     values = scores[:, labels == 1].ravel()
     order = np.argsort(values)
-    kept = []
-    for counts in sample.resamples(config):
-        weights = counts[sample.both_classes(counts)][:, ill[order]]
+
+    def highest(counts: Counts) -> Floats:
+        weights = counts[:, ill[order]]
         missed = np.cumsum(weights, axis=1) - weights  # below each value
         allowed = (1 - config.target_sensitivity) * weights.sum(axis=1, keepdims=True)
-        kept.append(values[order][(missed <= allowed).sum(axis=1) - 1])
-    lower = np.quantile(np.concatenate(kept), (1 - config.confidence) / 2, method="lower")
+        found: Floats = values[order][(missed <= allowed).sum(axis=1) - 1]
+        return found[None]
+
+    (kept,) = intervals(sample, highest, config)
     # rounded down, so that it is written and read without a film changing sides
-    return float(np.floor(lower * 1e4) / 1e4)
+    return float(np.floor(kept.low * 1e4) / 1e4)
 
 
 def apply(state: dict[str, Tensor], point: OperatingPoint) -> dict[str, Tensor]:

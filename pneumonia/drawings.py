@@ -14,8 +14,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from pneumonia.bootstrap import Figure
 from pneumonia.config import CLASSES
-from pneumonia.evaluate import Curves, Figure
+from pneumonia.evaluate import Curves
 from pneumonia.files import write_bytes
 
 NOT_A_DEVICE = "Not a medical device"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from pneumonia.bootstrap import Document, Figure
 from pneumonia.config import GateConfig
-from pneumonia.evaluate import Document, Figure
 
 # What the floors hold, in the order of the reasons: figure, its field in `GateConfig`, its name in a sentence.
 FLOORS = (

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.augment import compress
+from pneumonia.bootstrap import Counts, Document, Figure, Floats, Sample, intervals
 from pneumonia.config import EvaluateConfig, PreprocessConfig
 from pneumonia.data.radiograph import equalize
-from pneumonia.evaluate import Document, Figure, Sample
 from pneumonia.scoring import predict
 
 QUALITY = 20.0  # coarser than any of the published set, and than the cue that phantoms carry
@@ -95,18 +95,12 @@ def _moved(
     sums = np.zeros((sample.n_patients, 4))
     np.add.at(sums, sample.patient, columns)
 
-    def moves(counts: NDArray[np.intp]) -> NDArray[np.float64]:
+    def moves(counts: Counts) -> Floats:
         totals = np.einsum("bp,pk->bk", counts.astype(np.float64), sums)
         well, ill = totals[:, 1] / totals[:, 0], totals[:, 3] / totals[:, 2]
         return np.stack([well - ill, well, ill])
 
-    value = moves(np.ones((1, sample.n_patients), dtype=np.intp))[:, 0]
-    drawn = np.concatenate([moves(counts[sample.both_classes(counts)]) for counts in sample.resamples(config)], axis=1)
-    tail = (1 - config.confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail], axis=1)
-    separation, normal, pneumonia = (
-        Figure(value=float(value[at]), low=float(low[at]), high=float(high[at])) for at in range(3)
-    )
+    separation, normal, pneumonia = intervals(sample, moves, config)
     return Reliance(separation=separation, normal=normal, pneumonia=pneumonia)
 
 

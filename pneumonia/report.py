@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from pneumonia.bootstrap import Document, Figure
 from pneumonia.config import CLASSES, Config, resolve
 from pneumonia.drawings import NOT_A_DEVICE, EpochLike, plots
-from pneumonia.evaluate import Document, Figure
 from pneumonia.gate import Verdict
 
 if TYPE_CHECKING:  # it needs torch

@@ -16,6 +16,7 @@ from torch import nn
 
 import pneumonia
 from pneumonia import evaluate, gate, registry, report, tracking
+from pneumonia.bootstrap import Figure
 from pneumonia.config import Config
 from pneumonia.data import pixels
 from pneumonia.data.audit import AuditReport
@@ -175,7 +176,7 @@ def _differences(
     uri: str,
     config: Config,
     dataset: Dataset,
-) -> dict[str, evaluate.Figure]:
+) -> dict[str, Figure]:
     """Score the champion on the same films, seen through its own preprocessing."""
     with tempfile.TemporaryDirectory() as folder:
         weights = tracking.download(uri, champion.run_id, "weights/model.safetensors", Path(folder))

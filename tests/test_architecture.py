@@ -11,13 +11,17 @@ ROOT = Path(__file__).parents[1]
 SCIENCE = {
     "_torchvision",
     "augment",
+    "bootstrap",
+    "calibrate",
     "checkpoint",
     "evaluate",
     "gate",
     "hardware",
     "model",
     "recipe",
+    "reliance",
     "scoring",
+    "shortcuts",
     "train",
 }
 GROUND = {"config", "errors", "files", "data"}

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumonia.bootstrap import Figure
 from pneumonia.config import CLASSES, Config, EvaluateConfig, resolve
 from pneumonia.drawings import NOT_A_DEVICE, PANELS
 from pneumonia.errors import PneumoniaError
-from pneumonia.evaluate import NAMES, Curves, Figure, curves, figures, paired
+from pneumonia.evaluate import NAMES, Curves, curves, figures, paired
 from pneumonia.gate import Verdict, judge
 from pneumonia.report import WORDS, DataUsed, ModelUsed, command, markdown, plots, recipe
 
