@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pneumonia.config import TrainConfig
-from pneumonia.recipe import Average, class_weights, learning_rate, optimizer
+from pneumonia.recipe import Average, class_weights, learning_rate, optimizer, shrink, side
 
 
 def rates(steps: int = 10, **changes: object) -> list[float]:
@@ -115,3 +115,27 @@ def test_an_average_follows_statistics_and_counts_and_leaves_the_followed_alone(
     assert int(averaged["1.num_batches_tracked"]) == 1
     torch.testing.assert_close(averaged["1.running_mean"], 0.9 * net.state_dict()["1.running_mean"])
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+def test_films_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() -> None:
+    train = TrainConfig(epochs=9, start_size=128)
+    sides = [side(train, 224, done, 10) for done in range(90)]
+    assert sorted(set(sides)) == [128, 160, 192, 224]
+    assert sides == sorted(sides)
+    assert sides[59:61] == [192, 224]
+    assert sides.count(128) == sides.count(160) == sides.count(192) == 20
+
+
+@pytest.mark.parametrize(("start", "full"), [(0, 224), (128, 128), (128, 96)])
+def test_films_that_have_nowhere_to_grow_from_are_whole_throughout(start: int, full: int) -> None:
+    train = TrainConfig(epochs=3, start_size=start)
+    assert {side(train, full, done, 10) for done in range(30)} == {full}
+
+
+def test_shrinking_keeps_the_mean_and_a_film_of_the_right_size() -> None:
+    films = torch.rand(2, 96, 96, generator=torch.Generator().manual_seed(0))
+    assert shrink(films, 96) is films
+    small = shrink(films, 32)
+    assert small.shape == (2, 32, 32)
+    torch.testing.assert_close(small.mean((1, 2)), films.mean((1, 2)), atol=5e-3, rtol=0)
+    assert small.std() < films.std() / 2, "averaged, not picked"

@@ -167,6 +167,20 @@ def test_each_step_draws_its_own_augmentation(tmp_path: Path, monkeypatch: pytes
     assert len(drawn) == len(set(drawn)) == 5
 
 
+def test_films_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = []
+
+    def seen(images: torch.Tensor, *rest: object) -> torch.Tensor:
+        sides.append(tuple(images.shape[1:]))
+        return images
+
+    monkeypatch.setattr("pneumonia.train.augment", seen)
+    data = films()
+    large = dataclasses.replace(data, pixels=data.pixels.repeat(2, 1).repeat(2, 2))
+    train(tmp_path, large, "preprocess.size=64", "train.start_size=32", "train.epochs=3")
+    assert sides == [(32, 32)] * 6 + [(64, 64)] * 3
+
+
 def test_the_pixels_may_be_a_read_only_map(tmp_path: Path, short: Fitted) -> None:
     data = films(16, 8)
     np.save(tmp_path / "pixels.npy", data.pixels)
