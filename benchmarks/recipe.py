@@ -4,9 +4,11 @@ python benchmarks/recipe.py --data data/chest_xray --weights FILE [--pieces reci
                             [--jobs 2] [--train-only] [--test] [--results DIR] [--json]
 
 The recipe itself, a smaller form of it, and the smaller form with one part taken away, each trained once a seed; the
-seed also draws the patient-grouped split.
-Pieces are compared on validation films changed at random, which no training saw and no threshold of the test folder's
-touched: the AUROC over these, and the specificity at the stored threshold. With --test the models are scored on the
+seed also draws the patient-grouped split. Pieces are compared on validation films, of patients that no training saw;
+these films did choose the epoch and the threshold. `stripped`: every cue of the shortcut audit is taken out, which no
+piece trains on. `judged`: the films are changed at random as the recipe changes training films, other draws; what this
+says of a piece that was not trained on such changes is its resistance to them.
+With --test the models are scored on the
 test folder too, each once, at the threshold that is stored in its record. A finished cell is kept in the results'
 folder, and a second call goes on where the first was stopped.
 """
@@ -14,6 +16,7 @@ folder, and a second call goes on where the first was stopped.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -29,6 +32,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from pneumonia.config import Config
+    from pneumonia.data.manifest import Manifest
     from pneumonia.train import TrainingSet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,11 +62,14 @@ FIGURES = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
 
 def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     """Train one cell, find its operating point, and write down what it came to."""
-    from safetensors.torch import load_file, save_file
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+    from safetensors.torch import save as serialise
 
     from pneumonia import calibrate
     from pneumonia.config import resolve
     from pneumonia.data import pixels
+    from pneumonia.files import write_bytes
     from pneumonia.train import TrainingSet, fit
 
     settings = [f"data.root={given.data}", f"train.seed={seed}", f"data.split_seed={seed}", "train.threads=1"]
@@ -74,16 +81,20 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     data = TrainingSet(
         packed.pixels, manifest.labels, manifest.indices("train"), manifest.indices("validation"), manifest.patients
     )
-    weights, history = folder / "weights.safetensors", folder / "history.json"
+    weights, history, key = folder / "weights.safetensors", folder / "history.json", _key(manifest, config)
     if not weights.exists():
-        fitted = fit(
-            data, config, folder, "cell", lambda epoch: print(piece, seed, epoch.epoch, epoch.auroc, flush=True)
-        )
+        fitted = fit(data, config, folder, key, lambda epoch: print(piece, seed, epoch.epoch, epoch.auroc, flush=True))
         history.write_text(json.dumps([epoch.model_dump() for epoch in fitted.history]))
-        save_file({name: tensor.contiguous() for name, tensor in fitted.state.items()}, weights)
+        tensors = {name: tensor.contiguous() for name, tensor in fitted.state.items()}
+        write_bytes(weights, serialise(tensors, {"key": key}))
         (folder / "checkpoint.safetensors").unlink()
     if given.train_only:
         return
+    with safe_open(weights, framework="pt") as file:
+        if (file.metadata() or {}).get("key") != key:
+            raise SystemExit(
+                f"{folder}: was trained with other settings, data or weights; remove it, or take --results"
+            )
     point, state = calibrate.calibrated(load_file(weights), data, config)
     found = {
         "piece": piece,
@@ -93,6 +104,17 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
         **_figures(state, point.threshold, data, manifest.indices("test") if given.test else None, config),
     }
     (folder / "cell.json").write_text(json.dumps(found))
+
+
+def _key(manifest: Manifest, config: Config) -> str:
+    """Name all that a cell's weights depend on."""
+    start = Path(config.model.weights)
+    parts = {
+        "split": manifest.split_digest,
+        "start": hashlib.sha256(start.read_bytes()).hexdigest() if start.is_file() else config.model.weights,
+        **{section: getattr(config, section).model_dump() for section in ("preprocess", "augment", "train")},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _figures(
@@ -118,7 +140,7 @@ def _figures(
         found = evaluate.figures(data.labels[rows], scores, patients, threshold, config.evaluate)
         return {name: round(found[name].value, 4) for name in FIGURES}
 
-    held = data.validation
+    held, every = data.validation, np.arange(len(data.validation))
     changes = resolve("full", environment={}).augment
     changes = changes.model_copy(update={"blur": changes.blur * config.preprocess.size / 224})
     precision = pick_precision(config.train, torch.device("cpu"))
@@ -136,6 +158,7 @@ def _figures(
     )
     found: dict[str, Any] = {
         "validation": figures(held, predict(network, data.pixels, held)),
+        "stripped": figures(held, predict(network, _stripped(data.pixels[held], config), every, precision=precision)),
         "judged": figures(np.tile(held, JUDGED), 1 / (1 + np.exp(-margins.ravel()))),
         "reliance": {cue: round(moved.separation.value, 4) for cue, moved in reliance.items()},
     }
@@ -144,6 +167,16 @@ def _figures(
         found["test"] = figures(test, scores)
         found["scores"], found["labels"] = scores.round(5).tolist(), data.labels[test].tolist()
     return found
+
+
+def _stripped(films: NDArray[np.uint8], config: Config) -> NDArray[np.uint8]:
+    """Films without any cue: each is taken out in turn, as the controlled re-score does with one."""
+    from pneumonia.data.radiograph import equalize
+    from pneumonia.reliance import COMMON
+
+    for common in COMMON.values():
+        films = common(films)
+    return np.stack([equalize(film) for film in films]) if config.preprocess.equalize else films
 
 
 def _folder(results: Path, piece: str, seed: int) -> Path:
@@ -159,8 +192,11 @@ def run(given: argparse.Namespace) -> None:
     cores = sorted(os.sched_getaffinity(0))[: given.jobs]
 
     def work(core: int) -> None:
-        while waiting:
-            piece, seed = waiting.popleft()
+        while True:
+            try:
+                piece, seed = waiting.popleft()
+            except IndexError:  # the other cores have taken the rest
+                return
             command = [sys.executable, __file__, "--child", piece, str(seed), *sys.argv[1:]]
             subprocess.run(
                 command,
@@ -196,9 +232,11 @@ def table(results: Path) -> dict[str, Any]:
 
         row: dict[str, Any] = {"what": words, "settings": settings}
         row["minutes"] = spread([cell["minutes"] for cell in cells])
-        for part in ("point", "validation", "judged", "reliance"):
+        for part in ("point", "validation", "stripped", "judged", "reliance"):
             row[part] = {name: spread([cell[part][name] for cell in cells]) for name in cells[0][part]}
-        row["cells"] = [{name: cell[name] for name in ("seed", "judged", "test") if name in cell} for cell in cells]
+        row["cells"] = [
+            {name: cell[name] for name in ("seed", "stripped", "judged", "test") if name in cell} for cell in cells
+        ]
         tested = [cell for cell in cells if "test" in cell]
         if tested:
             row["test"] = {name: spread([cell["test"][name] for cell in tested]) for name in FIGURES}
@@ -249,11 +287,10 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     for piece, row in found.items():
-        for part in ("judged", "test"):
-            figures = "  ".join(
-                f"{name} {row[part][name]['mean']:.4f} ± {row[part][name]['sd']:.4f}" for name in FIGURES
-            )
-            print(f"{piece:<16} {part:<7} {figures}")
+        for part in ("stripped", "judged", "test"):
+            if part in row:
+                told = (f"{name} {row[part][name]['mean']:.4f} ± {row[part][name]['sd']:.4f}" for name in FIGURES)
+                print(f"{piece:<16} {part:<8} {'  '.join(told)}")
 
 
 if __name__ == "__main__":

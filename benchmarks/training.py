@@ -123,8 +123,9 @@ def _fastest(compute: Callable[[], torch.Tensor]) -> float:
 
 def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
     """Let both take turns and return the medians."""
-    settings = ["train.epochs=2", "train.patience=0", "train.norm_films=0", "model.weights=none", f"data.root={root}"]
-    config = resolve("full", assignments=[*settings, "train.warmup_epochs=0"], environment={})
+    settings = [f"preprocess.size={SIZE}", "model.weights=none", f"data.root={root}", "train.epochs=2"]
+    settings += ["train.start_size=0", "train.patience=0", "train.norm_films=0", "train.warmup_epochs=0"]
+    config = resolve("full", assignments=settings, environment={})
     total = len(find_files(root))
     count = min(count, total)
     films = plain_films(root, np.random.default_rng(0).permutation(total)[:count])

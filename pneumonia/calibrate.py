@@ -1,9 +1,11 @@
 """The operating point: a calibration and a threshold, from validation films that were changed as in training.
 
 Plain validation films come from where the training films come from, shortcuts included: nearly all of them are told
-apart, and a threshold that suits them is far too low or too high elsewhere. Changed at random, in exactly the way that
-augmentation changes training films, they are as hard as films from another hospital, or harder. The test folder has no
-part in this.
+apart, and a threshold that suits them is far too low or too high elsewhere. Changed at random, with the augmentation of
+the training, they are harder. The test folder has no part in this.
+
+Probabilities are right where both classes are equally likely. How likely PNEUMONIA is where a model is used is not
+known here; whoever knows it adds the logarithm of its odds to the log odds.
 """
 
 from __future__ import annotations
@@ -125,14 +127,16 @@ def _platt(margins: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[flo
     # Platt's targets, short of 0 and 1, as if one more film of the other class had been seen
     target = np.where(labels == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
     weight = 0.5 / counts[labels] / len(margins)
+    centre = margins.mean()  # so that slope and bias can be found apart
 
     def loss(at: NDArray[np.float64]) -> float:
-        odds = margins * np.exp(at[0]) + at[1]
+        odds = (margins - centre) * np.exp(at[0]) + at[1]
         return float((weight * (np.logaddexp(0, odds) - target * odds)).sum())
 
     edge = np.log(SHARPEST)
     found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-edge, edge), (-SHARPEST, SHARPEST)])
-    return round(float(np.exp(found.x[0])), 4), round(float(found.x[1]), 4)
+    slope = round(float(np.exp(found.x[0])), 4)
+    return slope, round(float(found.x[1] - slope * centre), 4)
 
 
 def _threshold(
@@ -160,7 +164,7 @@ def _threshold(
 
 
 def apply(state: dict[str, Tensor], point: OperatingPoint) -> dict[str, Tensor]:
-    """The weights with the calibration inside the last layer, so that every consumer's probabilities are calibrated."""
+    """The weights with the calibration inside the last layer, so that every consumer's probabilities have it."""
     weight, bias = model.LAST_LAYER
     halves = torch.tensor([-point.bias / 2, point.bias / 2])
     return {

@@ -85,7 +85,7 @@ def markdown(
         "## Data",
         _data(data),
         "## Training",
-        _epochs(history, model.best_epoch),
+        _epochs(history, model.best_epoch, config.evaluate.threshold),
         "## Recipe",
         f"Profile `{config.profile}`, as resolved; saved as a file, `--config FILE` sets the same:",
         f"```toml\n{recipe(config)}```",
@@ -194,7 +194,7 @@ def _data(data: DataUsed) -> str:
     return f"{_table(('Origin', ''), origin)}\n\n{_table(head, rows, numbers=4)}"
 
 
-def _epochs(history: Sequence[EpochLike], best: int) -> str:
+def _epochs(history: Sequence[EpochLike], best: int, threshold: float) -> str:
     if not history:
         return ""
     head = ("Epoch", "Train loss", "Train acc.", "Val. loss", "Val. acc.", "Precision", "Recall", "F1", "AUROC")
@@ -204,7 +204,10 @@ def _epochs(history: Sequence[EpochLike], best: int) -> str:
         cells = [str(epoch.epoch), *(f"{getattr(epoch, field):.4f}" for field in fields), f"{epoch.seconds:.0f}"]
         rows.append([f"**{cell}**" for cell in cells] if epoch.epoch == best else cells)
     table = _table((*head, "Seconds"), rows, numbers=len(head) + 1)
-    return f"The weights are those of epoch {best}; precision, recall, F1 and AUROC are validation's.\n\n{table}"
+    return (
+        f"The weights are those of epoch {best}; precision, recall, F1 and AUROC are validation's, before any "
+        f"calibration, at threshold {threshold:g}.\n\n{table}"
+    )
 
 
 def _reproduce(model: ModelUsed, config: Config) -> str:

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 import pneumonia
-from pneumonia import calibrate, model, tracking
+from pneumonia import calibrate, evaluate, model, tracking
+from pneumonia.bootstrap import Figure
 from pneumonia.calibrate import OperatingPoint
 from pneumonia.config import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import exclusive, write_text
+from pneumonia.hardware import pick_device, threads
+from pneumonia.scoring import predict
 from pneumonia.train import Epoch, Fitted, TrainingSet, fit
 from tasks.documents import Dataset, TrainedModel
 from tasks.progress import Progress, silent
@@ -119,21 +123,18 @@ def _train(
     point, state = (
         calibrate.calibrated(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
     )
-    return _write_down(
-        dataset, config, replace(fitted, state=state, weights_digest=model.digest(state)), point, folder, key, run
-    )
+    fitted = replace(fitted, state=state, weights_digest=model.digest(state))
+    weights = folder / "model.safetensors"
+    record = _record(dataset, config, fitted, point)
+    model.save_weights(weights, state, record)
+    network, _ = model.load_weights(weights)
+    run.flush(FLUSH_SECONDS)
+    run.log_figures(_validated(network, data, record, config), "validation_")
+    return _write_down(dataset, config, fitted, network, record, weights, key, run)
 
 
-def _write_down(
-    dataset: Dataset,
-    config: Config,
-    fitted: Fitted,
-    point: OperatingPoint | None,
-    folder: Path,
-    key: str,
-    run: tracking.Run,
-) -> TrainedModel:
-    record = model.ModelRecord(
+def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> model.ModelRecord:
+    return model.ModelRecord(
         name=config.model.name,
         phantom=dataset.kind == "phantom",
         preprocess=config.preprocess,
@@ -147,18 +148,34 @@ def _write_down(
         config=config.model_dump(mode="json"),
         library_version=pneumonia.__version__,
     )
-    weights = folder / "model.safetensors"
-    model.save_weights(weights, fitted.state, record)
-    network, _ = model.load_weights(weights)
+
+
+def _validated(network: nn.Module, data: TrainingSet, record: model.ModelRecord, config: Config) -> dict[str, Figure]:
+    """The figures of the model as it is handed on, at its own threshold, on validation films as they are."""
+    device = pick_device(config.train)
+    with threads(config.train.threads):
+        scores = predict(network.to(device), data.pixels, data.validation, device=device)
+    patients = [data.patients[row] for row in data.validation]
+    return evaluate.figures(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
+
+
+def _write_down(
+    dataset: Dataset,
+    config: Config,
+    fitted: Fitted,
+    network: nn.Module,
+    record: model.ModelRecord,
+    weights: Path,
+    key: str,
+    run: tracking.Run,
+) -> TrainedModel:
     best_val_accuracy = max(epoch.val_accuracy for epoch in fitted.history)
-    run.flush(FLUSH_SECONDS)
     run.log_metrics({"best_val_accuracy": best_val_accuracy, "best_epoch": fitted.best_epoch})
-    if point is not None:
-        run.log_metrics({f"calibration_{name}": value for name, value in point.model_dump().items()})
+    run.log_metrics({f"calibration_{name}": value for name, value in (record.calibration or {}).items()})
     run.log_file(weights, "weights")
     run.log_file(Path(dataset.manifest), "data")
     run.log_file(Path(dataset.audit), "data")
-    run.log_file(write_text(folder / "config.json", config.model_dump_json(indent=2)))
+    run.log_file(write_text(weights.parent / "config.json", config.model_dump_json(indent=2)))
     size = config.preprocess.size
     example = model.normalise(torch.zeros(2, size, size)).contiguous().numpy()
     uri = run.log_model(network, example, record.model_dump(mode="json"))

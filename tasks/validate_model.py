@@ -116,13 +116,16 @@ def _validate(
         verdict = gate.judge(figures, config.gate, reliance=falls)
     else:
         progress(0.6, f"comparing with the champion, version {champion.version}")
+        differences, held = _differences(champion, test, scores, record, trained.tracking_uri, config, dataset)
+        # the same weights are another model where they are used in another way
+        same_use = (held.mirror, held.threshold) == (record.mirror, record.threshold)
         verdict = gate.judge(
             figures,
             config.gate,
-            _differences(champion, test, scores, record.threshold, trained.tracking_uri, config, dataset),
+            differences,
             champion.version,
             champion_digest=champion.weights_digest,
-            weights_digest=trained.weights_digest,
+            weights_digest=trained.weights_digest if same_use else None,
             reliance=falls,
         )
     progress(0.9, "writing the report")
@@ -172,22 +175,23 @@ def _differences(
     champion: registry.Version,
     test: _Test,
     scores: NDArray[np.float64],
-    threshold: float,
+    candidate: ModelRecord,
     uri: str,
     config: Config,
     dataset: Dataset,
-) -> dict[str, Figure]:
-    """Score the champion on the same films, seen through its own preprocessing."""
+) -> tuple[dict[str, Figure], ModelRecord]:
+    """Score the champion on the same films, seen through its own preprocessing; and its record."""
     with tempfile.TemporaryDirectory() as folder:
         weights = tracking.download(uri, champion.run_id, "weights/model.safetensors", Path(folder))
-        network, record = load_weights(weights)
-    packed = pixels.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work))
+        network, held = load_weights(weights)
+    packed = pixels.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
     rows = np.array([row[path] for path in test.paths], dtype=np.int64)
     others = _score(network, packed.pixels, rows, config)
-    return evaluate.paired(
-        test.labels, scores, others, test.patients, threshold, config.evaluate, threshold_b=record.threshold
+    differences = evaluate.paired(
+        test.labels, scores, others, test.patients, candidate.threshold, config.evaluate, threshold_b=held.threshold
     )
+    return differences, held
 
 
 def _report(

@@ -10,6 +10,7 @@ from torch import nn
 from pneumonia import model
 from pneumonia.calibrate import SHARPEST, OperatingPoint, apply, operating_point, perturbed_margins
 from pneumonia.config import AugmentConfig, EvaluateConfig
+from pneumonia.evaluate import figures
 from pneumonia.scoring import predict
 from pneumonia.train import TrainingSet
 
@@ -42,12 +43,17 @@ def films(count: int = 400, side: int = 16, apart: float = 20.0, each: int = 1) 
 
 @pytest.mark.parametrize("target", [0.8, 0.95, 0.99])
 def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: float) -> None:
-    config = EvaluateConfig(target_sensitivity=target, perturbations=4)
-    point = operating_point(Brightness(1.0), films(), SOME, config)
-    # 300 ill films: the interval's lower end is two standard errors of a share below the value
-    error = np.sqrt(target * (1 - target) / 300)
-    assert target + 0.5 * error <= point.sensitivity <= target + 4 * error
-    assert 0 < point.threshold < 1
+    data, config = films(4000), EvaluateConfig(target_sensitivity=target, perturbations=1, bootstrap=500)
+    network = Brightness(1.0)
+    point = operating_point(network, data, SOME, config)
+    # 3000 ill films: the interval's lower end is two standard errors of a share below the value
+    error = np.sqrt(target * (1 - target) / 3000)
+    assert target + 0.5 * error <= point.sensitivity <= target + 3.5 * error < 1
+    margins = perturbed_margins(network, data.pixels, data.validation, SOME, 1)[0]
+    scores = 1 / (1 + np.exp(-(margins / point.temperature + point.bias)))
+    for moved, kept in ((0.0, True), (0.01, False)):
+        found = figures(data.labels, scores, data.patients, point.threshold + moved, config)["sensitivity"]
+        assert (found.low >= target - 1e-9) is kept
 
 
 def test_fewer_patients_make_the_threshold_more_cautious() -> None:

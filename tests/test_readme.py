@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from small import OPEN_GATE, SMALL
 
+from pneumonia.config import resolve
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 # What cannot be typed inside the suite, and where it is tested instead.
@@ -80,7 +82,11 @@ def test_says_that_it_is_no_medical_device() -> None:
 
 @pytest.mark.parametrize("name", ["fast", "full"])
 def test_figures_are_those_of_the_committed_results(name: str) -> None:
-    figures = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())["figures"]
+    found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    now = resolve(name, assignments=["data.root=films"], environment={}).model_dump(mode="json")
+    for section in ("preprocess", "augment", "train", "evaluate"):
+        assert found["config"][section] == now[section], f"{section}: measured with other settings than the profile's"
+    figures = found["figures"]
     column = 2 + ["fast", "full"].index(name)
     for key, words in {"auroc": "AUROC", "accuracy": "accuracy", "sensitivity": "sensitivity"}.items():
         row = next(line for line in README.splitlines() if line.startswith(f"| {words} |"))

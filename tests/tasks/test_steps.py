@@ -10,7 +10,10 @@ import sys
 import time
 from pathlib import Path
 
+import mlflow
+import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from small import small
 from steps import run
@@ -20,7 +23,7 @@ from pneumonia.config import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference import Predictor
-from pneumonia.model import Mirrored, load_weights
+from pneumonia.model import Mirrored, load_weights, normalise
 from tasks.documents import Dataset, Promotion, TrainedModel, Validation
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
@@ -92,6 +95,13 @@ def test_a_second_training_of_the_same_weights_is_no_better(work: Path) -> None:
     assert (promotion.promoted, promotion.version) == (False, None)
     assert "already champion" in promotion.reason
     assert validation.test_reads == 2, "both runs read the test labels, and both are counted"
+
+
+def test_the_same_weights_used_in_another_way_are_another_model(work: Path) -> None:
+    first = run(small(work))
+    _, trained, validation, _ = run(small(work, "evaluate.mirror=true"))
+    assert trained.weights_digest == first[1].weights_digest
+    assert not any("already champion" in reason.text for reason in validation.verdict.reasons)
 
 
 def test_another_model_is_compared_with_the_champion_and_may_follow_it(work: Path) -> None:
@@ -229,8 +239,14 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     assert isinstance(network, Mirrored) is mirror
     ratio = before.state_dict()["fc.weight"] / kept["fc.weight"]
     assert ratio.numpy() == pytest.approx(record.calibration["temperature"], rel=1e-4)
+    assert logged["validation_sensitivity"] >= config.evaluate.target_sensitivity, "films as they are are easier"
     verdict = validate_model(dataset, trained, config).verdict
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
+    films = np.load(dataset.pixels)[:3]
+    location = store.client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
+    exported = mlflow.pyfunc.load_model(location.artifact_location)
+    odds = np.diff(exported.predict(normalise(torch.from_numpy(films)).contiguous().numpy()))[:, 0]
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(films), abs=1e-5)
     assert scored.record.threshold == record.threshold
     truth = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "test"]
     results = scored.score([Path(dataset.root) / entry.path for entry in truth])
