@@ -55,7 +55,7 @@ PIECES = {
         [*SMALL, "train.class_weights=false", "train.label_smoothing=0"],
     ),
 }
-JUDGED = 4  # draws of changes a validation film
+JUDGED = 2  # draws of changes a validation film
 JUDGE_SEED = 104_729  # of these; other changes than those that calibrate
 FIGURES = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
 
@@ -144,9 +144,7 @@ def _figures(
     changes = resolve("full", environment={}).augment
     changes = changes.model_copy(update={"blur": changes.blur * config.preprocess.size / 224})
     precision = pick_precision(config.train, torch.device("cpu"))
-    margins = calibrate.perturbed_margins(
-        network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED
-    )
+    margins = calibrate.margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
     reliance = rescore(
         network,
         data.pixels[held],

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pneumonia import model
-from pneumonia.calibrate import SHARPEST, OperatingPoint, apply, operating_point, perturbed_margins
+from pneumonia.calibrate import SHARPEST, OperatingPoint, apply, margins, operating_point
 from pneumonia.config import AugmentConfig, EvaluateConfig
 from pneumonia.evaluate import figures
 from pneumonia.scoring import predict
@@ -49,11 +49,11 @@ def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: 
     # 3000 ill films: the interval's lower end is two standard errors of a share below the value
     error = np.sqrt(target * (1 - target) / 3000)
     assert target + 0.5 * error <= point.sensitivity <= target + 3.5 * error < 1
-    margins = perturbed_margins(network, data.pixels, data.validation, SOME, 1)[0]
-    scores = 1 / (1 + np.exp(-(margins / point.temperature + point.bias)))
+    found = margins(network, data.pixels, data.validation, SOME, 1)[0]
+    scores = 1 / (1 + np.exp(-(found / point.temperature + point.bias)))
     for moved, kept in ((0.0, True), (0.01, False)):
-        found = figures(data.labels, scores, data.patients, point.threshold + moved, config)["sensitivity"]
-        assert (found.low >= target - 1e-9) is kept
+        figure = figures(data.labels, scores, data.patients, point.threshold + moved, config)["sensitivity"]
+        assert (figure.low >= target - 1e-9) is kept
 
 
 def test_fewer_patients_make_the_threshold_more_cautious() -> None:
@@ -96,8 +96,8 @@ def test_probabilities_are_right_where_both_classes_are_equally_likely() -> None
     network = Brightness(1.0)
     point = operating_point(network, data, NONE, EvaluateConfig(bootstrap=100))
     # the margin is in units of the normalised film; a step of one grey level moves it by this much
-    margins = perturbed_margins(network, data.pixels, data.validation, NONE, 1)[0]
-    grey = np.polyfit(data.pixels.mean(axis=(1, 2)), margins, 1)
+    found = margins(network, data.pixels, data.validation, NONE, 1)[0]
+    grey = np.polyfit(data.pixels.mean(axis=(1, 2)), found, 1)
     slope, middle = 1 / point.temperature * grey[0], (-point.bias * point.temperature - grey[1]) / grey[0]
     assert slope == pytest.approx(apart / spread**2, rel=0.1)
     assert middle == pytest.approx(117.5, abs=1.0), "half a grey level is lost to rounding down"
@@ -108,10 +108,10 @@ def test_only_the_films_that_are_named_are_used_and_the_draws_are_the_same_each_
     chosen = np.arange(0, 40, 3)
     others = pixels.copy()
     others[np.setdiff1d(np.arange(40), chosen)] = 0
-    first = perturbed_margins(Brightness(1.0), pixels, chosen, SOME, 3)
+    first = margins(Brightness(1.0), pixels, chosen, SOME, 3)
     assert first.shape == (3, len(chosen))
     assert not np.array_equal(first[0], first[1])
-    assert np.array_equal(first, perturbed_margins(Brightness(1.0), others, chosen, SOME, 3))
+    assert np.array_equal(first, margins(Brightness(1.0), others, chosen, SOME, 3))
 
 
 def test_the_calibration_in_the_weights_is_that_of_the_logits() -> None:
