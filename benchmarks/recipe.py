@@ -55,7 +55,7 @@ PIECES = {
         [*SMALL, "train.class_weights=false", "train.label_smoothing=0"],
     ),
 }
-JUDGED = 2  # draws of changes a validation film
+JUDGED = 4  # draws of changes a validation film
 JUDGE_SEED = 104_729  # of these; other changes than those that calibrate
 FIGURES = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
 

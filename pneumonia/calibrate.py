@@ -1,10 +1,8 @@
-"""The operating point: a calibration and a threshold, from validation films as they are and changed as in training.
+"""The operating point: a calibration and a threshold, from validation films that were changed as in training.
 
 Plain validation films come from where the training films come from, shortcuts included: nearly all of them are told
 apart, and a threshold that suits them is far too low or too high elsewhere. Changed at random, with the augmentation of
-the training, they are harder, but they all look a little more like PNEUMONIA, which blurs a lung as well. So the
-calibration is that of both kinds together, and the threshold keeps the sensitivity on each. The test folder has no part
-in this.
+the training, they are harder. The test folder has no part in this.
 
 Probabilities are right where both classes are equally likely. How likely PNEUMONIA is where a model is used is not
 known here; whoever knows it adds the logarithm of its odds to the log odds.
@@ -86,21 +84,17 @@ def operating_point(
         device: where the network is; the CPU by default.
     """
     held, truth = data.validation, data.labels[data.validation]
-    plain = margins(network, data.pixels, held, None, 1, device)
-    changed = margins(network, data.pixels, held, changes, config.perturbations, device)
-    # as often the ones as the others
-    slope, bias = _platt(np.concatenate([np.repeat(plain, len(changed), axis=0), changed]), truth)
-    patients = [data.patients[row] for row in held]
-    sides = [1 / (1 + np.exp(-(side * slope + bias))) for side in (plain, changed)]
-    threshold = min(_threshold(scores, truth, patients, config) for scores in sides)
-    scores = sides[1]
+    found = margins(network, data.pixels, held, changes, config.perturbations, device)
+    slope, bias = _platt(found, truth)
+    scores = 1 / (1 + np.exp(-(found * slope + bias)))
+    threshold = _threshold(scores, truth, [data.patients[row] for row in held], config)
     return OperatingPoint(
         temperature=1 / slope,
         bias=bias,
         threshold=threshold,
         sensitivity=float((scores[:, truth == 1] >= threshold).mean()),
         specificity=float((scores[:, truth == 0] < threshold).mean()),
-        auroc=float(np.mean([roc_auc_score(truth, draw) for draw in changed])),
+        auroc=float(np.mean([roc_auc_score(truth, draw) for draw in found])),
     )
 
 
@@ -109,22 +103,21 @@ def margins(
     network: nn.Module,
     pixels: NDArray[np.uint8],
     indices: NDArray[np.int64],
-    changes: AugmentConfig | None,
+    changes: AugmentConfig,
     draws: int,
     device: torch.device | None = None,
     precision: str = "fp32",
     seed: int = SEED,
 ) -> NDArray[np.float64]:
-    """Logit of PNEUMONIA minus that of NORMAL for films changed at random, or as they are, float64 [draws, n]."""
+    """Logit of PNEUMONIA minus that of NORMAL for films changed at random, float64 [draws, n]."""
     device = device or torch.device("cpu")
     generator = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(draws):
         for start in range(0, len(indices), BATCH):
             films = torch.from_numpy(pixels[indices[start : start + BATCH]]).to(device).float().div_(255)
-            films = films if changes is None else augment(films, changes, generator)
             with autocast(device, precision):
-                logits = network(model.normalise(films))
+                logits = network(model.normalise(augment(films, changes, generator)))
             found.append((logits[:, 1].double() - logits[:, 0].double()).cpu().numpy())
     return np.concatenate(found).reshape(draws, len(indices))
 

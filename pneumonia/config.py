@@ -153,7 +153,7 @@ class EvaluateConfig(Section):
     threshold: Fraction = Field(0.5, description="Probability of PNEUMONIA from which a film is called PNEUMONIA")
     calibrate: bool = Field(
         False,
-        description="Calibrate on validation films, plain and changed as in training, and take the threshold there",
+        description="Calibrate on validation films changed as in training, and take the threshold from them",
     )
     target_sensitivity: float = Field(
         0.95,
@@ -161,7 +161,7 @@ class EvaluateConfig(Section):
         lt=1,
         description="Sensitivity on those films that the calibrated threshold keeps, at the lower end of its interval",
     )
-    perturbations: int = Field(2, ge=1, le=1000, description="How often each validation film is changed to calibrate")
+    perturbations: int = Field(4, ge=1, le=1000, description="How often each validation film is changed to calibrate")
     mirror: bool = Field(
         False, description="Average each film's logits with those of its mirror image, at twice the work"
     )
