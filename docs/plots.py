@@ -58,11 +58,22 @@ def pieces() -> None:
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=(1, 1.15))
     names = list(table)
-    for place, name in enumerate(names):
-        values = [cell["judged"]["auroc"] for cell in table[name]["cells"]]
-        left.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.55)
-        left.plot(table[name]["judged"]["auroc"]["mean"], place, "|", color=INK, markersize=18, markeredgewidth=2)
-    left.set(title="validation films changed at random", xlabel="AUROC, a point a seed, mean marked")
+    kinds = (("stripped", "every cue taken out", BLUE, -0.13), ("judged", "changed at random", ORANGE, 0.13))
+    for kind, label, colour, shift in kinds:
+        for place, name in enumerate(names):
+            values = [cell[kind]["auroc"] for cell in table[name]["cells"]]
+            left.plot(
+                values,
+                [place + shift] * len(values),
+                "o",
+                color=colour,
+                alpha=0.6,
+                label=None if place else label,
+            )
+            left.plot(table[name][kind]["auroc"]["mean"], place + shift, "|", color=INK, markersize=12)
+    left.set(title="Validation films", xlabel="AUROC, a point a seed, mean marked")
+    left.legend(loc="lower left", frameon=False)
+    left.invert_yaxis()
     left.set_yticks(range(len(names)), names)
     left.grid(axis="x", alpha=0.3)
     values = [[table[name]["reliance"][cue]["mean"] for cue in CUES] for name in names]
