@@ -93,7 +93,7 @@ class AugmentConfig(Section):
     brightness: Fraction = Field(0.1, description="Largest relative change of brightness")
     contrast: Fraction = Field(0.1, description="Largest relative change of contrast about the image's mean")
     gamma: float = Field(0.0, ge=0, lt=1, description="Largest relative change of gamma")
-    blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, pixels")
+    blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, pixels of the film as it is trained at")
     jpeg: int = Field(100, ge=1, le=100, description="Lowest JPEG quality that films are compressed to; 100: off")
     noise: Fraction = Field(0.0, description="Largest standard deviation of Gaussian noise, share of full scale")
 
@@ -119,6 +119,7 @@ class TrainConfig(Section):
     start_size: int = Field(
         0,
         ge=0,
+        multiple_of=32,
         le=1024,
         description="Side in pixels at which training begins; it grows by 32 at a time to preprocess.size, which the "
         "last third is trained at; 0: preprocess.size throughout",
