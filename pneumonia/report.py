@@ -146,6 +146,8 @@ def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
             f" The shortcut audit has read their labels too, without a model and choosing nothing: it tried "
             f"{data.audit_test_reads} cues on them."
         )
+    if settings.calibrate:
+        text += " Probabilities are calibrated for classes that are equally likely; add the log odds of yours."
     parts = [text, _figure_table("Figure", verdict.figures)]
     if verdict.champion is not None and verdict.champion.differences:
         parts.append(f"Against champion version {verdict.champion.version} on the same films (candidate − champion):")

@@ -124,6 +124,7 @@ def test_the_page_shows_every_figure_with_its_interval(scored: Scored) -> None:
     assert "95%, percentile bootstrap of 2000 resamples grouped by patient" in text
     assert "These films have been scored 3 times so far. The shortcut audit has read their labels too" in text
     assert "tried 8 cues on them" in text
+    assert "calibrated for classes that are equally likely" in text
 
 
 def test_the_page_gives_the_verdict_with_each_reason(scored: Scored) -> None:
