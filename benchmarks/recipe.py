@@ -8,9 +8,8 @@ seed also draws the patient-grouped split. Pieces are compared on validation fil
 these films did choose the epoch and the threshold. `stripped`: every cue of the shortcut audit is taken out, which no
 piece trains on. `judged`: the films are changed at random as the recipe changes training films, other draws; what this
 says of a piece that was not trained on such changes is its resistance to them.
-With --test the models are scored on the
-test folder too, each once, at the threshold that is stored in its record. A finished cell is kept in the results'
-folder, and a second call goes on where the first was stopped.
+With --test the models are scored on the test folder too, each once, at the threshold that is stored in its record. A
+finished cell is kept in the results' folder, and a second call goes on where the first was stopped.
 """
 
 from __future__ import annotations
@@ -50,10 +49,6 @@ PIECES = {
     "no-equalisation": ("grey levels as they come", [*SMALL, "preprocess.equalize=false"]),
     "no-geometry": ("no change of scale, aspect and place", [*SMALL, *_NO_GEOMETRY]),
     "no-damage": ("no gamma, blur, noise and compression", [*SMALL, *_NO_DAMAGE]),
-    "no-balance": (
-        "no class weights, no label smoothing",
-        [*SMALL, "train.class_weights=false", "train.label_smoothing=0"],
-    ),
 }
 JUDGED = 4  # draws of changes a validation film
 JUDGE_SEED = 104_729  # of these; other changes than those that calibrate
@@ -78,9 +73,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     folder = _folder(given.results, piece, seed)
     packed = pixels.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
     manifest = packed.manifest
-    data = TrainingSet(
-        packed.pixels, manifest.labels, manifest.indices("train"), manifest.indices("validation"), manifest.patients
-    )
+    data = TrainingSet.of(packed.pixels, manifest)
     weights, history, key = folder / "weights.safetensors", folder / "history.json", _key(manifest, config)
     if not weights.exists():
         fitted = fit(data, config, folder, key, lambda epoch: print(piece, seed, epoch.epoch, epoch.auroc, flush=True))
@@ -108,10 +101,11 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
 
 def _key(manifest: Manifest, config: Config) -> str:
     """Name all that a cell's weights depend on."""
-    start = Path(config.model.weights)
+    from pneumonia import model
+
     parts = {
         "split": manifest.split_digest,
-        "start": hashlib.sha256(start.read_bytes()).hexdigest() if start.is_file() else config.model.weights,
+        "start": model.origin(config.model.weights),
         **{section: getattr(config, section).model_dump() for section in ("preprocess", "augment", "train")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -122,18 +116,16 @@ def _figures(
 ) -> dict[str, Any]:
     """On validation films as they are, changed, and without each cue; and on the test films, where they are given."""
     import torch
+    from scipy.special import expit
 
     from pneumonia import calibrate, evaluate, model
     from pneumonia.config import resolve
     from pneumonia.hardware import pick_precision
-    from pneumonia.reliance import rescore
+    from pneumonia.reliance import rescore, stripped
     from pneumonia.scoring import predict
 
     torch.set_num_threads(1)
-    network = model.build("none", 0)
-    network.load_state_dict(state)
-    network = model.Mirrored(network) if config.evaluate.mirror else network
-    network = network.eval().to(memory_format=torch.channels_last)
+    network = model.assemble(state, mirror=config.evaluate.mirror)
 
     def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
         patients = [data.patients[row] for row in rows]
@@ -141,10 +133,13 @@ def _figures(
         return {name: round(found[name].value, 4) for name in FIGURES}
 
     held, every = data.validation, np.arange(len(data.validation))
-    changes = resolve("full", environment={}).augment
-    changes = changes.model_copy(update={"blur": changes.blur * config.preprocess.size / 224})
+    full = resolve("full", assignments=[f"data.root={config.data.root}"], environment={})
+    # as wide as on the films that it was made for
+    blur = full.augment.blur * config.preprocess.size / full.preprocess.size
+    changes = full.augment.model_copy(update={"blur": blur})
     precision = pick_precision(config.train, torch.device("cpu"))
     margins = calibrate.margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
+    bare = stripped(data.pixels[held], config.preprocess)
     reliance = rescore(
         network,
         data.pixels[held],
@@ -156,8 +151,8 @@ def _figures(
     )
     found: dict[str, Any] = {
         "validation": figures(held, predict(network, data.pixels, held)),
-        "stripped": figures(held, predict(network, _stripped(data.pixels[held], config), every, precision=precision)),
-        "judged": figures(np.tile(held, JUDGED), 1 / (1 + np.exp(-margins.ravel()))),
+        "stripped": figures(held, predict(network, bare, every, precision=precision)),
+        "judged": figures(np.tile(held, JUDGED), expit(margins.ravel())),
         "reliance": {cue: round(moved.separation.value, 4) for cue, moved in reliance.items()},
     }
     if test is not None:
@@ -165,16 +160,6 @@ def _figures(
         found["test"] = figures(test, scores)
         found["scores"], found["labels"] = scores.round(5).tolist(), data.labels[test].tolist()
     return found
-
-
-def _stripped(films: NDArray[np.uint8], config: Config) -> NDArray[np.uint8]:
-    """Films without any cue: each is taken out in turn, as the controlled re-score does with one."""
-    from pneumonia.data.radiograph import equalize
-    from pneumonia.reliance import COMMON
-
-    for common in COMMON.values():
-        films = common(films)
-    return np.stack([equalize(film) for film in films]) if config.preprocess.equalize else films
 
 
 def _folder(results: Path, piece: str, seed: int) -> Path:

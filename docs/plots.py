@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pneumonia.drawings import BLUE, GREY, INK, NOT_A_DEVICE, ORANGE
+from pneumonia.config import DataConfig
+from pneumonia.drawings import BLUE, GREEN, GREY, INK, NOT_A_DEVICE, ORANGE
+from pneumonia.reliance import COMMON
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 IMAGES = ROOT / "docs" / "images"
-CUES = ("encoding", "size", "aspect", "brightness", "border", "mark")
 
 
 def load(name: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def cues() -> None:
                 label = ("on the test folder" if prefix else "inside training") if not place else None
                 at.plot(value, place + shift, marker, color=colour, markersize=7, label=label)
         at.axvline(0.5, color=GREY, linewidth=1)
-        at.axvline(0.7, color=INK, linewidth=1, linestyle=":")
+        at.axvline(DataConfig().shortcut_auroc, color=INK, linewidth=1, linestyle=":")
         at.set(title=f"{title} ({audits[name]['films']:,} films)", xlabel="AUROC of the class", xlim=(0.15, 1.02))
         at.set_yticks(range(len(rows)), [row["name"] for row in rows])
         at.grid(axis="x", alpha=0.3)
@@ -77,7 +78,7 @@ def pieces() -> None:
     left.invert_yaxis()
     left.set_yticks(range(len(names)), names)
     left.grid(axis="x", alpha=0.3)
-    values = [[table[name]["reliance"][cue]["mean"] for cue in CUES] for name in names]
+    values = [[table[name]["reliance"][cue]["mean"] for cue in COMMON] for name in names]
     right.imshow(values, cmap="OrRd", vmin=0, vmax=0.4, aspect="auto")
     for place, row in enumerate(values):
         for at, value in enumerate(row):
@@ -90,7 +91,7 @@ def pieces() -> None:
                 color="white" if value > 0.25 else INK,
             )
     right.set(title="fall of the separation without each cue")
-    right.set_xticks(range(len(CUES)), CUES)
+    right.set_xticks(range(len(COMMON)), list(COMMON))
     save(canvas, "validity-pieces")
 
 
@@ -100,7 +101,7 @@ def operating_points() -> None:
     canvas = Figure(figsize=(6.4, 4.8), layout="constrained")
     at: Axes = canvas.subplots()
     at.add_patch(Rectangle((0.9, 0.95), 0.1, 0.05, color=GREY, alpha=0.2, linewidth=0, label="aim"))
-    colours = (INK, BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+    colours = (INK, BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00")
     for (name, row), colour in zip(table.items(), colours, strict=False):
         cells = [cell["test"] for cell in row["cells"] if "test" in cell]
         at.plot(

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import minimize
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
@@ -58,10 +59,7 @@ class OperatingPoint(BaseModel):
 def calibrated(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
     """The operating point of these weights, and the weights with its calibration in the last layer."""
     device = pick_device(config.train)
-    network = model.build("none", seed=0)
-    network.load_state_dict(state)
-    network = model.Mirrored(network) if config.evaluate.mirror else network
-    network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = model.assemble(state, mirror=config.evaluate.mirror).to(device)
     with threads(config.train.threads):
         point = operating_point(network, data, config.augment, config.evaluate, device)
     return point, apply(state, point)
@@ -86,7 +84,7 @@ def operating_point(
     held, truth = data.validation, data.labels[data.validation]
     found = margins(network, data.pixels, held, changes, config.perturbations, device)
     slope, bias = _platt(found, truth)
-    scores = 1 / (1 + np.exp(-(found * slope + bias)))
+    scores = expit(found * slope + bias)
     threshold = _threshold(scores, truth, [data.patients[row] for row in held], config)
     return OperatingPoint(
         temperature=1 / slope,

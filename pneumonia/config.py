@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,10 +15,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pneumonia.errors import ConfigError
+from pneumonia.layers import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
 
 PROFILES = ("fast", "full")
-ENVIRONMENT_PREFIX = "PNEUMONIA_"
-RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # the test suite's own, never configuration
 CLASSES = ("NORMAL", "PNEUMONIA")
 DATA_FOLDER = Path("data/chest_xray")
 PHANTOM_ROOT = "phantom"
@@ -241,9 +239,9 @@ def resolve(
     if profile not in PROFILES:
         raise ConfigError(f"profile: {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
     chosen = [
-        *([(str(file), _toml(file))] if file is not None else []),
-        ("environment", _from_environment(os.environ if environment is None else environment)),
-        ("--set", _from_assignments(assignments)),
+        *([(str(file), from_toml(file))] if file is not None else []),
+        ("environment", from_environment(os.environ if environment is None else environment)),
+        ("--set", from_assignments(assignments)),
     ]
     for origin, layer in chosen:
         if layer.get("profile", profile) != profile:
@@ -262,7 +260,7 @@ def resolve(
 def _validate(layers: list[tuple[str, dict[str, Any]]]) -> Config:
     tree: dict[str, Any] = {}
     for _, layer in layers:
-        tree = _merge(tree, layer)
+        tree = merge(tree, layer)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -282,51 +280,7 @@ def is_phantom(root: str) -> bool:
 
 
 def _profile(name: str) -> dict[str, Any]:
-    return _toml(Path(__file__).parent / "profiles" / f"{name}.toml")
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: is not valid TOML ({error}); write lines such as epochs = 3 below [train]"
-        ) from None
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, text in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(RESERVED_ENVIRONMENT):
-            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            tree = _merge(tree, _nest(keys, text))
-    return tree
-
-
-def _from_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for assignment in assignments:
-        key, separator, text = assignment.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError(f"--set {assignment}: write it as section.key=value, for example train.epochs=3")
-        tree = _merge(tree, _nest(key.strip().split("."), text.strip()))
-    return tree
-
-
-def _nest(keys: list[str], value: Any) -> dict[str, Any]:
-    for key in reversed(keys):
-        value = {key: value}
-    return dict(value)
-
-
-def _merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in layer.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
+    return from_toml(Path(__file__).parent / "profiles" / f"{name}.toml")
 
 
 def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -> str:

@@ -51,7 +51,7 @@ def judge(
     champion_version: str | int | None = None,
     *,
     champion_digest: str | None = None,
-    weights_digest: str | None = None,
+    same: bool = False,
     reliance: Mapping[str, Figure] | None = None,
 ) -> Verdict:
     """Judge a candidate.
@@ -63,8 +63,7 @@ def judge(
         differences: candidate − champion on the same films, from `evaluate.paired`; "auroc" is needed.
         champion_version: the champion's version in the registry, None where there is no champion.
         champion_digest: digest of the champion's weights.
-        weights_digest: digest of the candidate's weights; equal to the champion's, it is a refusal without a fault.
-
+        same: the candidate is the champion itself, which is a refusal without a fault.
         reliance: by shortcut, how much of the classes' separation goes when it is taken out of the films.
 
     Raises:
@@ -85,7 +84,6 @@ def judge(
         champion = ChampionComparison(
             version=str(champion_version), weights_digest=champion_digest, differences=dict(differences or {})
         )
-        same = weights_digest is not None and weights_digest == champion_digest
         reasons.append(_already(champion) if same else _not_worse(champion, gate.max_auroc_loss))
     return Verdict(
         passed=all(reason.passed for reason in reasons),

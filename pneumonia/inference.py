@@ -17,9 +17,8 @@ from pneumonia import registry, store
 from pneumonia.config import CLASSES, Config, ModelConfig
 from pneumonia.data.radiograph import UnreadableRadiograph, read
 from pneumonia.errors import ConfigError, PneumoniaError
-from pneumonia.hardware import pick_device, threads
 from pneumonia.model import ModelRecord, load_weights
-from pneumonia.scoring import BATCH, predict
+from pneumonia.scoring import BATCH, score
 
 WEIGHTS = "weights/model.safetensors"
 """The run's artifact that holds weights and record."""
@@ -40,9 +39,8 @@ class Predictor:
     """
 
     def __init__(self, network: nn.Module, record: ModelRecord, name: str, version: str, config: Config) -> None:
-        self._device = pick_device(config.train)
-        self._threads = config.train.threads
-        self.network = network.to(self._device)
+        self._train = config.train
+        self.network = network
         self.record = record
         self.name = name
         self.version = version
@@ -143,8 +141,7 @@ class Predictor:
         Returns:
             float64 [N].
         """
-        with threads(self._threads):
-            return predict(self.network, pixels, np.arange(len(pixels)), device=self._device)
+        return score(self.network, pixels, np.arange(len(pixels)), self._train)
 
     def _result(self, file: str, probability: float) -> dict[str, Any]:
         return {

@@ -56,6 +56,13 @@ class ModelRecord(BaseModel):
     config: dict[str, Any]
     library_version: str
 
+    def is_model(self, other: ModelRecord) -> bool:
+        """Whether both are one model: the same weights, used in the same way."""
+        return all(
+            getattr(self, name) == getattr(other, name)
+            for name in ("weights_digest", "preprocess", "mirror", "threshold")
+        )
+
 
 def build(weights: str, seed: int) -> nn.Module:
     """Build torchvision's ResNet18 with a last layer of two classes.
@@ -74,6 +81,12 @@ def build(weights: str, seed: int) -> nn.Module:
         state = _imagenet() if weights == "imagenet" else _read_state(Path(weights))
         _transfer(network, state, weights)
     return network
+
+
+def origin(weights: str) -> str:
+    """Name initial weights by what they are: sha256 in hex of a file's content, or the word that chooses them."""
+    file = Path(weights)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else weights
 
 
 def _imagenet() -> dict[str, Tensor]:
@@ -219,6 +232,18 @@ def read_record(path: Path) -> ModelRecord:
     return record
 
 
+def assemble(state: Mapping[str, Tensor], *, mirror: bool) -> nn.Module:
+    """A network of these weights, ready to be used: evaluation mode, float32, channels-last.
+
+    Raises:
+        RuntimeError: torch's own, where they are not those of a ResNet18 of two classes.
+    """
+    network = build("none", seed=0)
+    network.load_state_dict(state)
+    used: nn.Module = Mirrored(network) if mirror else network
+    return used.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
 def load_weights(path: Path) -> tuple[nn.Module, ModelRecord]:
     """Load a model to be used as its record says: evaluation mode, float32, channels-last.
 
@@ -226,13 +251,10 @@ def load_weights(path: Path) -> tuple[nn.Module, ModelRecord]:
         DataError: the file cannot be read, has no record, or its weights do not have the digest that it records.
     """
     record = read_record(path)
-    network = build("none", seed=0)
     state = load_file(path)
     if digest(state) != record.weights_digest:
         raise DataError(f"{path}: the weights do not have the digest in their record; fetch the file again")
     try:
-        network.load_state_dict(state)
+        return assemble(state, mirror=record.mirror), record
     except RuntimeError as error:
         raise DataError(f"{path}: holds no ResNet18 of two classes ({_first_line(error)}); name another file") from None
-    network = Mirrored(network) if record.mirror else network
-    return network.eval().to(memory_format=torch.channels_last), record  # type: ignore[call-overload]

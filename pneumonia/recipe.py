@@ -44,11 +44,11 @@ def side(train: TrainConfig, full: int, done: int, steps: int) -> int:
     return train.start_size + int((full - train.start_size) * grown) // _STRIDE * _STRIDE
 
 
-def shrink(films: Tensor, side: int) -> Tensor:
+def shrink(films: Tensor, to: int) -> Tensor:
     """Return float [B, S, S] at another side, averaged where it is smaller."""
-    if films.shape[-1] == side:
+    if films.shape[-1] == to:
         return films
-    return F.interpolate(films.unsqueeze(1), size=(side, side), mode="bilinear", antialias=True).squeeze(1)
+    return F.interpolate(films.unsqueeze(1), size=(to, to), mode="bilinear", antialias=True).squeeze(1)
 
 
 def optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Optimizer:

@@ -68,12 +68,22 @@ def rescore(
     films, truth, who = pixels[chosen], labels[chosen], [patients[row] for row in chosen]
 
     def score(changed: NDArray[np.uint8]) -> NDArray[np.float64]:
-        if preprocess.equalize:
-            changed = np.stack([equalize(film) for film in changed])
+        changed = _preprocessed(changed, preprocess)
         return predict(network, changed, np.arange(len(changed)), device=device, precision=precision)
 
     before = score(films)
     return {cue: _moved(truth, before, score(common(films)), who, config) for cue, common in COMMON.items()}
+
+
+def stripped(films: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:
+    """Films uint8 [n, S, S] with every cue taken out, one after the other."""
+    for common in COMMON.values():
+        films = common(films)
+    return _preprocessed(films, preprocess)
+
+
+def _preprocessed(films: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:
+    return np.stack([equalize(film) for film in films]) if preprocess.equalize else films
 
 
 def _chosen(labels: NDArray[np.int64], config: EvaluateConfig) -> NDArray[np.int64]:

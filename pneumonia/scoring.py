@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumonia import model
-from pneumonia.hardware import autocast
+from pneumonia.config import TrainConfig
+from pneumonia.hardware import autocast, pick_device, threads
 
 BATCH = 64  # larger ones are no faster on a CPU and take memory
 
@@ -43,6 +44,18 @@ def predict(
                 logits = network(model.normalise(batch))
             scores.append(logits.double().softmax(1)[:, 1].cpu().numpy())
     return np.concatenate(scores) if scores else np.empty(0)
+
+
+def score(
+    network: nn.Module, pixels: NDArray[np.uint8], indices: NDArray[np.int64], train: TrainConfig
+) -> NDArray[np.float64]:
+    """As `predict`, on the device and with the threads of the configuration.
+
+    In float32 whatever the training used: it is what a server computes with.
+    """
+    device = pick_device(train)
+    with threads(train.threads):
+        return predict(network.to(device), pixels, indices, device=device)
 
 
 @torch.no_grad()

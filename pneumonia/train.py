@@ -27,6 +27,7 @@ from pneumonia import checkpoint, model, recipe
 from pneumonia.augment import augment
 from pneumonia.checkpoint import Progress
 from pneumonia.config import Config
+from pneumonia.data.manifest import Manifest
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.hardware import autocast, kept_memory, pick_device, pick_precision, threads
 from pneumonia.scoring import predict, refresh_norms
@@ -50,6 +51,12 @@ class TrainingSet:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     patients: Sequence[str]
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8], manifest: Manifest) -> TrainingSet:
+        """The films of a packing, divided as its manifest says."""
+        train, validation = manifest.indices("train"), manifest.indices("validation")
+        return cls(pixels, manifest.labels, train, validation, manifest.patients)
 
 
 class Epoch(BaseModel):

@@ -22,8 +22,7 @@ from pneumonia.config import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import exclusive, write_text
-from pneumonia.hardware import pick_device, threads
-from pneumonia.scoring import predict
+from pneumonia.scoring import score
 from pneumonia.train import Epoch, Fitted, TrainingSet, fit
 from tasks.documents import Dataset, TrainedModel
 from tasks.progress import Progress, silent
@@ -77,11 +76,10 @@ def train_model(
 def training_key(dataset: Dataset, config: Config) -> str:
     """Name a training by all that its weights depend on: sha256 in hex."""
     sections = ("preprocess", "augment", "model", "train", "evaluate")
-    weights = Path(config.model.weights)
     parts = {
         "split": dataset.split_digest,
         "pixels": dataset.pixels_digest,
-        "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else config.model.weights,
+        "weights": model.origin(config.model.weights),
         "library": pneumonia.__version__,
         "torch": str(torch.__version__),
         **{section: getattr(config, section).model_dump(mode="json") for section in sections},
@@ -97,16 +95,9 @@ def inputs_digest(dataset: Dataset, config: Config) -> str:
 def _train(
     dataset: Dataset, config: Config, progress: Progress, folder: Path, key: str, run: tracking.Run
 ) -> TrainedModel:
-    manifest = Manifest.load(Path(dataset.manifest))
     run.log_parameters(config.model_dump(mode="json"))
     run.log_dataset(dataset.kind, dataset.digest, dataset.root, {"counts": dataset.counts, "dvc_md5": dataset.dvc_md5})
-    data = TrainingSet(
-        np.load(dataset.pixels, mmap_mode="r"),
-        manifest.labels,
-        manifest.indices("train"),
-        manifest.indices("validation"),
-        manifest.patients,
-    )
+    data = TrainingSet.of(np.load(dataset.pixels, mmap_mode="r"), Manifest.load(Path(dataset.manifest)))
     history: list[Epoch] = []
 
     def on_epoch(epoch: Epoch) -> None:
@@ -152,9 +143,7 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
 
 def _validated(network: nn.Module, data: TrainingSet, record: model.ModelRecord, config: Config) -> dict[str, Figure]:
     """The figures of the model as it is handed on, at its own threshold, on validation films as they are."""
-    device = pick_device(config.train)
-    with threads(config.train.threads):
-        scores = predict(network.to(device), data.pixels, data.validation, device=device)
+    scores = score(network, data.pixels, data.validation, config.train)
     patients = [data.patients[row] for row in data.validation]
     return evaluate.figures(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
 

@@ -25,7 +25,7 @@ from pneumonia.files import write_text
 from pneumonia.hardware import pick_device, pick_precision, threads
 from pneumonia.model import ModelRecord, load_weights
 from pneumonia.reliance import Reliance, rescore
-from pneumonia.scoring import predict
+from pneumonia.scoring import score
 from tasks.documents import Dataset, Document, TrainedModel, Validation
 from tasks.progress import Progress, silent
 
@@ -106,26 +106,25 @@ def _validate(
     reads = run.count_test_read(dataset.digest)
     progress(0.1, f"scoring {len(test.rows)} test films")
     network, record = load_weights(Path(trained.weights))
-    scores = _score(network, np.load(dataset.pixels, mmap_mode="r"), test.rows, config)
+    films = np.load(dataset.pixels, mmap_mode="r")
+    scores = score(network, films, test.rows, config.train)
     progress(0.5, "bootstrap by patient")
     figures = evaluate.figures(test.labels, scores, test.patients, record.threshold, config.evaluate)
     progress(0.55, "scoring again without each shortcut")
-    reliance = _reliance(network, np.load(dataset.pixels, mmap_mode="r"), test, record, config)
+    reliance = _reliance(network, films, test, record, config)
     falls = {cue: found.separation for cue, found in reliance.items()}
     if champion is None:
         verdict = gate.judge(figures, config.gate, reliance=falls)
     else:
         progress(0.6, f"comparing with the champion, version {champion.version}")
         differences, held = _differences(champion, test, scores, record, trained.tracking_uri, config, dataset)
-        # the same weights are another model where they are used in another way
-        same_use = (held.mirror, held.threshold) == (record.mirror, record.threshold)
         verdict = gate.judge(
             figures,
             config.gate,
             differences,
             champion.version,
             champion_digest=champion.weights_digest,
-            weights_digest=trained.weights_digest if same_use else None,
+            same=record.is_model(held),
             reliance=falls,
         )
     progress(0.9, "writing the report")
@@ -143,15 +142,6 @@ def _audit_reads(dataset: Dataset) -> int:
     """How many cues the shortcut audit tried on the test films' labels."""
     found = AuditReport.model_validate_json(Path(dataset.audit).read_text(encoding="utf-8")).shortcuts
     return sum("test auroc" in row for row in found.examples)
-
-
-def _score(
-    network: nn.Module, films: NDArray[np.uint8], rows: NDArray[np.int64], config: Config
-) -> NDArray[np.float64]:
-    # float32 whatever the training used: it is what a server computes with
-    device = pick_device(config.train)
-    with threads(config.train.threads):
-        return predict(network.to(device), films, rows, device=device)
 
 
 def _reliance(
@@ -187,7 +177,7 @@ def _differences(
     packed = pixels.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
     rows = np.array([row[path] for path in test.paths], dtype=np.int64)
-    others = _score(network, packed.pixels, rows, config)
+    others = score(network, packed.pixels, rows, config.train)
     differences = evaluate.paired(
         test.labels, scores, others, test.patients, candidate.threshold, config.evaluate, threshold_b=held.threshold
     )

@@ -8,12 +8,16 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from mlflow_server import Server
 from runs import settings
 
 from pneumonia.config import Config
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # Read when torch is imported: threads wait for one another where tests share the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -89,3 +93,17 @@ def tracked(request: pytest.FixtureRequest) -> Config:
 def key(request: pytest.FixtureRequest) -> str:
     """A run's key: the server is the session's, the key is the test's."""
     return hashlib.sha256(request.node.nodeid.encode()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def network() -> nn.Module:
+    """A random ResNet18; whoever changes it takes a copy."""
+    from pneumonia.model import build  # torch, which must not come before the variable above
+
+    return build("none", seed=7).eval()
+
+
+@pytest.fixture(scope="session")
+def state(network: nn.Module) -> dict[str, Tensor]:
+    """Its weights."""
+    return network.state_dict()

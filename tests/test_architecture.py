@@ -24,7 +24,7 @@ SCIENCE = {
     "shortcuts",
     "train",
 }
-GROUND = {"config", "errors", "files", "data"}
+GROUND = {"config", "layers", "errors", "files", "data"}
 ORCHESTRATORS = {"prefect", "airflow"}
 
 

@@ -95,6 +95,26 @@ def test_figures_are_those_of_the_committed_results(name: str) -> None:
         assert row.split("|")[column].strip() == wanted
 
 
+def test_the_table_of_pieces_is_that_of_the_committed_results() -> None:
+    table = json.loads((ROOT / "benchmarks" / "results" / "recipe.json").read_text())
+    page = (ROOT / "docs" / "validity.md").read_text()
+
+    def told(piece: str, part: str, name: str) -> str:
+        figure = table[piece][part][name]
+        return f"{figure['mean']:.3f} ± {figure['sd']:.3f}"
+
+    for piece in table:
+        parts = (("validation", "auroc"), ("stripped", "auroc"), ("judged", "auroc"), ("test", "auroc"))
+        cells = (told(piece, *part) for part in (*parts, ("test", "specificity"), ("test", "sensitivity")))
+        assert f" | {' | '.join(cells)} |" in page, piece
+    for name in ("accuracy", "auroc"):
+        assert told("recipe", "test", name) in README
+    for name, figure in table["recipe"]["together"].items():
+        assert name == "models" or f"| {figure:.3f} |" in page, name
+    plain = (table["plain"][part]["auroc"]["mean"] for part in ("validation", "test"))
+    assert "AUROC of {:.3f} on validation and {:.3f} on the test folder".format(*plain) in README
+
+
 def test_speeds_are_those_of_the_committed_results() -> None:
     found = json.loads((ROOT / "benchmarks" / "results" / "training.json").read_text())
     for told in (

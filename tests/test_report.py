@@ -58,7 +58,7 @@ def scored() -> Scored:
     config = EvaluateConfig(bootstrap=100)
     found = figures(labels, one, patients, 0.4, config)
     differences = paired(labels, one, other, patients, 0.4, config)
-    verdict = judge(found, Config().gate, differences, 7, champion_digest="old", weights_digest="new")
+    verdict = judge(found, Config().gate, differences, 7, champion_digest="old")
     return Scored(curves(labels, one, 0.4), found, verdict)
 
 

@@ -8,14 +8,13 @@ import json
 import logging
 import shutil
 import socket
-import sys
 import threading
 import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archives import PARTS, films, published, zipped
+from archives import PARTS, files, films, published, zipped
 from films import jpeg, picture
 
 from pneumonia.data import download, source
@@ -98,10 +97,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "_CHUNK", 256)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-
-
-def files(root: Path) -> set[str]:
-    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
 def test_films_arrive_once_and_nothing_else_does(server: Server, tmp_path: Path) -> None:
@@ -326,48 +321,3 @@ def test_paths_that_lead_out_are_refused_before_anything_is_written(server: Serv
     assert server.url in str(caught.value)
     assert not (tmp_path / "data" / "chest_xray").exists()
     assert not list(tmp_path.rglob("outside*"))
-
-
-class Kaggle(types.ModuleType):
-    """Stands in for the service, which needs a login: hands out a folder, or fails."""
-
-    def __init__(self, folder: Path | None) -> None:
-        super().__init__("kagglehub")
-        self.folder = folder
-        self.handles: list[str] = []
-
-    def dataset_download(self, handle: str) -> str:
-        self.handles.append(handle)
-        if self.folder is None:
-            raise PermissionError("403 Client Error: log in")
-        return str(self.folder)
-
-
-def test_kaggles_copy_is_linked_into_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path / "cache" / "versions" / "2"
-    for name, data in published().items():
-        (cache / name).parent.mkdir(parents=True, exist_ok=True)
-        (cache / name).write_bytes(data)
-    kaggle = Kaggle(cache)
-    monkeypatch.setitem(sys.modules, "kagglehub", kaggle)
-    seen: list[tuple[int, int]] = []
-    root = source.fetch_kaggle(tmp_path / "data", lambda done, total: seen.append((done, total)))
-    assert files(root) == {f"{part}/film{at}.jpeg" for at, part in enumerate(PARTS)}
-    assert kaggle.handles == ["paultimothymooney/chest-xray-pneumonia"]
-    assert seen[-1] == (6, 6)
-    source.fetch_kaggle(tmp_path / "data")
-    assert len(kaggle.handles) == 1
-
-
-def test_kaggles_refusal_is_told_with_the_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "kagglehub", Kaggle(None))
-    with pytest.raises(
-        DataError, match=r"kaggle\.com/datasets/paultimothymooney.*403.*check the network and the login"
-    ):
-        source.fetch_kaggle(tmp_path)
-
-
-def test_a_missing_kagglehub_is_told_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "kagglehub", None)
-    with pytest.raises(DataError, match=r"pip install 'pneumonia\[kaggle\]'"):
-        source.fetch_kaggle(tmp_path)
