@@ -21,7 +21,7 @@ from pneumonia.calibrate import OperatingPoint
 from pneumonia.config import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
-from pneumonia.files import exclusive, write_text
+from pneumonia.files import locked_folder, write_text
 from pneumonia.scoring import score
 from pneumonia.train import Epoch, Fitted, TrainingSet, fit
 from tasks.documents import Dataset, TrainedModel
@@ -53,7 +53,7 @@ def train_model(
     uri = tracking.tracking_uri(config)
     key = training_key(dataset, config)
     folder = Path(config.work) / "training" / key[:16]
-    with exclusive(folder):
+    with locked_folder(folder):
         if fresh:
             _forget(folder)
         if (done := _done(folder, uri)) is not None:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from pneumonia.config import CLASSES
-from pneumonia.data._folder import appearing
 from pneumonia.data.manifest import FOLDERS
 from pneumonia.data.radiograph import SUFFIXES
 from pneumonia.errors import DataError
+from pneumonia.files import atomic_folder
 
 Progress = Callable[[int, int], None]
 MAX_BYTES = 32 * 2**30
@@ -47,7 +47,7 @@ def unzip(archive: Path, target: Path, progress: Progress | None = None, origin:
             films = choose([member.filename for member in members if not member.is_dir()], origin)
             sizes = {member.filename: member.file_size for member in members}
             _check_size(origin, target, sum(sizes[name] for name in films))
-            with appearing(target) as folder:
+            with atomic_folder(target) as folder:
                 for done, (name, path) in enumerate(films.items(), start=1):
                     with opened.open(name) as source, _new(folder / path).open("wb") as file:
                         shutil.copyfileobj(source, file, 1 << 20)
@@ -67,7 +67,7 @@ def copy(source: Path, target: Path, progress: Progress | None = None) -> None:
     """
     names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
     films = choose(names, str(source))
-    with appearing(target) as folder:
+    with atomic_folder(target) as folder:
         for done, (name, path) in enumerate(films.items(), start=1):
             _link(source / name, _new(folder / path))
             if progress:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pneumonia.config import CLASSES
 from pneumonia.errors import DataError
-from pneumonia.files import Whole
+from pneumonia.files import AtomicFile
 
 FOLDERS = ("train", "val", "test")
 SPLITS = ("train", "validation", "test", "unused")
@@ -114,7 +114,7 @@ class Manifest:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([getattr(entry, name) for name in COLUMNS] for entry in self.entries)
-        with Whole(path) as file:
+        with AtomicFile(path) as file:
             file.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
     @classmethod

@@ -23,10 +23,10 @@ from PIL import Image
 
 from pneumonia.config import CLASSES, PhantomConfig
 from pneumonia.data import thorax
-from pneumonia.data._folder import appearing
 from pneumonia.data.planted import plant
 from pneumonia.data.radiograph import PHANTOM_COMMENT
 from pneumonia.errors import DataError
+from pneumonia.files import atomic_folder
 
 FORMAT = 1
 """Counts up whenever the same seed gives other films, so that old folders are drawn anew."""
@@ -82,7 +82,7 @@ def generate(root: Path, config: PhantomConfig, progress: Callable[[int, int], N
     record = {"format": FORMAT, "quality": QUALITY, **config.model_dump()}
     if _complete(target, record):
         return target
-    with appearing(target) as folder:
+    with atomic_folder(target) as folder:
         _draw_all(folder, config, progress or (lambda _done, _total: None))
         (folder / "phantom.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         if target.exists():

@@ -24,7 +24,7 @@ from pneumonia.data.manifest import Entry, Manifest, patient_of
 from pneumonia.data.scan import Film, scan
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
-from pneumonia.files import Whole
+from pneumonia.files import AtomicFile
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def _write(
     pictures: list[NDArray[np.float32]] = []
     unreadable: list[dict[str, str]] = []
     phantom = False
-    with Whole(path) as file:
+    with AtomicFile(path) as file:
         file.write(_header(len(films), preprocess.size))
         for done, row in enumerate(_decode_all(films, config, preprocess), start=1):
             if isinstance(row, _Row):
@@ -169,7 +169,7 @@ def _write(
         file.write(_header(len(entries), preprocess.size), at=0)
     content = io.BytesIO()
     np.save(content, np.stack(pictures), allow_pickle=False)
-    with Whole(_cues(path)) as file:
+    with AtomicFile(_cues(path)) as file:
         file.write(content.getvalue())
     table = path.with_suffix(".csv")
     Manifest(tuple(entries)).save(table)
@@ -179,7 +179,7 @@ def _write(
         "preprocess": preprocess.model_dump(),
         "unreadable": unreadable,
     }
-    with Whole(path.with_suffix(".json")) as file:
+    with AtomicFile(path.with_suffix(".json")) as file:
         file.write(json.dumps(record, indent=1).encode())
 
 
