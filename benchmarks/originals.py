@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.data import radiograph
 from pneumonia.inference import Predictor
 

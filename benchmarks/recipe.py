@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pneumonia.config import Config
+    from pneumonia.config.schema import Config
     from pneumonia.data.manifest import Manifest
     from pneumonia.train import TrainingSet
 
@@ -62,7 +62,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     from safetensors.torch import save as serialise
 
     from pneumonia import calibrate
-    from pneumonia.config import resolve
+    from pneumonia.config.resolve import resolve
     from pneumonia.data import pixels
     from pneumonia.files import write_bytes
     from pneumonia.train import TrainingSet, fit
@@ -119,7 +119,7 @@ def _figures(
     from scipy.special import expit
 
     from pneumonia import calibrate, evaluate, model
-    from pneumonia.config import resolve
+    from pneumonia.config.resolve import resolve
     from pneumonia.hardware import pick_precision
     from pneumonia.reliance import rescore, stripped
     from pneumonia.scoring import predict

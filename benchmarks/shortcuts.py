@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from pneumonia import shortcuts
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
 from pneumonia.data import pixels
 
 

@@ -33,11 +33,15 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pneumonia import _torchvision, model  # noqa: E402
-from pneumonia.config import Config, PhantomConfig, resolve  # noqa: E402
-from pneumonia.data import phantom, pixels  # noqa: E402
-from pneumonia.data.radiograph import find_files  # noqa: E402
-from pneumonia.train import Epoch, TrainingSet, fit  # noqa: E402
+from pneumonia import _torchvision, model
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import (
+    Config,
+    PhantomConfig,
+)
+from pneumonia.data import phantom, pixels
+from pneumonia.data.radiograph import find_files
+from pneumonia.train import Epoch, TrainingSet, fit
 
 SIZE, BATCH = 224, 64
 # He et al. 2016: 1.82 billion multiply-adds forward at 224 px, two operations each; backward costs twice as much

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pneumonia.config import DataConfig
+from pneumonia.config.schema import DataConfig
 from pneumonia.drawings import BLUE, GREEN, GREY, INK, NOT_A_DEVICE, ORANGE
 from pneumonia.reliance import COMMON
 

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pneumonia import store
-from pneumonia.config import Config, is_phantom
+from pneumonia.config.resolve import is_phantom
+from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
 from tasks.documents import Promotion, TrainedModel, Validation
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict
 
-from pneumonia.config import CLASSES, EvaluateConfig
+from pneumonia.config.schema import CLASSES, EvaluateConfig
 from pneumonia.errors import DataError
 
 _BLOCK = 250_000  # numbers in the largest array of a block of resamples: 2 MB, which stays in a core's cache

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from pneumonia import model
 from pneumonia.augment import augment
 from pneumonia.bootstrap import Counts, Floats, Sample, intervals
-from pneumonia.config import AugmentConfig, Config, EvaluateConfig
+from pneumonia.config.schema import AugmentConfig, Config, EvaluateConfig
 from pneumonia.hardware import autocast, pick_device, threads
 from pneumonia.scoring import BATCH
 from pneumonia.train import TrainingSet

@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict
 
 import pneumonia
 from pneumonia import store
-from pneumonia.config import PHANTOM_ROOT, Config, is_phantom
+from pneumonia.config.resolve import is_phantom
+from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.errors import PneumoniaError
 from pneumonia.pages import port_trouble
 
@@ -141,7 +142,7 @@ def _installed(name: str) -> str | None:
 def _hardware(config: Config) -> Iterator[Check]:
     import torch
 
-    from pneumonia.config import TrainConfig
+    from pneumonia.config.schema import TrainConfig
     from pneumonia.hardware import pick_precision
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from pneumonia.bootstrap import Figure
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.evaluate import Curves
 from pneumonia.files import write_bytes
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pneumonia.bootstrap import Counts, Document, Figure, Floats, Sample, intervals
-from pneumonia.config import EvaluateConfig
+from pneumonia.config.schema import EvaluateConfig
 from pneumonia.errors import DataError
 
 BINS = 10  # of equal width, for the reliability diagram and the expected calibration error

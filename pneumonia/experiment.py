@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
 from pneumonia.store import tracking_uri
 

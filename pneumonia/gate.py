@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 
 from pneumonia.bootstrap import Document, Figure
-from pneumonia.config import GateConfig
+from pneumonia.config.schema import GateConfig
 
 # What the floors hold, in the order of the reasons: figure, its field in `GateConfig`, its name in a sentence.
 FLOORS = (

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from pneumonia.config import TrainConfig
+from pneumonia.config.schema import TrainConfig
 from pneumonia.errors import DataError
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumonia import registry, store
-from pneumonia.config import CLASSES, Config, ModelConfig
+from pneumonia.config.schema import CLASSES, Config, ModelConfig
 from pneumonia.data.radiograph import UnreadableRadiograph, read
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.model import ModelRecord, load_weights

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pneumonia import evaluate
-from pneumonia.config import CLASSES, EvaluateConfig
+from pneumonia.config.schema import CLASSES, EvaluateConfig
 from pneumonia.data.manifest import patient_of
 from pneumonia.data.radiograph import SUFFIXES, find_files
 from pneumonia.errors import DataError

@@ -17,7 +17,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from pneumonia import _torchvision
-from pneumonia.config import CLASSES, PreprocessConfig
+from pneumonia.config.schema import CLASSES, PreprocessConfig
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import write_bytes
 

@@ -20,7 +20,7 @@ import psutil
 import requests
 
 from pneumonia import store
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
 
 HOST = "127.0.0.1"

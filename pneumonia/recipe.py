@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumonia.config import TrainConfig
+from pneumonia.config.schema import TrainConfig
 
 _STRIDE = 32  # of ResNet18: other sides leave a part of the last feature map empty
 

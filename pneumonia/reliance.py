@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pneumonia.augment import compress
 from pneumonia.bootstrap import Counts, Document, Figure, Floats, Sample, intervals
-from pneumonia.config import EvaluateConfig, PreprocessConfig
+from pneumonia.config.schema import EvaluateConfig, PreprocessConfig
 from pneumonia.data.radiograph import equalize
 from pneumonia.scoring import predict
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from pneumonia.bootstrap import Document, Figure
-from pneumonia.config import CLASSES, Config, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import CLASSES, Config
 from pneumonia.drawings import NOT_A_DEVICE, EpochLike, plots
 from pneumonia.gate import Verdict
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumonia import model
-from pneumonia.config import TrainConfig
+from pneumonia.config.schema import TrainConfig
 from pneumonia.hardware import autocast, pick_device, threads
 
 BATCH = 64  # larger ones are no faster on a CPU and take memory

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia import evaluate
-from pneumonia.config import DataConfig, EvaluateConfig
+from pneumonia.config.schema import DataConfig, EvaluateConfig
 from pneumonia.data import cues
 from pneumonia.data.checks import Finding
 from pneumonia.data.manifest import Manifest

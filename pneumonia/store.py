@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pneumonia import probe
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
 
 if TYPE_CHECKING:

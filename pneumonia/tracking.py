@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pneumonia import store
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.epoch_log import EpochLog
 from pneumonia.errors import TrackingError
 from pneumonia.experiment import KEY_TAG, open_experiment, open_run

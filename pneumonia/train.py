@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pneumonia import checkpoint, model, recipe
 from pneumonia.augment import augment
 from pneumonia.checkpoint import Progress
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.hardware import autocast, kept_memory, pick_device, pick_precision, threads

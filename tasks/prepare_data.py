@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from pneumonia import shortcuts
-from pneumonia.config import CLASSES, PHANTOM_ROOT, Config
+from pneumonia.config.schema import CLASSES, PHANTOM_ROOT, Config
 from pneumonia.data import audit, phantom, pixels, version
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError

@@ -18,7 +18,7 @@ import pneumonia
 from pneumonia import calibrate, evaluate, model, tracking
 from pneumonia.bootstrap import Figure
 from pneumonia.calibrate import OperatingPoint
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text

@@ -17,7 +17,7 @@ from torch import nn
 import pneumonia
 from pneumonia import evaluate, gate, registry, report, tracking
 from pneumonia.bootstrap import Figure
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.data import pixels
 from pneumonia.data.audit import AuditReport
 from pneumonia.data.manifest import Manifest

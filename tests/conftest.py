@@ -14,7 +14,7 @@ import pytest
 from mlflow_server import Server
 from runs import settings
 
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

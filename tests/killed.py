@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
 from pneumonia.train import TrainingSet, fit
 
 EPOCHS, EPOCH_STEPS = 3, 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pneumonia import store
-from pneumonia.config import Config, TrackingConfig
+from pneumonia.config.schema import Config, TrackingConfig
 from pneumonia.tracking import Run
 
 EPOCHS = [{"epoch": step, "val_loss": 1 / step, "val_accuracy": 0.5} for step in (1, 2, 3, 4)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pneumonia.config import Config, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
 
 SMALL = (
     "data.root=phantom",

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pneumonia.augment import augment, compress, warp
-from pneumonia.config import AugmentConfig
+from pneumonia.config.schema import AugmentConfig
 from pneumonia.data.phantom import render
 
 OFF = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)

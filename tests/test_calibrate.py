@@ -9,7 +9,7 @@ from torch import nn
 
 from pneumonia import model
 from pneumonia.calibrate import SHARPEST, OperatingPoint, apply, margins, operating_point
-from pneumonia.config import AugmentConfig, EvaluateConfig
+from pneumonia.config.schema import AugmentConfig, EvaluateConfig
 from pneumonia.evaluate import figures
 from pneumonia.scoring import predict
 from pneumonia.train import TrainingSet

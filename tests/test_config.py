@@ -12,8 +12,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from pneumonia import config as module
-from pneumonia.config import PROFILES, Config, Section, is_phantom, resolve
+from pneumonia.config.resolve import is_phantom, resolve
+from pneumonia.config.schema import PROFILES, Config, Section, TrainConfig
 from pneumonia.errors import ConfigError
 
 
@@ -103,7 +103,7 @@ def test_a_folder_of_phantoms_is_known_by_its_signature(folder: Path) -> None:
 def test_each_layer_beats_the_one_before(folder: Path) -> None:
     file = folder / "mine.toml"
     file.write_text('[data]\nroot = "phantom"\n[train]\nepochs = 31\npatience = 31\n')
-    default = module.TrainConfig().epochs
+    default = TrainConfig().epochs
 
     def epochs(profile: str, **layers: object) -> int:
         return resolve(profile, **({"environment": {}} | layers)).train.epochs  # type: ignore[arg-type]
@@ -256,7 +256,7 @@ def test_the_tree_is_frozen(folder: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
         config.train.epochs = 3  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
-        config.train = module.TrainConfig()  # type: ignore[misc]
+        config.train = TrainConfig()  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("path", "field"), [pytest.param(path, field, id=path) for path, field in fields()])

@@ -13,7 +13,8 @@ import torch
 from packaging.requirements import Requirement
 
 from pneumonia import doctor
-from pneumonia.config import Config, PhantomConfig, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config, PhantomConfig
 from pneumonia.data import phantom
 from pneumonia.doctor import Check
 

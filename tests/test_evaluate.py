@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn import metrics
 
 from pneumonia.bootstrap import Figure
-from pneumonia.config import EvaluateConfig
+from pneumonia.config.schema import EvaluateConfig
 from pneumonia.errors import DataError
 from pneumonia.evaluate import NAMES, PAIRED, Curves, curves, figures, paired
 

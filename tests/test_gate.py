@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumonia.bootstrap import Figure
-from pneumonia.config import GateConfig
+from pneumonia.config.schema import GateConfig
 from pneumonia.gate import Verdict, judge
 
 GATE = GateConfig(min_auroc=0.96, min_sensitivity=0.85, min_specificity=0.7, max_auroc_loss=0.01)

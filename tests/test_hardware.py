@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from pneumonia.config import TrainConfig
+from pneumonia.config.schema import TrainConfig
 from pneumonia.errors import DataError
 from pneumonia.hardware import autocast, kept_memory, pick_device, pick_precision, threads
 

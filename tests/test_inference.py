@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pneumonia import inference, registry, store
-from pneumonia.config import Config, PreprocessConfig, TrackingConfig, TrainConfig
+from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
 from pneumonia.data import phantom
 from pneumonia.data.radiograph import read
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError

@@ -12,7 +12,7 @@ from runs import settings
 from torch import nn
 
 from pneumonia import mlflow_model, store
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.tracking import Run
 
 

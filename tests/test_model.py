@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pneumonia import model
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.errors import ConfigError
 from pneumonia.model import build, digest, forward_grey, normalise
 

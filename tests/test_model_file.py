@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pneumonia.config import PreprocessConfig
+from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError, PneumoniaError
 from pneumonia.model import ModelRecord, digest, load_weights, normalise, read_record, save_weights
 

@@ -9,7 +9,7 @@ from runs import settings
 from trained import leave_run, save
 
 from pneumonia import promotion, registry, store
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import DataError, PneumoniaError, TrackingError
 from pneumonia.model import read_record
 

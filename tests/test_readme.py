@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from small import OPEN_GATE, SMALL
 
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pneumonia.config import TrainConfig
+from pneumonia.config.schema import TrainConfig
 from pneumonia.recipe import Average, class_weights, learning_rate, optimizer, shrink, side
 
 

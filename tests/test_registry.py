@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 from mlflow_server import free_port
 
 from pneumonia import ledger, registry, store
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, TrackingError
 from pneumonia.registry import Move, Version
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumonia.config import Cue, EvaluateConfig, PreprocessConfig
+from pneumonia.config.schema import Cue, EvaluateConfig, PreprocessConfig
 from pneumonia.data.phantom import render
 from pneumonia.data.planted import plant
 from pneumonia.data.radiograph import equalize

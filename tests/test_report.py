@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from pneumonia.bootstrap import Figure
-from pneumonia.config import CLASSES, Config, EvaluateConfig, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import CLASSES, Config, EvaluateConfig
 from pneumonia.drawings import NOT_A_DEVICE, PANELS
 from pneumonia.errors import PneumoniaError
 from pneumonia.evaluate import NAMES, Curves, curves, figures, paired

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pneumonia.config import Cue, DataConfig, PhantomConfig, PreprocessConfig
+from pneumonia.config.schema import Cue, DataConfig, PhantomConfig, PreprocessConfig
 from pneumonia.data import cues, phantom
 from pneumonia.data.pixels import pack
 from pneumonia.shortcuts import TOGETHER, WORDS, examine

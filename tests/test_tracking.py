@@ -13,7 +13,7 @@ import pytest
 from runs import EPOCHS, settings, status, steps
 
 from pneumonia import store, tracking
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
 from pneumonia.tracking import Run
 

@@ -18,7 +18,7 @@ from trainings import FULL, config, figures, films, train
 
 from pneumonia import recipe
 from pneumonia.augment import augment
-from pneumonia.config import AugmentConfig
+from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.model import build, digest, normalise
 from pneumonia.scoring import predict

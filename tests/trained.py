@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pneumonia import model, store
-from pneumonia.config import Config, PreprocessConfig
+from pneumonia.config.schema import Config, PreprocessConfig
 from pneumonia.tracking import Run
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumonia.config import Config, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
 from pneumonia.train import Epoch, Fitted, TrainingSet, fit
 
 RECIPE = (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumonia.cli.common import ConfigFile, Json, Settings, complain, emit, emit_json, resolve, working
-from pneumonia.config import Config
+from pneumonia.cli.common import ConfigFile, Json, Settings, complain, emit, emit_json, resolve_config, working
+from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _resolve(file: Path | None, settings: list[str] | None, name: str | None) ->
     Neither the fast profile's name nor that of phantoms, which are laid over where there are no data, is meant here.
     """
     given = [f"data.root={os.devnull}", *(settings or [])]
-    return resolve(file, given, {"model.name": name}, profile="full")
+    return resolve_config(file, given, {"model.name": name}, profile="full")
 
 
 def _uri(config: Config) -> str:

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pneumonia import config as configuration
-from pneumonia.config import Config
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
 
 FINDING, WRONG_USE, INTERRUPTED, NO_READER = 1, 2, 130, 141  # the last two as shells report SIGINT and SIGPIPE
@@ -31,12 +31,12 @@ ConfigFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output")]
 
 
-def resolve(
+def resolve_config(
     file: Path | None, settings: list[str] | None, named: dict[str, object] | None = None, profile: str = "fast"
 ) -> Config:
     """Resolve the configuration; `named` holds what a command's own options set, the strongest."""
     given = [f"{key}={value}" for key, value in (named or {}).items() if value is not None]
-    return configuration.resolve(profile, file=file, assignments=[*(settings or []), *given])
+    return resolve(profile, file=file, assignments=[*(settings or []), *given])
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from pneumonia.cli.common import (
     emit,
     emit_json,
     progress,
-    resolve,
+    resolve_config,
     working,
 )
-from pneumonia.config import DATA_FOLDER, PHANTOM_ROOT, Config
+from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, Config
 
 app = typer.Typer(help="Fetch, draw and check radiographs.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -88,7 +88,7 @@ def phantom(
     Example: `pneumonia data phantom /tmp/phantoms --train 1200 --test 400`
     """
     named = {"train": train, "test": test, "size": size, "seed": seed}
-    config = resolve(file, settings, {f"phantom.{key}": value for key, value in named.items()})
+    config = resolve_config(file, settings, {f"phantom.{key}": value for key, value in named.items()})
     with working():
         root = _draw(config, folder or Path(config.work) / "phantoms")
     if as_json:
@@ -113,7 +113,7 @@ def audit(
 
     Example: `pneumonia data audit data/chest_xray --json`
     """
-    config = resolve(file, settings, {"data.root": folder})
+    config = resolve_config(file, settings, {"data.root": folder})
     with working():
         from pneumonia import shortcuts
         from pneumonia.data import audit as auditing

@@ -18,10 +18,10 @@ from pneumonia.cli.common import (
     emit,
     emit_json,
     progress,
-    resolve,
+    resolve_config,
     working,
 )
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import DataError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def predict(
 
     Example: `pneumonia predict film.dcm more_films/ --model models:/pneumonia-resnet18@champion --json`
     """
-    config = resolve(file, settings)
+    config = resolve_config(file, settings)
     films = _expand(files)
     with working(), progress("scoring") as tell:
         results = _load(model, threshold, config).score(films, tell)
@@ -97,7 +97,7 @@ def evaluate(
 
     Example: `pneumonia evaluate data/chest_xray/test --model model.safetensors --json`
     """
-    config = resolve(file, settings)
+    config = resolve_config(file, settings)
     with working(), progress("scoring") as tell:
         from pneumonia import labelled
 

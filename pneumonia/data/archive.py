@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.data.manifest import FOLDERS
 from pneumonia.data.radiograph import SUFFIXES
 from pneumonia.errors import DataError

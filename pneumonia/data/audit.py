@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pneumonia.config import DataConfig
+from pneumonia.config.schema import DataConfig
 from pneumonia.data import checks
 from pneumonia.data.checks import Finding, Row
 from pneumonia.data.pixels import Packed

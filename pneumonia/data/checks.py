@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.data.cues import quantisation
 from pneumonia.data.manifest import FOLDERS, SPLITS, Entry
 from pneumonia.data.thumbnails import Pairs

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
 
@@ -32,7 +32,7 @@ class Entry:
     Attributes:
         path: relative to the data's root, with forward slashes.
         sha256: of the file.
-        label: index into `pneumonia.config.CLASSES`.
+        label: index into `pneumonia.config.schema.CLASSES`.
         patient: see `patient_of`.
         folder: published folder, one of `FOLDERS`.
         split: one of `SPLITS`.

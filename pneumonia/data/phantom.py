@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config import CLASSES, PhantomConfig
+from pneumonia.config.schema import CLASSES, PhantomConfig
 from pneumonia.data import thorax
 from pneumonia.data.planted import plant
 from pneumonia.data.radiograph import PHANTOM_COMMENT

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.config import CLASSES, DataConfig, PreprocessConfig
+from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
 from pneumonia.data import cues, radiograph
 from pneumonia.data.manifest import Entry, Manifest, patient_of
 from pneumonia.data.scan import Film, scan

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config import Cue
+from pneumonia.config.schema import Cue
 
 _QUALITY = 40  # against 90: tables about five times as coarse
 _FRAME = 0.05  # width of the black border, share of the side

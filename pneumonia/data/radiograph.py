@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config import PreprocessConfig
+from pneumonia.config.schema import PreprocessConfig
 from pneumonia.data._raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
 from pneumonia.data._refusal import FETCH_AGAIN, PHANTOM_COMMENT, Decoded, Refusal
 from pneumonia.errors import DataError

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.data.manifest import FOLDERS
 from pneumonia.data.radiograph import SUFFIXES, list_files
 from pneumonia.errors import DataError
@@ -23,7 +23,7 @@ class Film:
     Attributes:
         file: where it lies.
         path: relative to the data's root, with forward slashes.
-        label: index into `pneumonia.config.CLASSES`.
+        label: index into `pneumonia.config.schema.CLASSES`.
         folder: one of `pneumonia.data.manifest.FOLDERS`.
         size: bytes.
         changed: time of the last change, ns.

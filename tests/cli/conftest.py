@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from trained import save
 
-from pneumonia.config import PhantomConfig
+from pneumonia.config.schema import PhantomConfig
 from pneumonia.data import phantom
 
 NAME = "pneumonia-resnet18"

@@ -121,7 +121,7 @@ def test_unreadable_films_are_a_finding(data: Path) -> None:
 
 
 def test_the_report_is_the_librarys(data: Path) -> None:
-    from pneumonia.config import resolve
+    from pneumonia.config.resolve import resolve
 
     config = resolve("fast", assignments=[f"data.root={data}"])
     packed = pixels.pack(data, config.data, config.preprocess, Path(config.work))

@@ -12,8 +12,9 @@ from console import call
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumonia.cli import render
-from pneumonia.config import PROFILES, Config, Section, resolve
+from pneumonia.config import render
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import PROFILES, Config, Section
 
 ODD = 'a "quoted" C:\\path, ünïcode, # no comment, \t tab and \x7f'
 

@@ -13,7 +13,7 @@ import pytest
 from films import jpeg, picture
 from PIL import Image, ImageOps
 
-from pneumonia.config import CLASSES, DataConfig, PhantomConfig, PreprocessConfig
+from pneumonia.config.schema import CLASSES, DataConfig, PhantomConfig, PreprocessConfig
 from pneumonia.data import phantom
 from pneumonia.data.audit import AuditReport, audit, markdown
 from pneumonia.data.checks import Finding

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-from pneumonia.config import PreprocessConfig
+from pneumonia.config.schema import PreprocessConfig
 from pneumonia.data.radiograph import UnreadableRadiograph, read_bytes
 
 SIDE = 64

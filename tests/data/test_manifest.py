@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.data.manifest import COLUMNS, Entry, Manifest, patient_of
 from pneumonia.errors import DataError
 

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config import DataConfig, PhantomConfig, PreprocessConfig, is_phantom
+from pneumonia.config.resolve import is_phantom
+from pneumonia.config.schema import DataConfig, PhantomConfig, PreprocessConfig
 from pneumonia.data import phantom, pixels, radiograph, scan, thorax
 from pneumonia.data.audit import audit
 from pneumonia.errors import DataError

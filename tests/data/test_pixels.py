@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from films import dicom, jpeg, picture, png, published
 
-from pneumonia.config import DataConfig, PreprocessConfig
+from pneumonia.config.schema import DataConfig, PreprocessConfig
 from pneumonia.data import pixels
 from pneumonia.data.manifest import Manifest
 from pneumonia.data.pixels import pack

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config import Cue, PhantomConfig
+from pneumonia.config.schema import Cue, PhantomConfig
 from pneumonia.data import phantom
 from pneumonia.data.planted import plant
 

@@ -11,7 +11,7 @@ import pytest
 from films import LOSSLESS, LOSSY, dicom, encode, jpeg, picture, png
 from PIL import Image
 
-from pneumonia.config import PreprocessConfig
+from pneumonia.config.schema import PreprocessConfig
 from pneumonia.data import radiograph
 from pneumonia.data.radiograph import PHANTOM_COMMENT, UnreadableRadiograph, read, read_bytes
 from pneumonia.errors import DataError

@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 
-from pneumonia.config import PreprocessConfig
+from pneumonia.config.schema import PreprocessConfig
 from pneumonia.data.radiograph import UnreadableRadiograph, read_bytes
 from pneumonia.errors import DataError
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from stack import DAGS
 
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from stack import ROOT
 
-from pneumonia.config import Config, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
 
 
 @pytest.fixture(scope="module")

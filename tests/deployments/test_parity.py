@@ -12,7 +12,8 @@ import pytest
 from stack import DAGS
 
 from flows import pipeline as flow
-from pneumonia.config import PROFILES, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import PROFILES
 
 STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
 

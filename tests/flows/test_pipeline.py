@@ -30,7 +30,7 @@ from small import OPEN_GATE, SMALL, small
 
 from flows.deployments import document
 from flows.pipeline import main, pipeline, worth_retrying
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import ConfigError, DataError, TrackingError
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from tasks.documents import Dataset, Promotion, TrainedModel, Validation
 from tasks.prepare_data import prepare_data
 from tasks.promote_model import promote_model

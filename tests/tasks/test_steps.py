@@ -19,7 +19,7 @@ from small import small
 from steps import run
 
 from pneumonia import registry, store
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference import Predictor

@@ -40,7 +40,7 @@ def prepare_data(profile: str, params: str) -> dict:
     from pneumonia_airflow import child
 
     with child.step("prepare_data") as progress:
-        from pneumonia.config import resolve
+        from pneumonia.config.resolve import resolve
         from tasks.prepare_data import prepare_data
 
         config = resolve(profile, assignments=child.assignments(params))
@@ -55,7 +55,7 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
     with child.step("train_model") as progress:
         import json
 
-        from pneumonia.config import Config
+        from pneumonia.config.schema import Config
         from tasks.documents import Dataset
         from tasks.train_model import train_model
 
@@ -72,7 +72,7 @@ def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("validate_model") as progress:
-        from pneumonia.config import Config
+        from pneumonia.config.schema import Config
         from tasks.documents import Dataset, TrainedModel
         from tasks.validate_model import validate_model
 
@@ -91,7 +91,7 @@ def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) 
     from pneumonia_airflow import child
 
     with child.step("promote_model") as progress:
-        from pneumonia.config import Config
+        from pneumonia.config.schema import Config
         from tasks.documents import Dataset, TrainedModel, Validation
         from tasks.promote_model import promote_model
 

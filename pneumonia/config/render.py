@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 
-from pneumonia.config import Config, Section
+from pneumonia.config.schema import Config, Section
 
 WIDTH = 110
 
