@@ -41,7 +41,8 @@ from pneumonia.config.schema import (
 )
 from pneumonia.data import phantom, pixels
 from pneumonia.data.radiograph import find_files
-from pneumonia.train import Epoch, TrainingSet, fit
+from pneumonia.records.epoch import Epoch
+from pneumonia.train import TrainingSet, fit
 
 SIZE, BATCH = 224, 64
 # He et al. 2016: 1.82 billion multiply-adds forward at 224 px, two operations each; backward costs twice as much

@@ -32,7 +32,7 @@ from flows.terminal import announce, failures, summarise
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
-from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 
 RETRIES = 2
 RETRY_SECONDS = [10.0, 60.0]

@@ -19,7 +19,7 @@ from pneumonia import store
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
-from tasks.documents import Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Promotion, TrainedModel, Validation
 
 SHOWN = {
     "auroc": "AUROC",

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict
 
 from pneumonia.config.schema import CLASSES, EvaluateConfig
 from pneumonia.errors import DataError
+from pneumonia.records.evaluation import Metric
 
 _BLOCK = 250_000  # numbers in the largest array of a block of resamples: 2 MB, which stays in a core's cache
 
@@ -26,20 +26,6 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
 """[b, patients], how often each patient was drawn in each of b resamples."""
 _logger = logging.getLogger(__name__)
-
-
-class Document(BaseModel):
-    """A frozen JSON document without NaN or infinity."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Figure(Document):
-    """A figure with its interval; `value` is what the data show, not the bootstrap's mean."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -84,7 +70,7 @@ class Sample:
         return (counts @ ill > 0) & (counts @ well > 0)
 
 
-def intervals(sample: Sample, score: Callable[[Counts], Floats], config: EvaluateConfig) -> list[Figure]:
+def intervals(sample: Sample, score: Callable[[Counts], Floats], config: EvaluateConfig) -> list[Metric]:
     """Figures of the data with the percentiles over the resamples.
 
     Args:
@@ -110,6 +96,6 @@ def intervals(sample: Sample, score: Callable[[Counts], Floats], config: Evaluat
     tail = (1 - config.confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail], axis=1)
     return [
-        Figure(value=value, low=below, high=above)
+        Metric(value=value, low=below, high=above)
         for value, below, above in zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
     ]

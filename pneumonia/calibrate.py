@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
@@ -26,6 +25,7 @@ from pneumonia.augment import augment
 from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config.schema import AugmentConfig, Config, EvaluateConfig
 from pneumonia.hardware import autocast, pick_device, threads
+from pneumonia.records.model import OperatingPoint
 from pneumonia.scoring import BATCH
 from pneumonia.train import TrainingSet
 
@@ -33,27 +33,6 @@ SEED = 7_919
 """Of the changes; apart from those of the training, so that no change is met again."""
 SHARPEST = 10.0
 """Of the factors by which margins are multiplied or divided: films told apart without an error have no best one."""
-
-
-class OperatingPoint(BaseModel):
-    """Where a network is to be used, and what it came to there.
-
-    Attributes:
-        temperature, bias: the calibrated log odds of PNEUMONIA are the network's divided by the temperature, plus the
-            bias (Platt 1999, "Probabilistic Outputs for Support Vector Machines").
-        threshold: probability of PNEUMONIA after that, 0 to 1, from which a film is called PNEUMONIA.
-        sensitivity, specificity, auroc: on the changed validation films at this point, all draws together; the AUROC
-            is the mean over draws.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature: float
-    bias: float
-    threshold: float
-    sensitivity: float
-    specificity: float
-    auroc: float
 
 
 def calibrated(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:

@@ -14,10 +14,9 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from pneumonia.bootstrap import Figure
 from pneumonia.config.schema import CLASSES
-from pneumonia.evaluate import Curves
 from pneumonia.files import write_bytes
+from pneumonia.records.evaluation import Curves, Metric
 
 NOT_A_DEVICE = "Not a medical device"
 # Okabe and Ito's colours: told apart under every common colour-vision deficiency.
@@ -50,7 +49,7 @@ _POINT: dict[str, Any] = {
 
 
 class EpochLike(Protocol):
-    """What the report reads of `pneumonia.train.Epoch`."""
+    """What the report reads of `pneumonia.records.epoch.Epoch`."""
 
     @property
     def epoch(self) -> int: ...
@@ -78,7 +77,7 @@ def plots(
     folder: Path,
     history: Sequence[EpochLike],
     curves: Curves,
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Metric],
     *,
     phantom: bool = False,
     best_epoch: int | None = None,
@@ -159,7 +158,7 @@ def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Ca
     return canvas
 
 
-def _roc(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
+def _roc(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
     canvas = _canvas(5, 5.2)
     axes = canvas.subplots()
     _style(axes, f"ROC: AUROC {_interval(figures.get('auroc'))}", "1 − specificity", "Sensitivity")
@@ -193,7 +192,7 @@ def _corner(axes: Axes) -> Axes:
     return corner
 
 
-def _precision_recall(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
+def _precision_recall(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
     canvas = _canvas(5, 5.2)
     axes = canvas.subplots()
     _style(axes, f"Precision-recall: AUPRC {_interval(figures.get('auprc'))}", "Recall (sensitivity)", "Precision")
@@ -236,7 +235,7 @@ def _confusion(curves: Curves) -> Canvas:
     return canvas
 
 
-def _reliability(curves: Curves, figures: Mapping[str, Figure]) -> Canvas:
+def _reliability(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
     canvas = _canvas(5, 6)
     upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     bins = curves.reliability
@@ -264,5 +263,5 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
-def _interval(figure: Figure | None) -> str:
+def _interval(figure: Metric | None) -> str:
     return "" if figure is None else f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumonia.bootstrap import Counts, Document, Figure, Floats, Sample, intervals
+from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config.schema import EvaluateConfig
 from pneumonia.errors import DataError
+from pneumonia.records.evaluation import Bin, Curves, Metric
 
 BINS = 10  # of equal width, for the reliability diagram and the expected calibration error
 NAMES = (
@@ -20,31 +21,9 @@ NAMES = (
 PAIRED = ("auroc", "accuracy", "sensitivity", "specificity")
 
 
-class Bin(Document):
-    """The films whose probability falls into [low, high), the last bin into [low, high]."""
-
-    low: float
-    high: float
-    n: int
-    predicted: float  # mean probability of PNEUMONIA
-    observed: float  # share that is PNEUMONIA
-
-
-class Curves(Document):
-    """What the plots show. Every rate is in 0 to 1; the points of a curve go from the strictest threshold down."""
-
-    threshold: float
-    false_positive_rate: tuple[float, ...]
-    true_positive_rate: tuple[float, ...]
-    recall: tuple[float, ...]
-    precision: tuple[float, ...]
-    reliability: tuple[Bin, ...]  # bins that hold no film are left out
-    confusion: tuple[tuple[int, int], tuple[int, int]]  # rows: truth, columns: call, both NORMAL then PNEUMONIA
-
-
 def figures(
     labels: ArrayLike, probabilities: ArrayLike, patients: Sequence[str], threshold: float, config: EvaluateConfig
-) -> dict[str, Figure]:
+) -> dict[str, Metric]:
     """The figures named in `NAMES`, each with its interval.
 
     Args:
@@ -79,7 +58,7 @@ def paired(
     threshold: float,
     config: EvaluateConfig,
     threshold_b: float | None = None,
-) -> dict[str, Figure]:
+) -> dict[str, Metric]:
     """The differences a − b of the figures named in `PAIRED`, both models on the same resamples.
 
     Args and errors as for `figures`; `threshold_b` is model b's own threshold where it has one.
@@ -174,7 +153,7 @@ class _Scorer:
 
 def _summarise(
     sample: Sample, scorers: list[_Scorer], names: Sequence[str], config: EvaluateConfig
-) -> dict[str, Figure]:
+) -> dict[str, Metric]:
     """The named figures of one scorer, or of the first minus the second."""
 
     def score(counts: Counts) -> Floats:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pydantic import Field
-
-from pneumonia.bootstrap import Document, Figure
 from pneumonia.config.schema import GateConfig
+from pneumonia.records.evaluation import ChampionComparison, Metric, Reason, Verdict
 
 # What the floors hold, in the order of the reasons: figure, its field in `GateConfig`, its name in a sentence.
 FLOORS = (
@@ -17,42 +15,15 @@ FLOORS = (
 )
 
 
-class Reason(Document):
-    """One condition and how it came out; `value` and `limit` are what was compared, None where nothing was."""
-
-    name: str
-    passed: bool
-    text: str
-    value: float | None = None
-    limit: float | None = None
-
-
-class ChampionComparison(Document):
-    """The champion that the candidate was held against, and the differences candidate − champion."""
-
-    version: str
-    weights_digest: str | None = None
-    differences: dict[str, Figure] = Field(default_factory=dict)
-
-
-class Verdict(Document):
-    """Passed if every reason is; `figures` are the candidate's."""
-
-    passed: bool
-    reasons: tuple[Reason, ...]
-    figures: dict[str, Figure]
-    champion: ChampionComparison | None = None
-
-
 def judge(
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Metric],
     gate: GateConfig,
-    differences: Mapping[str, Figure] | None = None,
+    differences: Mapping[str, Metric] | None = None,
     champion_version: str | int | None = None,
     *,
     champion_digest: str | None = None,
     same: bool = False,
-    reliance: Mapping[str, Figure] | None = None,
+    reliance: Mapping[str, Metric] | None = None,
 ) -> Verdict:
     """Judge a candidate.
 
@@ -93,7 +64,7 @@ def judge(
     )
 
 
-def _floor(figure: Figure, name: str, words: str, limit: float) -> Reason:
+def _floor(figure: Metric, name: str, words: str, limit: float) -> Reason:
     passed = figure.value >= limit
     value, bound = _apart(figure.value, limit)
     interval = f"({figure.low:.3f} to {figure.high:.3f})"
@@ -101,7 +72,7 @@ def _floor(figure: Figure, name: str, words: str, limit: float) -> Reason:
     return Reason(name=name, passed=passed, text=text, value=figure.value, limit=limit)
 
 
-def _reliance(reliance: Mapping[str, Figure], limit: float) -> Reason:
+def _reliance(reliance: Mapping[str, Metric], limit: float) -> Reason:
     worst = max(reliance, key=lambda cue: reliance[cue].value)
     beyond = [cue for cue, figure in reliance.items() if figure.value > limit] or [worst]
     passed = reliance[worst].value <= limit

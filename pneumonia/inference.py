@@ -17,11 +17,9 @@ from pneumonia import registry, store
 from pneumonia.config.schema import CLASSES, Config, ModelConfig
 from pneumonia.data.radiograph import UnreadableRadiograph, read
 from pneumonia.errors import ConfigError, PneumoniaError
-from pneumonia.model import ModelRecord, load_weights
+from pneumonia.model import load_weights
+from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
 from pneumonia.scoring import BATCH, score
-
-WEIGHTS = "weights/model.safetensors"
-"""The run's artifact that holds weights and record."""
 
 SOURCES = "name a model as models:/NAME@champion, models:/NAME/VERSION, runs:/RUN or a .safetensors file"
 
@@ -156,7 +154,7 @@ class Predictor:
 
 def _fetch(uri: str, run_id: str) -> tuple[nn.Module, ModelRecord]:
     with tempfile.TemporaryDirectory() as folder:
-        return load_weights(store.download(uri, run_id, WEIGHTS, Path(folder)))
+        return load_weights(store.download(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
 
 
 def _default(uri: str) -> registry.Version:

@@ -3,65 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from pneumonia import _torchvision
-from pneumonia.config.schema import CLASSES, PreprocessConfig
+from pneumonia.config.schema import CLASSES
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import write_bytes
+from pneumonia.records.model import ModelRecord, first_line, read_record
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's reference statistics of ImageNet, RGB in 0..1
 IMAGENET_STD = (0.229, 0.224, 0.225)
-RECORD_FORMAT = 1
 LAST_LAYER = ("fc.weight", "fc.bias")
 CHOICES = (
     "choose model.weights=imagenet (torchvision's, downloaded once), model.weights=FILE (a ResNet18 state dict, "
     ".safetensors or .pt) or model.weights=none (random start)"
 )
-
-
-class ModelRecord(BaseModel):
-    """What a consumer of the weights has to know to use them as they were judged.
-
-    `threshold` is the probability of PNEUMONIA from which a film is called PNEUMONIA; `calibration` is the operating
-    point that it comes from (see `pneumonia.calibrate`), which is already in the weights; `mirror` says that the
-    network is used as `Mirrored`. Digests are sha256 in hex.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: int = RECORD_FORMAT
-    name: str
-    phantom: bool
-    classes: tuple[str, ...] = CLASSES
-    preprocess: PreprocessConfig
-    threshold: float
-    calibration: dict[str, float] | None = None
-    mirror: bool = False
-    weights_digest: str
-    data_digest: str
-    split_digest: str
-    dvc_md5: str | None = None
-    config: dict[str, Any]
-    library_version: str
-
-    def is_model(self, other: ModelRecord) -> bool:
-        """Whether both are one model: the same weights, used in the same way."""
-        return all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("weights_digest", "preprocess", "mirror", "threshold")
-        )
 
 
 def build(weights: str, seed: int) -> nn.Module:
@@ -107,16 +71,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise ConfigError(f"model.weights={path}: cannot be read ({error.strerror or error}); {CHOICES}") from None
     except Exception as error:  # noqa: BLE001 - torch's reader fails on damaged bytes in whatever way they lead to
         # where the file holds more than tensors, torch's own words advise to load it unsafely
-        reason = "" if "weights_only" in str(error) else f" ({_first_line(error) or type(error).__name__})"
+        reason = "" if "weights_only" in str(error) else f" ({first_line(error) or type(error).__name__})"
         raise ConfigError(f"model.weights={path}: not a state dict of tensors alone{reason}; {CHOICES}") from None
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"model.weights={path}: not a state dict of tensors; {CHOICES}")
     return dict(state)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
 
 
 def _transfer(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
@@ -211,27 +171,6 @@ def save_weights(path: Path, state: Mapping[str, Tensor], record: ModelRecord) -
     write_bytes(path, serialise(tensors, {"record": record.model_dump_json()}))
 
 
-def read_record(path: Path) -> ModelRecord:
-    """Read only the record of a weights file.
-
-    Raises:
-        DataError: no safetensors file, or one without a record of this project.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        record = ModelRecord.model_validate(json.loads(metadata["record"]))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); name a model's .safetensors") from None
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise DataError(
-            f"{path}: not a model of this project ({_first_line(error)}); train one with `python flows/pipeline.py`"
-        ) from None
-    if record.format != RECORD_FORMAT:
-        raise DataError(f"{path}: the record has format {record.format}, this version reads {RECORD_FORMAT}")
-    return record
-
-
 def assemble(state: Mapping[str, Tensor], *, mirror: bool) -> nn.Module:
     """A network of these weights, ready to be used: evaluation mode, float32, channels-last.
 
@@ -257,4 +196,4 @@ def load_weights(path: Path) -> tuple[nn.Module, ModelRecord]:
     try:
         return assemble(state, mirror=record.mirror), record
     except RuntimeError as error:
-        raise DataError(f"{path}: holds no ResNet18 of two classes ({_first_line(error)}); name another file") from None
+        raise DataError(f"{path}: holds no ResNet18 of two classes ({first_line(error)}); name another file") from None

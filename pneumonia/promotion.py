@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from pneumonia import registry, store
 from pneumonia.errors import PneumoniaError
-from pneumonia.inference import WEIGHTS
-from pneumonia.model import ModelRecord, read_record
+from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -41,7 +40,7 @@ def promote_run(
     with store.trouble(uri, f"find run {run_id}"):
         run = client.get_run(run_id)
     with tempfile.TemporaryDirectory() as folder:
-        record = read_record(store.download(uri, run_id, WEIGHTS, Path(folder)))
+        record = read_record(store.download(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
     if name is not None and name != record.name:
         raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
     verdict = run.data.tags.get(VERDICT_TAG, "never validated")

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.augment import compress
-from pneumonia.bootstrap import Counts, Document, Figure, Floats, Sample, intervals
+from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config.schema import EvaluateConfig, PreprocessConfig
 from pneumonia.data.radiograph import equalize
+from pneumonia.records.evaluation import ShortcutDependence
 from pneumonia.scoring import predict
 
 QUALITY = 20.0  # coarser than any of the published set, and than the cue that phantoms carry
@@ -27,19 +28,6 @@ DETAIL = 0.5  # of the resolution
 FRAME = 0.06  # share of the side
 CORNER = 0.2  # share of the side
 STRETCH = 1.2
-
-
-class Reliance(Document):
-    """What taking a cue out of the films did.
-
-    Attributes:
-        separation: fall of the difference between the classes' mean probabilities.
-        normal, pneumonia: how far the mean probability of each class moved.
-    """
-
-    separation: Figure
-    normal: Figure
-    pneumonia: Figure
 
 
 def rescore(
@@ -52,7 +40,7 @@ def rescore(
     *,
     device: torch.device | None = None,
     precision: str = "fp32",
-) -> dict[str, Reliance]:
+) -> dict[str, ShortcutDependence]:
     """Score films as they are and without each cue.
 
     Args:
@@ -99,7 +87,7 @@ def _moved(
     after: NDArray[np.float64],
     patients: Sequence[str],
     config: EvaluateConfig,
-) -> Reliance:
+) -> ShortcutDependence:
     sample = Sample.of(labels, patients)
     columns = np.stack([(labels == label) * value for label in (0, 1) for value in (1.0, after - before)], axis=1)
     sums = np.zeros((sample.n_patients, 4))
@@ -111,7 +99,7 @@ def _moved(
         return np.stack([well - ill, well, ill])
 
     separation, normal, pneumonia = intervals(sample, moves, config)
-    return Reliance(separation=separation, normal=normal, pneumonia=pneumonia)
+    return ShortcutDependence(separation=separation, normal=normal, pneumonia=pneumonia)
 
 
 def _on_tensors(change: Callable[[Tensor], Tensor]) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from pneumonia.bootstrap import Document, Figure
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config
 from pneumonia.drawings import NOT_A_DEVICE, EpochLike, plots
-from pneumonia.gate import Verdict
+from pneumonia.records.base import Document
+from pneumonia.records.evaluation import Metric, Verdict
 
 if TYPE_CHECKING:  # it needs torch
-    from pneumonia.reliance import Reliance
+    from pneumonia.records.evaluation import ShortcutDependence
 
 __all__ = ["DataUsed", "ModelUsed", "command", "markdown", "plots"]
 
@@ -71,7 +71,7 @@ def markdown(
     history: Sequence[EpochLike],
     verdict: Verdict,
     pictures: Sequence[Path | str] = (),
-    reliance: Mapping[str, Reliance] | None = None,
+    reliance: Mapping[str, ShortcutDependence] | None = None,
 ) -> str:
     """The report as a Markdown page that lies in the same folder as its `pictures`, which it links by their names."""
     parts = [
@@ -156,7 +156,7 @@ def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
     return "\n\n".join(parts)
 
 
-def _reliance(reliance: Mapping[str, Reliance], config: Config) -> str:
+def _reliance(reliance: Mapping[str, ShortcutDependence], config: Config) -> str:
     text = (
         f"Up to {config.evaluate.rescored} test films of each class, scored again after each shortcut was taken out of "
         "all of them. The separation is the mean probability of the ill films less that of the well ones; what it "
@@ -171,7 +171,7 @@ def _reliance(reliance: Mapping[str, Reliance], config: Config) -> str:
     return f"{text}\n\n{_table(head, rows, numbers=3)}"
 
 
-def _figure_table(head: str, figures: Mapping[str, Figure], sign: str = "") -> str:
+def _figure_table(head: str, figures: Mapping[str, Metric], sign: str = "") -> str:
     form = f"{sign}.3f"
     rows = [
         (WORDS.get(name, name), f"{figure.value:{form}}", f"{figure.low:{form}} to {figure.high:{form}}")

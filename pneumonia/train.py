@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
@@ -30,6 +29,7 @@ from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.hardware import autocast, kept_memory, pick_device, pick_precision, threads
+from pneumonia.records.epoch import Epoch
 from pneumonia.scoring import predict, refresh_norms
 
 log = logging.getLogger(__name__)
@@ -57,30 +57,6 @@ class TrainingSet:
         """The films of a packing, divided as its manifest says."""
         train, validation = manifest.indices("train"), manifest.indices("validation")
         return cls(pixels, manifest.labels, train, validation, manifest.patients)
-
-
-class Epoch(BaseModel):
-    """What one epoch came to; precision, recall and f1 are PNEUMONIA's at the configured threshold, on validation.
-
-    `train_accuracy` is measured on augmented batches while the weights change. `images_per_second` counts training
-    steps alone; `data_wait` is the share of their time spent on fetching pixels, before any augmentation.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    precision: float
-    recall: float
-    f1: float
-    auroc: float
-    learning_rate: float
-    images_per_second: float
-    seconds: float
-    data_wait: float
 
 
 @dataclass(frozen=True)

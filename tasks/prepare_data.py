@@ -13,7 +13,7 @@ from pneumonia.data import audit, phantom, pixels, version
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import write_text
-from tasks.documents import Dataset
+from pneumonia.records.steps import Dataset
 from tasks.progress import Progress, silent
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pneumonia import ledger, registry
 from pneumonia.config.schema import Config
-from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from tasks.progress import Progress, silent
 
 

@@ -16,15 +16,16 @@ from torch import nn
 
 import pneumonia
 from pneumonia import calibrate, evaluate, model, tracking
-from pneumonia.bootstrap import Figure
-from pneumonia.calibrate import OperatingPoint
 from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
+from pneumonia.records.epoch import Epoch
+from pneumonia.records.evaluation import Metric
+from pneumonia.records.model import ModelRecord, OperatingPoint
+from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.scoring import score
-from pneumonia.train import Epoch, Fitted, TrainingSet, fit
-from tasks.documents import Dataset, TrainedModel
+from pneumonia.train import Fitted, TrainingSet, fit
 from tasks.progress import Progress, silent
 
 FLUSH_SECONDS = 300.0  # how long a finished training waits for a tracking server that is away
@@ -124,8 +125,8 @@ def _train(
     return _write_down(dataset, config, fitted, network, record, weights, key, run)
 
 
-def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> model.ModelRecord:
-    return model.ModelRecord(
+def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> ModelRecord:
+    return ModelRecord(
         name=config.model.name,
         phantom=dataset.kind == "phantom",
         preprocess=config.preprocess,
@@ -141,7 +142,7 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
     )
 
 
-def _validated(network: nn.Module, data: TrainingSet, record: model.ModelRecord, config: Config) -> dict[str, Figure]:
+def _validated(network: nn.Module, data: TrainingSet, record: ModelRecord, config: Config) -> dict[str, Metric]:
     """The figures of the model as it is handed on, at its own threshold, on validation films as they are."""
     scores = score(network, data.pixels, data.validation, config.train)
     patients = [data.patients[row] for row in data.validation]
@@ -153,7 +154,7 @@ def _write_down(
     config: Config,
     fitted: Fitted,
     network: nn.Module,
-    record: model.ModelRecord,
+    record: ModelRecord,
     weights: Path,
     key: str,
     run: tracking.Run,

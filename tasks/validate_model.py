@@ -16,17 +16,19 @@ from torch import nn
 
 import pneumonia
 from pneumonia import evaluate, gate, registry, report, tracking
-from pneumonia.bootstrap import Figure
 from pneumonia.config.schema import Config
 from pneumonia.data import pixels
 from pneumonia.data.audit import AuditReport
 from pneumonia.data.manifest import Manifest
 from pneumonia.files import write_text
 from pneumonia.hardware import pick_device, pick_precision, threads
-from pneumonia.model import ModelRecord, load_weights
-from pneumonia.reliance import Reliance, rescore
+from pneumonia.model import load_weights
+from pneumonia.records.base import Document
+from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
+from pneumonia.records.model import ModelRecord
+from pneumonia.records.steps import Dataset, TrainedModel, Validation
+from pneumonia.reliance import rescore
 from pneumonia.scoring import score
-from tasks.documents import Dataset, Document, TrainedModel, Validation
 from tasks.progress import Progress, silent
 
 
@@ -146,7 +148,7 @@ def _audit_reads(dataset: Dataset) -> int:
 
 def _reliance(
     network: nn.Module, films: NDArray[np.uint8], test: _Test, record: ModelRecord, config: Config
-) -> dict[str, Reliance]:
+) -> dict[str, ShortcutDependence]:
     device = pick_device(config.train)
     with threads(config.train.threads):
         return rescore(
@@ -169,7 +171,7 @@ def _differences(
     uri: str,
     config: Config,
     dataset: Dataset,
-) -> tuple[dict[str, Figure], ModelRecord]:
+) -> tuple[dict[str, Metric], ModelRecord]:
     """Score the champion on the same films, seen through its own preprocessing; and its record."""
     with tempfile.TemporaryDirectory() as folder:
         weights = tracking.download(uri, champion.run_id, "weights/model.safetensors", Path(folder))
@@ -191,9 +193,9 @@ def _report(
     record: ModelRecord,
     test: _Test,
     scores: NDArray[np.float64],
-    verdict: gate.Verdict,
+    verdict: Verdict,
     reads: Mapping[str, int],
-    reliance: Mapping[str, Reliance],
+    reliance: Mapping[str, ShortcutDependence],
 ) -> Path:
     folder = Path(trained.weights).parent / "report"
     data = report.DataUsed(

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from pneumonia import model
-from pneumonia.calibrate import SHARPEST, OperatingPoint, apply, margins, operating_point
+from pneumonia.calibrate import SHARPEST, apply, margins, operating_point
 from pneumonia.config.schema import AugmentConfig, EvaluateConfig
 from pneumonia.evaluate import figures
+from pneumonia.records.model import OperatingPoint
 from pneumonia.scoring import predict
 from pneumonia.train import TrainingSet
 

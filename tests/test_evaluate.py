@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from pneumonia.bootstrap import Figure
 from pneumonia.config.schema import EvaluateConfig
 from pneumonia.errors import DataError
-from pneumonia.evaluate import NAMES, PAIRED, Curves, curves, figures, paired
+from pneumonia.evaluate import NAMES, PAIRED, curves, figures, paired
+from pneumonia.records.evaluation import Curves, Metric
 
 QUICK = EvaluateConfig(bootstrap=100)
 
@@ -142,7 +142,7 @@ def test_paired_differences_are_those_of_the_figures_on_the_same_resamples() -> 
 
 def test_a_model_does_not_differ_from_itself_but_for_its_threshold() -> None:
     labels, probabilities, patients = films()
-    nothing = Figure(value=0, low=0, high=0)
+    nothing = Metric(value=0, low=0, high=0)
     same = paired(labels, probabilities, probabilities, patients, 0.5, QUICK)
     assert all(figure == nothing for figure in same.values())
     lower = paired(labels, probabilities, probabilities, patients, 0.5, QUICK, threshold_b=0.3)
@@ -170,7 +170,7 @@ def test_an_ordinary_set_leaves_no_resample_out(caplog: pytest.LogCaptureFixture
 
 def test_a_patient_with_films_of_both_classes_is_drawn_with_both(caplog: pytest.LogCaptureFixture) -> None:
     found = figures([0, 1], [0.2, 0.7], ["same", "same"], 0.5, QUICK)
-    assert found["auroc"] == Figure(value=1, low=1, high=1)
+    assert found["auroc"] == Metric(value=1, low=1, high=1)
     assert not caplog.records
 
 

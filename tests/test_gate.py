@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumonia.bootstrap import Figure
 from pneumonia.config.schema import GateConfig
-from pneumonia.gate import Verdict, judge
+from pneumonia.gate import judge
+from pneumonia.records.evaluation import Metric, Verdict
 
 GATE = GateConfig(min_auroc=0.96, min_sensitivity=0.85, min_specificity=0.7, max_auroc_loss=0.01)
 GOOD = {
-    "auroc": Figure(value=0.98, low=0.97, high=0.99),
-    "sensitivity": Figure(value=0.912, low=0.89, high=0.93),
-    "specificity": Figure(value=0.8, low=0.7, high=0.9),
-    "brier": Figure(value=0.05, low=0.04, high=0.06),
+    "auroc": Metric(value=0.98, low=0.97, high=0.99),
+    "sensitivity": Metric(value=0.912, low=0.89, high=0.93),
+    "specificity": Metric(value=0.8, low=0.7, high=0.9),
+    "brier": Metric(value=0.05, low=0.04, high=0.06),
 }
-BETTER = {"auroc": Figure(value=0.004, low=-0.002, high=0.011)}
+BETTER = {"auroc": Metric(value=0.004, low=-0.002, high=0.011)}
 
 
 def outcomes(verdict: Verdict) -> dict[str, bool]:
@@ -42,7 +42,7 @@ def test_a_first_model_above_the_floors_passes() -> None:
 
 @pytest.mark.parametrize("name", ["auroc", "sensitivity", "specificity"])
 def test_each_floor_stops_alone_and_says_so(name: str) -> None:
-    low = Figure(value=0.5, low=0.4, high=0.6)
+    low = Metric(value=0.5, low=0.4, high=0.6)
     verdict = judge(GOOD | {name: low}, GATE)
     assert not verdict.passed
     assert [reason.name for reason in verdict.reasons if not reason.passed] == [name]
@@ -51,7 +51,7 @@ def test_each_floor_stops_alone_and_says_so(name: str) -> None:
 
 
 def test_a_value_on_the_floor_passes_whatever_its_interval() -> None:
-    edge = GOOD | {"auroc": Figure(value=0.96, low=0.9, high=0.99)}
+    edge = GOOD | {"auroc": Metric(value=0.96, low=0.9, high=0.99)}
     assert judge(edge, GATE).passed
 
 
@@ -60,7 +60,7 @@ def test_a_value_on_the_floor_passes_whatever_its_interval() -> None:
     [(0.002, True), (-0.002, True), (-0.01, True), (-0.0101, False), (-0.05, False)],
 )
 def test_not_worse_than_the_champion_means_the_lower_end(low: float, passed: bool) -> None:
-    differences = {"auroc": Figure(value=0.003, low=low, high=0.02)}
+    differences = {"auroc": Metric(value=0.003, low=low, high=0.02)}
     verdict = judge(GOOD, GATE, differences, 3, champion_digest="old")
     assert verdict.passed is passed
     assert outcomes(verdict)["champion"] is passed
@@ -79,7 +79,7 @@ def test_the_comparison_is_a_plain_sentence() -> None:
 
 
 def test_a_better_auroc_does_not_buy_off_a_floor() -> None:
-    figures = GOOD | {"specificity": Figure(value=0.6, low=0.5, high=0.7)}
+    figures = GOOD | {"specificity": Metric(value=0.6, low=0.5, high=0.7)}
     assert outcomes(judge(figures, GATE, BETTER, 3)) == {
         "auroc": True,
         "sensitivity": True,
@@ -115,8 +115,8 @@ shares = st.floats(0, 1) | st.sampled_from([0.84999999, 0.85, 0.8500001, 0.0, 1.
 @given(shares, shares)
 def test_the_numbers_of_a_sentence_compare_as_it_says(value: float, limit: float) -> None:
     gate = GateConfig(min_auroc=limit, min_sensitivity=0, min_specificity=0, max_auroc_loss=limit)
-    figures = GOOD | {"auroc": Figure(value=value, low=value, high=value)}
-    differences = {"auroc": Figure(value=0, low=-value, high=0)}
+    figures = GOOD | {"auroc": Metric(value=value, low=value, high=value)}
+    differences = {"auroc": Metric(value=0, low=-value, high=0)}
     floor, *_, champion = judge(figures, gate, differences, 1).reasons
     number = r"([+-]?[0-9.]+(?:e-?[0-9]+)?)"
     for reason, pattern in (
@@ -132,7 +132,7 @@ def test_the_numbers_of_a_sentence_compare_as_it_says(value: float, limit: float
 
 
 def test_a_shortcut_that_the_model_leans_on_is_a_reason_with_its_name() -> None:
-    small, large = Figure(value=0.1, low=0.0, high=0.2), Figure(value=0.8, low=0.7, high=0.9)
+    small, large = Metric(value=0.1, low=0.0, high=0.2), Metric(value=0.8, low=0.7, high=0.9)
     passed = judge(GOOD, GATE, reliance={"mark": small, "size": small})
     assert passed.passed
     refused = judge(GOOD, GATE, reliance={"mark": small, "border": large})

@@ -16,7 +16,8 @@ from pneumonia.data import phantom
 from pneumonia.data.radiograph import read
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.inference import Predictor
-from pneumonia.model import ModelRecord, build, digest, normalise, save_weights
+from pneumonia.model import build, digest, normalise, save_weights
+from pneumonia.records.model import ModelRecord
 from pneumonia.tracking import Run
 
 NAME = "pneumonia-resnet18"

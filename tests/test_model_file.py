@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError, PneumoniaError
-from pneumonia.model import ModelRecord, digest, load_weights, normalise, read_record, save_weights
+from pneumonia.model import digest, load_weights, normalise, save_weights
+from pneumonia.records.model import ModelRecord, read_record
 
 
 def record(state: dict[str, Tensor], **changes: object) -> ModelRecord:

@@ -11,7 +11,7 @@ from trained import leave_run, save
 from pneumonia import promotion, registry, store
 from pneumonia.config.schema import Config
 from pneumonia.errors import DataError, PneumoniaError, TrackingError
-from pneumonia.model import read_record
+from pneumonia.records.model import read_record
 
 NAME = "pneumonia-resnet18"
 PHANTOM = f"{NAME}-phantom"

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumonia.bootstrap import Figure
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config, EvaluateConfig
 from pneumonia.drawings import NOT_A_DEVICE, PANELS
 from pneumonia.errors import PneumoniaError
-from pneumonia.evaluate import NAMES, Curves, curves, figures, paired
-from pneumonia.gate import Verdict, judge
+from pneumonia.evaluate import NAMES, curves, figures, paired
+from pneumonia.gate import judge
+from pneumonia.records.evaluation import Curves, Metric, Verdict
 from pneumonia.report import WORDS, DataUsed, ModelUsed, command, markdown, plots, recipe
 
 PICTURES = ["learning_curves.png", "roc.png", "precision_recall.png", "confusion.png", "reliability.png"]
@@ -46,7 +46,7 @@ HISTORY = [Line(1), Line(2, val_loss=0.3), Line(3, val_loss=0.35)]
 
 class Scored(NamedTuple):
     curves: Curves
-    figures: dict[str, Figure]
+    figures: dict[str, Metric]
     verdict: Verdict
 
 

@@ -21,8 +21,9 @@ from pneumonia.augment import augment
 from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.model import build, digest, normalise
+from pneumonia.records.epoch import Epoch
 from pneumonia.scoring import predict
-from pneumonia.train import Epoch, Fitted, TrainingSet, fit
+from pneumonia.train import Fitted, TrainingSet, fit
 
 CHECKPOINT = "checkpoint.safetensors"
 

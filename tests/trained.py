@@ -6,13 +6,14 @@ from pathlib import Path
 
 from pneumonia import model, store
 from pneumonia.config.schema import Config, PreprocessConfig
+from pneumonia.records.model import ModelRecord
 from pneumonia.tracking import Run
 
 
 def save(path: Path, name: str, seed: int = 0) -> Path:
     """A model's file; phantoms' where the name says so."""
     state = model.build("none", seed=seed).state_dict()
-    record = model.ModelRecord(
+    record = ModelRecord(
         name=name,
         phantom=name.endswith("-phantom"),
         preprocess=PreprocessConfig(size=32),

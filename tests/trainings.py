@@ -8,7 +8,8 @@ import numpy as np
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
-from pneumonia.train import Epoch, Fitted, TrainingSet, fit
+from pneumonia.records.epoch import Epoch
+from pneumonia.train import Fitted, TrainingSet, fit
 
 RECIPE = (
     "data.root=phantom",

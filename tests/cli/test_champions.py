@@ -11,7 +11,7 @@ from runs import settings
 from trained import leave_run, save
 
 from pneumonia import registry, store
-from pneumonia.model import read_record
+from pneumonia.records.model import read_record
 
 NAME = "pneumonia-resnet18"
 PHANTOM = f"{NAME}-phantom"

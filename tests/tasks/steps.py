@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pneumonia.config.schema import Config
-from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from tasks.prepare_data import prepare_data
 from tasks.promote_model import promote_model
 from tasks.train_model import train_model

@@ -24,7 +24,7 @@ from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference import Predictor
 from pneumonia.model import Mirrored, load_weights, normalise
-from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
 from tasks.validate_model import validate_model

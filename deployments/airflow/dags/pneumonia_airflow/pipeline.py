@@ -56,7 +56,7 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
         import json
 
         from pneumonia.config.schema import Config
-        from tasks.documents import Dataset
+        from pneumonia.records.steps import Dataset
         from tasks.train_model import train_model
 
         fresh = json.loads(params)["fresh"] and int(try_number) == 1  # a retry goes on from the checkpoint
@@ -73,7 +73,7 @@ def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
 
     with child.step("validate_model") as progress:
         from pneumonia.config.schema import Config
-        from tasks.documents import Dataset, TrainedModel
+        from pneumonia.records.steps import Dataset, TrainedModel
         from tasks.validate_model import validate_model
 
         films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
@@ -92,7 +92,7 @@ def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) 
 
     with child.step("promote_model") as progress:
         from pneumonia.config.schema import Config
-        from tasks.documents import Dataset, TrainedModel, Validation
+        from pneumonia.records.steps import Dataset, TrainedModel, Validation
         from tasks.promote_model import promote_model
 
         films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)

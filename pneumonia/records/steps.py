@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from pneumonia.gate import Verdict
-from pneumonia.train import Epoch
-
-
-class Document(BaseModel):
-    """A step's input or output; `model_dump_json` and `model_validate_json` carry it over any border."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from pneumonia.records.base import Document
+from pneumonia.records.epoch import Epoch
+from pneumonia.records.evaluation import Verdict
 
 
 class Dataset(Document):
