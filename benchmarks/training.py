@@ -40,7 +40,7 @@ from pneumonia.config.schema import (
     PhantomConfig,
 )
 from pneumonia.data import phantom, pixels
-from pneumonia.data.radiograph import find_files
+from pneumonia.data.layout import find_files
 from pneumonia.records.epoch import Epoch
 from pneumonia.train import TrainingSet, fit
 

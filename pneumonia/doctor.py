@@ -196,7 +196,7 @@ def _data(config: Config) -> Check:
     if root == PHANTOM_ROOT:
         remedy = "for real radiographs: pneumonia data fetch, or dvc pull"
         return Check(name="data", status="warn", text="no data/chest_xray, so phantoms are drawn", remedy=remedy)
-    from pneumonia.data.scan import scan
+    from pneumonia.data.layout import scan
 
     try:
         films = len(scan(Path(root)))

@@ -15,8 +15,8 @@ from torch import nn
 
 from pneumonia import registry, store
 from pneumonia.config.schema import CLASSES, Config, ModelConfig
-from pneumonia.data.radiograph import UnreadableRadiograph, read
 from pneumonia.errors import ConfigError, PneumoniaError
+from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.model import load_weights
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
 from pneumonia.scoring import BATCH, score

@@ -11,8 +11,8 @@ import numpy as np
 
 from pneumonia import evaluate
 from pneumonia.config.schema import CLASSES, EvaluateConfig
+from pneumonia.data.layout import SUFFIXES, find_files
 from pneumonia.data.manifest import patient_of
-from pneumonia.data.radiograph import SUFFIXES, find_files
 from pneumonia.errors import DataError
 from pneumonia.inference import Predictor
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pneumonia.augment import compress
 from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config.schema import EvaluateConfig, PreprocessConfig
-from pneumonia.data.radiograph import equalize
+from pneumonia.imaging.preprocessing import equalize
 from pneumonia.records.evaluation import ShortcutDependence
 from pneumonia.scoring import predict
 

@@ -13,8 +13,8 @@ from PIL import Image
 from pneumonia import inference, registry, store
 from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
 from pneumonia.data import phantom
-from pneumonia.data.radiograph import read
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
+from pneumonia.imaging.radiograph import read
 from pneumonia.inference import Predictor
 from pneumonia.model import build, digest, normalise, save_weights
 from pneumonia.records.model import ModelRecord

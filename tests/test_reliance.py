@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pneumonia.config.schema import Cue, EvaluateConfig, PreprocessConfig
 from pneumonia.data.phantom import render
 from pneumonia.data.planted import plant
-from pneumonia.data.radiograph import equalize
+from pneumonia.imaging.preprocessing import equalize
 from pneumonia.reliance import COMMON, rescore
 
 PLAIN = PreprocessConfig(size=64)

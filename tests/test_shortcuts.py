@@ -11,6 +11,7 @@ import pytest
 from pneumonia.config.schema import Cue, DataConfig, PhantomConfig, PreprocessConfig
 from pneumonia.data import cues, phantom
 from pneumonia.data.pixels import pack
+from pneumonia.imaging.image_statistics import COUNT
 from pneumonia.shortcuts import TOGETHER, WORDS, examine
 
 CONFIG = DataConfig()
@@ -73,7 +74,7 @@ def test_films_of_one_patient_are_never_on_both_sides(plain: Path, tmp_path: Pat
     packed = pack(plain, CONFIG, PreprocessConfig(size=96), tmp_path)
     rng = np.random.default_rng(0)
     _, patient = np.unique(np.array(packed.manifest.patients), return_inverse=True)
-    noise = rng.standard_normal((patient.max() + 1, cues.COUNT)).astype(np.float32)
+    noise = rng.standard_normal((patient.max() + 1, COUNT)).astype(np.float32)
     # each patient's own number, the same on all its films: a classifier that saw one of them would know the others
     finding = examine(packed.manifest, noise[patient], CONFIG)
     assert {row["cue"] for row in finding.examples if row["flagged"]} == set()

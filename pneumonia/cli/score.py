@@ -114,7 +114,7 @@ def evaluate(
 
 def _expand(paths: list[Path]) -> list[Path]:
     """Folders become the films in them; what is no folder stays, and is refused one by one where it is no film."""
-    from pneumonia.data.radiograph import SUFFIXES, find_files
+    from pneumonia.data.layout import SUFFIXES, find_files
 
     films: list[Path] = []
     for path in paths:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from pneumonia.config.schema import CLASSES
+from pneumonia.data.layout import SUFFIXES
 from pneumonia.data.manifest import FOLDERS
-from pneumonia.data.radiograph import SUFFIXES
 from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
 

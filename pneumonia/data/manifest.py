@@ -38,7 +38,7 @@ class Entry:
         split: one of `SPLITS`.
         width: pixels.
         height: pixels.
-        encoding: see `pneumonia.data.radiograph.Radiograph`.
+        encoding: see `pneumonia.imaging.radiograph.Radiograph`.
         pixels_sha256: of the decoded, preprocessed pixels.
         bytes: size of the file.
     """

@@ -24,9 +24,9 @@ from PIL import Image
 from pneumonia.config.schema import CLASSES, PhantomConfig
 from pneumonia.data import thorax
 from pneumonia.data.planted import plant
-from pneumonia.data.radiograph import PHANTOM_COMMENT
 from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
+from pneumonia.imaging.refusal import PHANTOM_COMMENT
 
 FORMAT = 1
 """Counts up whenever the same seed gives other films, so that old folders are drawn anew."""

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
-from pneumonia.data import cues, radiograph
+from pneumonia.data.layout import ImageFile, scan
 from pneumonia.data.manifest import Entry, Manifest, patient_of
-from pneumonia.data.scan import Film, scan
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
+from pneumonia.imaging import radiograph
+from pneumonia.imaging.image_statistics import COUNT, measure
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def key(root: Path, preprocess: PreprocessConfig) -> str:
     return _key(scan(root), preprocess)
 
 
-def _key(films: Sequence[Film], preprocess: PreprocessConfig) -> str:
+def _key(films: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
     versions = (FORMAT, version("pillow"), version("pydicom"))
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
     for film in films:
@@ -127,7 +128,7 @@ def _open(
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
         pictures = np.load(_cues(path), allow_pickle=False)
         whole = record["manifest_sha256"] == _sha256(table) and pixels.shape == (len(entries), size, size)
-        whole = whole and pictures.shape == (len(entries), cues.COUNT)
+        whole = whole and pictures.shape == (len(entries), COUNT)
     except (OSError, EOFError, ValueError, TypeError, KeyError, DataError) as error:
         log.warning("%s cannot be used (%s); the films are decoded again", path, error)
         return None
@@ -142,7 +143,7 @@ def _cues(path: Path) -> Path:
 
 
 def _write(
-    films: Sequence[Film],
+    films: Sequence[ImageFile],
     root: Path,
     config: DataConfig,
     preprocess: PreprocessConfig,
@@ -195,7 +196,7 @@ def _header(rows: int, size: int) -> bytes:
 
 
 def _decode_all(
-    films: Sequence[Film], config: DataConfig, preprocess: PreprocessConfig
+    films: Sequence[ImageFile], config: DataConfig, preprocess: PreprocessConfig
 ) -> Iterator[_Row | dict[str, str]]:
     """Decode in order; few films are in flight, so that a slow disk does not fill the memory."""
     workers = config.workers or _cores()
@@ -220,7 +221,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _decode(film: Film, preprocess: PreprocessConfig) -> _Row | dict[str, str]:
+def _decode(film: ImageFile, preprocess: PreprocessConfig) -> _Row | dict[str, str]:
     try:
         content = radiograph.load(film.file)
         shown = radiograph.read_bytes(content, preprocess, name=film.path)
@@ -240,7 +241,7 @@ def _decode(film: Film, preprocess: PreprocessConfig) -> _Row | dict[str, str]:
         pixels_sha256=hashlib.sha256(pixels).hexdigest(),
         bytes=len(content),
     )
-    return _Row(entry, pixels, cues.measure(shown.levels), shown.phantom)
+    return _Row(entry, pixels, measure(shown.levels), shown.phantom)
 
 
 def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, str]], config: DataConfig) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from pneumonia.data import archive
 from pneumonia.data.download import download, sha256_of
-from pneumonia.data.scan import scan
+from pneumonia.data.layout import scan
 from pneumonia.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.data.radiograph import equalize
+from pneumonia.imaging.preprocessing import equalize
 
 SIDE = 32
 _BLOCK = 512

@@ -17,10 +17,10 @@ from pneumonia.config.schema import CLASSES, DataConfig, PhantomConfig, Preproce
 from pneumonia.data import phantom
 from pneumonia.data.audit import AuditReport, audit, markdown
 from pneumonia.data.checks import Finding
-from pneumonia.data.cues import COUNT
 from pneumonia.data.manifest import Entry, Manifest
 from pneumonia.data.pixels import Packed, pack
 from pneumonia.data.thumbnails import near_pairs
+from pneumonia.imaging.image_statistics import COUNT
 
 CONFIG = DataConfig(on_unreadable="skip")
 PREPROCESS = PreprocessConfig(size=64)

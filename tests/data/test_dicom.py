@@ -14,7 +14,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from pneumonia.config.schema import PreprocessConfig
-from pneumonia.data.radiograph import UnreadableRadiograph, read_bytes
+from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
 
 SIDE = 64
 CONFIG = PreprocessConfig(size=SIDE)  # the films have this size, so that nothing is resampled

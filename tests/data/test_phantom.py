@@ -15,9 +15,11 @@ from PIL import Image
 
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import DataConfig, PhantomConfig, PreprocessConfig
-from pneumonia.data import phantom, pixels, radiograph, scan, thorax
+from pneumonia.data import phantom, pixels, thorax
 from pneumonia.data.audit import audit
+from pneumonia.data.layout import scan
 from pneumonia.errors import DataError
+from pneumonia.imaging import radiograph
 from pneumonia.shortcuts import examine
 
 SMALL = PhantomConfig(train=36, test=12, size=64)
@@ -34,7 +36,7 @@ def auroc(values: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]:
     """600 films [N, 96, 96], their labels and the sizes of their files in bytes."""
     root = phantom.generate(tmp_path_factory.mktemp("phantoms"), PhantomConfig(train=400, test=200, size=SIDE))
-    found = scan.scan(root)
+    found = scan(root)
     read = [radiograph.read(film.file, PreprocessConfig(size=SIDE)).pixels for film in found]
     labels = np.array([film.label for film in found])
     return np.stack(read), labels, np.array([film.size for film in found], dtype=float)
@@ -104,7 +106,7 @@ def test_every_size_can_be_drawn(size: int) -> None:
 def test_a_folder_is_laid_out_and_named_like_the_published_set(tmp_path: Path) -> None:
     root = phantom.generate(tmp_path, SMALL)
     assert root == tmp_path / "chest_xray"
-    films = scan.scan(tmp_path)
+    films = scan(tmp_path)
     assert [(len(list((root / part).glob("*.jpeg")))) for part in ("train/NORMAL", "train/PNEUMONIA")] == [18, 18]
     assert [(len(list((root / part).glob("*.jpeg")))) for part in ("test/NORMAL", "test/PNEUMONIA")] == [6, 6]
     read = radiograph.read(films[0].file, PreprocessConfig(size=64))

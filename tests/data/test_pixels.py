@@ -18,8 +18,9 @@ from pneumonia.config.schema import DataConfig, PreprocessConfig
 from pneumonia.data import pixels
 from pneumonia.data.manifest import Manifest
 from pneumonia.data.pixels import pack
-from pneumonia.data.radiograph import PHANTOM_COMMENT, read
 from pneumonia.errors import DataError
+from pneumonia.imaging.radiograph import read
+from pneumonia.imaging.refusal import PHANTOM_COMMENT
 
 CONFIG = DataConfig(validation_fraction=0.3)
 SMALL = PreprocessConfig(size=32)

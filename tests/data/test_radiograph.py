@@ -12,9 +12,11 @@ from films import LOSSLESS, LOSSY, dicom, encode, jpeg, picture, png
 from PIL import Image
 
 from pneumonia.config.schema import PreprocessConfig
-from pneumonia.data import radiograph
-from pneumonia.data.radiograph import PHANTOM_COMMENT, UnreadableRadiograph, read, read_bytes
+from pneumonia.data.layout import find_files
 from pneumonia.errors import DataError
+from pneumonia.imaging import radiograph
+from pneumonia.imaging.radiograph import UnreadableRadiograph, read, read_bytes
+from pneumonia.imaging.refusal import PHANTOM_COMMENT
 
 SMALL = PreprocessConfig(size=64)
 GREY = picture()
@@ -163,10 +165,10 @@ def test_folders_are_searched_for_films_only(tmp_path: Path) -> None:
     (tmp_path / "folder.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nothing")
-    found = [file.relative_to(tmp_path).as_posix() for file in radiograph.find_files(tmp_path)]
+    found = [file.relative_to(tmp_path).as_posix() for file in find_files(tmp_path)]
     assert found == ["a/c.PNG", "a/d.dcm", "a/e.dicom", "b.jpeg", "gone.png", "z.jpg"]
     with pytest.raises(DataError, match="absent"):
-        radiograph.find_files(tmp_path / "absent")
+        find_files(tmp_path / "absent")
 
 
 # --- real radiographs ------------------------------------------------------------------------------------------
@@ -174,7 +176,7 @@ def test_folders_are_searched_for_films_only(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_originals_differ_from_undrafted_decoding_by_rounding(shared: Path) -> None:
-    files = radiograph.find_files(shared / "originals")[::9]
+    files = find_files(shared / "originals")[::9]
     for file in files:
         plain = Image.open(file).convert("L").resize((224, 224), Image.Resampling.BILINEAR)
         difference = np.abs(read(file, PreprocessConfig()).pixels.astype(int) - np.asarray(plain))
@@ -202,7 +204,7 @@ def test_a_film_and_its_published_small_copy_give_the_same_pixels(shared: Path) 
     originals = shared / "originals" / "chest_xray"
     for size in (128, 160, 224):
         apart = []
-        for file in radiograph.find_files(originals)[::9]:
+        for file in find_files(originals)[::9]:
             seen = [
                 read(path, PreprocessConfig(size=size)).pixels for path in (file, copies / file.relative_to(originals))
             ]

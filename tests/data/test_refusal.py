@@ -14,8 +14,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 
 from pneumonia.config.schema import PreprocessConfig
-from pneumonia.data.radiograph import UnreadableRadiograph, read_bytes
 from pneumonia.errors import DataError
+from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
 
 SMALL = PreprocessConfig(size=64)
 GREY = picture()

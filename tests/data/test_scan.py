@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from films import published
 
-from pneumonia.data.scan import find_root, scan
+from pneumonia.data.layout import find_root, scan
 from pneumonia.errors import DataError
 
 

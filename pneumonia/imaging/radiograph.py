@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pneumonia.config.schema import PreprocessConfig
-from pneumonia.data._raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
-from pneumonia.data._refusal import FETCH_AGAIN, PHANTOM_COMMENT, Decoded, Refusal
 from pneumonia.errors import DataError
+from pneumonia.imaging.preprocessing import equalize, resize
+from pneumonia.imaging.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
+from pneumonia.imaging.refusal import FETCH_AGAIN, PHANTOM_COMMENT, Decoded, Refusal
 
 __all__ = ["PHANTOM_COMMENT", "SUFFIXES", "Radiograph", "UnreadableRadiograph", "find_files", "read", "read_bytes"]
 
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm", ".dicom"})
 MAX_BYTES = 256 * 2**20
 _FOREIGN = {
     b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"RIFF": "a WebP or other RIFF",
@@ -106,43 +105,11 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
     """
     try:
         decoded = _decode(content, preprocess.size)
-        levels = _resize(decoded.image, preprocess.size)
+        levels = resize(decoded.image, preprocess.size)
     except Refusal as refusal:
         raise UnreadableRadiograph(name, refusal.reason, refusal.remedy) from refusal.__cause__
     pixels = equalize(levels) if preprocess.equalize else levels
     return Radiograph(pixels, levels, decoded.width, decoded.height, decoded.encoding, decoded.phantom)
-
-
-def find_files(folder: Path) -> list[Path]:
-    """Every regular, non-hidden file below the folder with one of `SUFFIXES`, sorted.
-
-    A link whose target is gone is listed too, so that it is told of as missing rather than passed over.
-
-    Raises:
-        DataError: the folder or one below it cannot be listed.
-    """
-    return [file for file in list_files(folder) if file.suffix.lower() in SUFFIXES]
-
-
-def list_files(folder: Path) -> list[Path]:
-    """As `find_files`, whatever the suffix."""
-    found: list[Path] = []
-    for parent, folders, names in os.walk(folder, onerror=_cannot_list):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in found if file.is_file() or not file.exists())
-
-
-def equalize(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Histogram equalisation onto 0..255: each grey level goes to its share of darker pixels.
-
-    The formula is the usual one, round(255 (c - c0) / (n - c0)) with the cumulative histogram c and its first
-    non-zero value c0 (Gonzalez and Woods, Digital Image Processing, 3.3.1; OpenCV's equalizeHist).
-    """
-    cumulative = np.cumsum(np.bincount(pixels.ravel(), minlength=256))
-    lowest = cumulative[pixels.min()]
-    table = np.rint((cumulative - lowest) * 255.0 / max(pixels.size - lowest, 1)).clip(0, 255).astype(np.uint8)
-    return np.asarray(table[pixels])
 
 
 def _decode(content: bytes, size: int) -> Decoded:
@@ -153,22 +120,9 @@ def _decode(content: bytes, size: int) -> Decoded:
     if content.startswith(PNG_MAGIC):
         return decode_png(content)
     if content[128:132] == b"DICM":
-        from pneumonia.data._dicom import decode_dicom  # half a second that the usual JPEG set does without
+        from pneumonia.imaging.dicom import decode_dicom  # half a second that the usual JPEG set does without
 
         return decode_dicom(content)
     kind = next((name for magic, name in _FOREIGN.items() if content.startswith(magic)), None)
     found = f"is {kind} file, which is not read" if kind else "is not an image that is read"
     raise Refusal(f"{found} (JPEG, PNG and DICOM are)", "convert or remove it")
-
-
-def _resize(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    pixels = np.array(image)
-    if pixels.min() == pixels.max():
-        raise Refusal("shows a single grey level", "export the film again; this one is blank")
-    return pixels
-
-
-def _cannot_list(error: OSError) -> None:
-    raise DataError(f"{error.filename}: the folder cannot be listed ({error.strerror}); check the name and its rights")

@@ -17,7 +17,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_modality_lut, apply_voi
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from pneumonia.data._refusal import FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
+from pneumonia.imaging.refusal import FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
 
 Stored = NDArray[np.integer[Any]]
 Reals = NDArray[np.float32]

@@ -8,7 +8,7 @@ import zlib
 
 from PIL import Image, ImageOps
 
-from pneumonia.data._refusal import AS_GREY, FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
+from pneumonia.imaging.refusal import AS_GREY, FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from pneumonia.config.schema import CLASSES
 from pneumonia.data.manifest import FOLDERS
-from pneumonia.data.radiograph import SUFFIXES, list_files
 from pneumonia.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ LAYOUT = "train/ and test/ (and, optionally, val/), with NORMAL/ and PNEUMONIA/ 
 
 
 @dataclass(frozen=True)
-class Film:
+class ImageFile:
     """A file that is taken for a film by its place and suffix.
 
     Attributes:
@@ -59,7 +59,7 @@ def find_root(root: Path) -> Path:
     raise DataError(f"{root}: holds {found}; name the folder that holds {LAYOUT}")
 
 
-def scan(root: Path) -> list[Film]:
+def scan(root: Path) -> list[ImageFile]:
     """List all films below a root, sorted by path; decodes nothing.
 
     Raises:
@@ -68,7 +68,7 @@ def scan(root: Path) -> list[Film]:
     """
     root = find_root(root)
     problems: list[str] = []
-    films: list[Film] = []
+    films: list[ImageFile] = []
     for folder in FOLDERS:
         if not (root / folder).is_dir():
             problems += [] if folder == "val" else [f"{folder}/ is missing"]
@@ -99,10 +99,37 @@ def _films(place: Path) -> list[Path]:
     return films
 
 
-def _film(root: Path, file: Path, label: int, folder: str) -> Film:
+def _film(root: Path, file: Path, label: int, folder: str) -> ImageFile:
     path = file.relative_to(root).as_posix()
     try:
         status = file.stat()
     except OSError:
-        return Film(file, path, label, folder, 0, 0)  # a link to nothing; reading it will say so
-    return Film(file, path, label, folder, status.st_size, status.st_mtime_ns)
+        return ImageFile(file, path, label, folder, 0, 0)  # a link to nothing; reading it will say so
+    return ImageFile(file, path, label, folder, status.st_size, status.st_mtime_ns)
+
+
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm", ".dicom"})
+
+
+def find_files(folder: Path) -> list[Path]:
+    """Every regular, non-hidden file below the folder with one of `SUFFIXES`, sorted.
+
+    A link whose target is gone is listed too, so that it is told of as missing rather than passed over.
+
+    Raises:
+        DataError: the folder or one below it cannot be listed.
+    """
+    return [file for file in list_files(folder) if file.suffix.lower() in SUFFIXES]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """As `find_files`, whatever the suffix."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_cannot_list):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in found if file.is_file() or not file.exists())
+
+
+def _cannot_list(error: OSError) -> None:
+    raise DataError(f"{error.filename}: the folder cannot be listed ({error.strerror}); check the name and its rights")
