@@ -20,11 +20,11 @@ from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
 import pneumonia
-from pneumonia import store
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.errors import PneumoniaError
 from pneumonia.pages import port_trouble
+from pneumonia.tracking.client import check_store, redacted, tracking_uri
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
@@ -213,7 +213,7 @@ def _dvc(record: Path, folder: Path) -> Check:
     remotes.read([folder / "config", folder / "config.local"])
     urls = [remotes[name].get("url", "") for name in remotes.sections() if "remote " in name]
     if urls:
-        return Check(name="data.dvc", status="ok", text=f"DVC remote {', '.join(map(store.shown, urls))}")
+        return Check(name="data.dvc", status="ok", text=f"DVC remote {', '.join(map(redacted, urls))}")
     remedy = "dvc remote add --local -d shared URL, then dvc pull; or pneumonia data fetch"
     return Check(name="data.dvc", status="warn", text="no DVC remote is configured", remedy=remedy)
 
@@ -245,10 +245,10 @@ def _weights(config: Config) -> Check:
 
 
 def _services(config: Config) -> Iterator[Check]:
-    uri = store.tracking_uri(config)
+    uri = tracking_uri(config)
     try:
-        store.check(uri)
-        yield Check(name="tracking", status="ok", text=store.shown(uri))
+        check_store(uri)
+        yield Check(name="tracking", status="ok", text=redacted(uri))
     except PneumoniaError as error:
         yield Check(name="tracking", status="fail", text=str(error))
     for name, (port, option) in PORTS.items():

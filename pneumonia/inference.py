@@ -13,13 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pneumonia import registry, store
+from pneumonia import registry
 from pneumonia.config.schema import CLASSES, Config, ModelConfig
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.model import load_weights
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
 from pneumonia.scoring import BATCH, score
+from pneumonia.tracking.client import (
+    check_store,
+    download_artifact,
+    mlflow_client,
+    redacted,
+    tracking_uri,
+    translated_errors,
+)
 
 SOURCES = "name a model as models:/NAME@champion, models:/NAME/VERSION, runs:/RUN or a .safetensors file"
 
@@ -61,8 +69,8 @@ class Predictor:
         """
         if source is not None and not source.startswith(("models:", "runs:")):
             return cls._from_file(Path(source), config)
-        uri = store.tracking_uri(config)
-        store.check(uri)
+        uri = tracking_uri(config)
+        check_store(uri)
         if source is None:
             return cls._from_registry(uri, _default(uri), config)
         if match := re.fullmatch(r"runs:/+([^/]+)(/.*)?", source):
@@ -154,7 +162,7 @@ class Predictor:
 
 def _fetch(uri: str, run_id: str) -> tuple[nn.Module, ModelRecord]:
     with tempfile.TemporaryDirectory() as folder:
-        return load_weights(store.download(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
+        return load_weights(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
 
 
 def _default(uri: str) -> registry.Version:
@@ -165,15 +173,15 @@ def _default(uri: str) -> registry.Version:
     others = registry.champions(uri)
     there = ", ".join(f"models:/{other.name}@champion" for other in others)
     raise PneumoniaError(
-        f"{store.shown(uri)}: there is no champion of {name} yet. "
+        f"{redacted(uri)}: there is no champion of {name} yet. "
         + (f"Champions there are: {there}; choose one with --model. " if others else "No other model has one either. ")
         + "To make one: python flows/pipeline.py --profile full --data DIR"
     )
 
 
 def _source_run(uri: str, model_id: str) -> str:
-    with store.trouble(uri, f"find the model {model_id}"):
-        run_id = store.client(uri).get_logged_model(model_id).source_run_id
+    with translated_errors(uri, f"find the model {model_id}"):
+        run_id = mlflow_client(uri).get_logged_model(model_id).source_run_id
     if not run_id:
         raise PneumoniaError(f"models:/{model_id}: belongs to no run; {SOURCES}")
     return str(run_id)

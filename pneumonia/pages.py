@@ -19,9 +19,9 @@ from pathlib import Path
 import psutil
 import requests
 
-from pneumonia import store
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
+from pneumonia.tracking.client import DEFAULTS, check_store, tracking_uri
 
 HOST = "127.0.0.1"
 START_SECONDS = 240.0  # a first start writes some hundred tables, on a busy machine in minutes
@@ -72,8 +72,8 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
         PneumoniaError: a port is taken, or a server does not come up or ends by itself.
         TrackingError: the tracking store cannot be used.
     """
-    uri = store.tracking_uri(config)
-    store.check(uri)
+    uri = tracking_uri(config)
+    check_store(uri)
     remote = uri if uri.startswith("http") else None
     elsewhere = _answering(os.environ.get("PREFECT_API_URL"))
     servers = [] if remote else [_mlflow(uri, mlflow_port, Path(config.work).resolve())]
@@ -128,7 +128,7 @@ def _mlflow(uri: str, port: int, work: Path) -> Server:
         *("--backend-store-uri", uri, "--artifacts-destination", str(work / "artifacts")),
     )
     # Jobs are for language models' judges and take 1.6 GB.
-    extra = {**store.DEFAULTS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    extra = {**DEFAULTS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return Server("MLflow", port, "--mlflow-port", command, "/health", {**extra, **_given(extra)})
 
 

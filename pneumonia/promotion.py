@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia import registry, store
+from pneumonia import registry
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
+from pneumonia.tracking.client import download_artifact, mlflow_client, translated_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -36,11 +37,11 @@ def promote_run(
         PneumoniaError: no such run, no model in it, another name, or a verdict that is not a pass.
         TrackingError: the store cannot be used.
     """
-    client = store.client(uri)
-    with store.trouble(uri, f"find run {run_id}"):
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"find run {run_id}"):
         run = client.get_run(run_id)
     with tempfile.TemporaryDirectory() as folder:
-        record = read_record(store.download(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
+        record = read_record(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
     if name is not None and name != record.name:
         raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
     verdict = run.data.tags.get(VERDICT_TAG, "never validated")

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from pneumonia import ledger, store
+from pneumonia import ledger
 from pneumonia.errors import PneumoniaError
 from pneumonia.ledger import Move
-from pneumonia.store import patiently
+from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.tracking import MlflowClient
 
-__all__ = ["Move", "Version", "champion", "champions", "get", "history", "promote", "register", "rollback", "versions"]
 
 CHAMPION, PREVIOUS = "champion", "previous"
 PHANTOM_SUFFIX = "-phantom"
@@ -69,10 +68,10 @@ def champions(uri: str) -> list[Version]:
     Raises:
         TrackingError: the registry cannot be reached.
     """
-    if store.is_new(uri):
+    if store_is_new(uri):
         return []
-    client = store.client(uri)
-    with store.trouble(uri, "list the models"):
+    client = mlflow_client(uri)
+    with translated_errors(uri, "list the models"):
         names = sorted(model.name for model in client.search_registered_models(max_results=1000))
     return [held for name in names if (held := champion(uri, name)) is not None]
 
@@ -97,10 +96,10 @@ def versions(uri: str, name: str) -> list[Version]:
     Raises:
         TrackingError: the registry cannot be reached.
     """
-    if store.is_new(uri):
+    if store_is_new(uri):
         return []
-    client = store.client(uri)
-    with store.trouble(uri, f"list the versions of {name}"):
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"list the versions of {name}"):
         return _versions(client, name)
 
 
@@ -121,7 +120,7 @@ def register(
     Raises:
         TrackingError: the registry cannot be reached.
     """
-    client = store.client(uri)
+    client = mlflow_client(uri)
     labels = {**tags, "weights_digest": weights_digest, "phantom": str(phantom).lower()}
 
     def attempt() -> Version:
@@ -136,7 +135,7 @@ def register(
         made = client.create_model_version(name, place, run_id=run_id, tags=labels, model_id=identity)
         return _version(made, client.get_registered_model(name))
 
-    return patiently(uri, f"register {name}", attempt)
+    return with_retries(uri, f"register {name}", attempt)
 
 
 def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:
@@ -151,8 +150,8 @@ def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:
     """
     wanted = get(uri, name, version)
     _check_origin(wanted)
-    client = store.client(uri)
-    with store.trouble(uri, f"promote {name} {version}"):
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"promote {name} {version}"):
         _settle(client, name)
         model = client.get_registered_model(name)
         holder, past = _aliases(model).get(CHAMPION), ledger.moves(name, model.tags)
@@ -192,8 +191,8 @@ def rollback(uri: str, name: str, who: str, why: str) -> Move:
     known = versions(uri, name)
     if not known:
         raise PneumoniaError(f"{name}: no version is registered, so there is nothing to go back to{_elsewhere(uri)}")
-    client = store.client(uri)
-    with store.trouble(uri, f"roll back {name}"):
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"roll back {name}"):
         settled = _settle(client, name)
         if settled is not None and settled.action == "rollback":
             return settled
@@ -220,10 +219,10 @@ def history(uri: str, name: str) -> list[Move]:
         PneumoniaError: an entry was damaged.
         TrackingError: the registry cannot be reached.
     """
-    if store.is_new(uri):
+    if store_is_new(uri):
         return []
-    client = store.client(uri)
-    with store.trouble(uri, f"read the ledger of {name}"):
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"read the ledger of {name}"):
         model = _model(client, name)
         return [] if model is None else ledger.moves(name, model.tags)
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import pneumonia
-from pneumonia import calibrate, evaluate, model, tracking
+from pneumonia import calibrate, evaluate, model
 from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
@@ -25,6 +25,8 @@ from pneumonia.records.evaluation import Metric
 from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.scoring import score
+from pneumonia.tracking.client import run_exists, tracking_uri
+from pneumonia.tracking.run import Run
 from pneumonia.train import Fitted, TrainingSet, fit
 from tasks.progress import Progress, silent
 
@@ -51,7 +53,7 @@ def train_model(
         PneumoniaError: the data, the weights, the work folder or the tracking server cannot be used.
         TrainingInterrupted: SIGTERM came; the same call goes on from the checkpoint.
     """
-    uri = tracking.tracking_uri(config)
+    uri = tracking_uri(config)
     key = training_key(dataset, config)
     folder = Path(config.work) / "training" / key[:16]
     with locked_folder(folder):
@@ -59,7 +61,7 @@ def train_model(
             _forget(folder)
         if (done := _done(folder, uri)) is not None:
             return done
-        run = tracking.Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
+        run = Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
         try:
             trained = _train(dataset, config, progress, folder, key, run)
         except TrainingInterrupted:
@@ -90,12 +92,10 @@ def training_key(dataset: Dataset, config: Config) -> str:
 
 def inputs_digest(dataset: Dataset, config: Config) -> str:
     """Name what this step would return: the training, and the store that tracks it."""
-    return hashlib.sha256(f"{training_key(dataset, config)} {tracking.tracking_uri(config)}".encode()).hexdigest()
+    return hashlib.sha256(f"{training_key(dataset, config)} {tracking_uri(config)}".encode()).hexdigest()
 
 
-def _train(
-    dataset: Dataset, config: Config, progress: Progress, folder: Path, key: str, run: tracking.Run
-) -> TrainedModel:
+def _train(dataset: Dataset, config: Config, progress: Progress, folder: Path, key: str, run: Run) -> TrainedModel:
     run.log_parameters(config.model_dump(mode="json"))
     run.log_dataset(dataset.kind, dataset.digest, dataset.root, {"counts": dataset.counts, "dvc_md5": dataset.dvc_md5})
     data = TrainingSet.of(np.load(dataset.pixels, mmap_mode="r"), Manifest.load(Path(dataset.manifest)))
@@ -157,7 +157,7 @@ def _write_down(
     record: ModelRecord,
     weights: Path,
     key: str,
-    run: tracking.Run,
+    run: Run,
 ) -> TrainedModel:
     best_val_accuracy = max(epoch.val_accuracy for epoch in fitted.history)
     run.log_metrics({"best_val_accuracy": best_val_accuracy, "best_epoch": fitted.best_epoch})
@@ -190,7 +190,7 @@ def _done(folder: Path, uri: str) -> TrainedModel | None:
         return None
     trained = TrainedModel.model_validate_json(path.read_text(encoding="utf-8"))
     there = Path(trained.weights).exists() and trained.tracking_uri == uri
-    return trained if there and tracking.exists(uri, trained.run_id) else None
+    return trained if there and run_exists(uri, trained.run_id) else None
 
 
 def _forget(folder: Path) -> None:

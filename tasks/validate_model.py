@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
-from pneumonia import evaluate, gate, registry, report, tracking
+from pneumonia import evaluate, gate, registry, report
 from pneumonia.config.schema import Config
 from pneumonia.data import pixels
 from pneumonia.data.audit import AuditReport
@@ -29,6 +29,8 @@ from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
 from pneumonia.reliance import rescore
 from pneumonia.scoring import score
+from pneumonia.tracking.client import download_artifact
+from pneumonia.tracking.run import Run
 from tasks.progress import Progress, silent
 
 
@@ -46,7 +48,7 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
     champion = registry.champion(uri, config.model.name)
     if (done := _done(path, trained, champion, config)) is not None:
         return done
-    run = tracking.Run.attach(uri, trained.run_id)
+    run = Run.attach(uri, trained.run_id)
     try:
         validation = _validate(dataset, trained, config, champion, progress, run)
     except BaseException:
@@ -101,7 +103,7 @@ def _validate(
     config: Config,
     champion: registry.Version | None,
     progress: Progress,
-    run: tracking.Run,
+    run: Run,
 ) -> Validation:
     manifest = Manifest.load(Path(dataset.manifest))
     test = _Test(manifest, manifest.indices("test"))
@@ -174,7 +176,7 @@ def _differences(
 ) -> tuple[dict[str, Metric], ModelRecord]:
     """Score the champion on the same films, seen through its own preprocessing; and its record."""
     with tempfile.TemporaryDirectory() as folder:
-        weights = tracking.download(uri, champion.run_id, "weights/model.safetensors", Path(folder))
+        weights = download_artifact(uri, champion.run_id, "weights/model.safetensors", Path(folder))
         network, held = load_weights(weights)
     packed = pixels.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}

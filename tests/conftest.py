@@ -46,10 +46,10 @@ def mlflow_database(pytestconfig: pytest.Config) -> Path:
     """An empty MLflow database, to be copied: its fifty migrations take seconds, so they are done once a version."""
     path = pytestconfig.cache.mkdir("mlflow") / f"{version('mlflow')}.db"
     if not path.exists():
-        from pneumonia import store
+        from pneumonia.tracking.client import mlflow_client
 
         partial = path.with_name(f"{path.name}.{os.getpid()}")
-        store.client(f"sqlite:///{partial}").search_experiments(max_results=1)
+        mlflow_client(f"sqlite:///{partial}").search_experiments(max_results=1)
         partial.replace(path)
     return path
 

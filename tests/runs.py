@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pneumonia import store
 from pneumonia.config.schema import Config, TrackingConfig
-from pneumonia.tracking import Run
+from pneumonia.tracking.client import mlflow_client
+from pneumonia.tracking.run import Run
 
 EPOCHS = [{"epoch": step, "val_loss": 1 / step, "val_accuracy": 0.5} for step in (1, 2, 3, 4)]
 
@@ -16,8 +16,8 @@ def settings(work: Path, uri: str = "auto", system_metrics: bool = False) -> Con
 
 
 def steps(run: Run, metric: str = "val_loss") -> list[int]:
-    return [entry.step for entry in store.client(run.uri).get_metric_history(run.id, metric)]
+    return [entry.step for entry in mlflow_client(run.uri).get_metric_history(run.id, metric)]
 
 
 def status(run: Run) -> str:
-    return str(store.client(run.uri).get_run(run.id).info.status)
+    return str(mlflow_client(run.uri).get_run(run.id).info.status)

@@ -11,9 +11,9 @@ import pytest
 from mlflow_server import Server, Wire
 from runs import EPOCHS, settings, steps
 
-from pneumonia import store
 from pneumonia.errors import TrackingError
-from pneumonia.tracking import Run
+from pneumonia.tracking.client import mlflow_client
+from pneumonia.tracking.run import Run
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_flush_waits_for_the_server(wire: Wire, work: Path, key: str) -> None:
 
 def test_flush_does_not_wait_where_waiting_does_not_help(work: Path) -> None:
     run = Run.open(settings(work), "key", "name", {})
-    store.client(run.uri).delete_run(run.id)
+    mlflow_client(run.uri).delete_run(run.id)
     assert not run.log_epochs(EPOCHS)
     start = time.monotonic()
     with pytest.raises(TrackingError, match="deleted"):

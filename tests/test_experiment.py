@@ -10,14 +10,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from runs import settings
 
-from pneumonia import store
 from pneumonia.errors import TrackingError
-from pneumonia.tracking import Run
+from pneumonia.tracking.client import mlflow_client
+from pneumonia.tracking.run import Run
 
 
 def test_a_deleted_experiment_is_told(work: Path) -> None:
     run = Run.open(settings(work), "key", "name", {})
-    client = store.client(run.uri)
+    client = mlflow_client(run.uri)
     client.delete_experiment(client.get_run(run.id).info.experiment_id)
     with pytest.raises(TrackingError, match=r"was deleted.*mlflow experiments restore"):
         Run.open(settings(work), "key", "name", {})
@@ -50,9 +50,9 @@ def test_a_run_whose_creation_was_not_answered_is_taken_up(work: Path, monkeypat
 
     monkeypatch.setattr(MlflowClient, "create_run", unanswered)
     run = Run.open(settings(work), "aa", "name", {})
-    assert len(store.client(run.uri).search_runs([run._experiment])) == 1
+    assert len(mlflow_client(run.uri).search_runs([run._experiment])) == 1
 
 
 def test_a_run_has_a_user(work: Path) -> None:
     run = Run.open(settings(work), "aa", "name", {})
-    assert store.client(run.uri).get_run(run.id).data.tags["mlflow.user"] not in ("", "unknown")
+    assert mlflow_client(run.uri).get_run(run.id).data.tags["mlflow.user"] not in ("", "unknown")

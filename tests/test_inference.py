@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumonia import inference, registry, store
+from pneumonia import inference, registry
 from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
 from pneumonia.data import phantom
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
@@ -18,7 +18,8 @@ from pneumonia.imaging.radiograph import read
 from pneumonia.inference import Predictor
 from pneumonia.model import build, digest, normalise, save_weights
 from pneumonia.records.model import ModelRecord
-from pneumonia.tracking import Run
+from pneumonia.tracking.client import mlflow_client, tracking_uri
+from pneumonia.tracking.run import Run
 
 NAME = "pneumonia-resnet18"
 PREPROCESS = PreprocessConfig(size=32, equalize=True)
@@ -64,7 +65,7 @@ def logged(config: Config, weights: Path) -> tuple[str, str, str]:
     """Run id, model URI and store of a run that holds the weights, as a training leaves it."""
     run = Run.open(config, "key", "name", {})
     run.log_file(weights, "weights")
-    client = store.client(run.uri)
+    client = mlflow_client(run.uri)
     experiment = client.get_run(run.id).info.experiment_id
     model = client.create_logged_model(experiment, "model", source_run_id=run.id)
     client.finalize_logged_model(model.model_id, "READY")
@@ -146,10 +147,10 @@ def test_no_files_no_results(config: Config, weights: Path) -> None:
 
 def test_every_address_leads_to_the_same_scores(config: Config, weights: Path, films: list[Path]) -> None:
     register(config, weights)
-    uri = store.tracking_uri(config)
+    uri = tracking_uri(config)
     run = registry.get(uri, NAME, "1").run_id
-    model = store.client(uri).get_run(run)
-    source = store.client(uri).search_logged_models([model.info.experiment_id])[0].model_id
+    model = mlflow_client(uri).get_run(run)
+    source = mlflow_client(uri).search_logged_models([model.info.experiment_id])[0].model_id
     file = Predictor.load(str(weights), config)
     addresses = {
         None: (NAME, "1"),

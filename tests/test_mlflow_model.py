@@ -11,9 +11,10 @@ import torch
 from runs import settings
 from torch import nn
 
-from pneumonia import mlflow_model, store
 from pneumonia.config.schema import Config
-from pneumonia.tracking import Run
+from pneumonia.tracking import mlflow_model
+from pneumonia.tracking.client import mlflow_client
+from pneumonia.tracking.run import Run
 
 
 class Small(nn.Module):
@@ -39,9 +40,9 @@ def test_the_model_has_a_signature_and_no_pickle(tracked: Config, key: str, tmp_
     uri = run.log_model(network, example, {"name": "small"})
     run.finish()
 
-    found = store.client(run.uri).get_run(run.id)
+    found = mlflow_client(run.uri).get_run(run.id)
     assert [output.model_id for output in found.outputs.model_outputs] == [uri.removeprefix("models:/")]
-    model = store.client(run.uri).get_logged_model(uri.removeprefix("models:/"))
+    model = mlflow_client(run.uri).get_logged_model(uri.removeprefix("models:/"))
     assert str(model.status) == "READY"
     folder = download_model(run, model.artifact_location, tmp_path / "model")
     assert not list(folder.rglob("*example*"))
@@ -89,7 +90,7 @@ def test_a_model_is_logged_once(work: Path, monkeypatch: pytest.MonkeyPatch) -> 
             run.log_model(Small(), example, {})
     first = run.log_model(Small(), example, {})
     assert Run.open(settings(work), "key", "name", {}).log_model(Small(), example, {}) == first
-    assert len(store.client(run.uri).search_logged_models([run._experiment])) == 1
+    assert len(mlflow_client(run.uri).search_logged_models([run._experiment])) == 1
 
 
 def interrupted(*_: object, **__: object) -> None:

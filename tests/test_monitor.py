@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from runs import settings, steps
 
-from pneumonia import store
-from pneumonia.tracking import Run
+from pneumonia.tracking.client import mlflow_client
+from pneumonia.tracking.run import Run
 
 
 def test_system_metrics_go_on_where_they_ended(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_system_metrics_go_on_where_they_ended(work: Path, monkeypatch: pytest.M
         lengths.append(len(steps(run, "system/cpu_utilization_percentage")))
     taken = steps(run, "system/cpu_utilization_percentage")
     assert taken == list(range(len(taken)))
-    assert "system/system_memory_usage_megabytes" in store.client(run.uri).get_run(run.id).data.metrics
+    assert "system/system_memory_usage_megabytes" in mlflow_client(run.uri).get_run(run.id).data.metrics
 
 
 def wait_for_samples(run: Run, count: int) -> None:

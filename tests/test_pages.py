@@ -20,7 +20,7 @@ from runs import settings
 from pneumonia import pages
 from pneumonia.errors import PneumoniaError, TrackingError
 from pneumonia.pages import Server
-from pneumonia.tracking import Run
+from pneumonia.tracking.run import Run
 
 
 def python(code: str, port: int = 0) -> Server:

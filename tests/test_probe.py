@@ -11,9 +11,10 @@ import pytest
 from mlflow_server import free_port
 from runs import settings
 
-from pneumonia import probe, tracking
 from pneumonia.errors import TrackingError
-from pneumonia.tracking import Run
+from pneumonia.tracking import health
+from pneumonia.tracking.client import check_store
+from pneumonia.tracking.run import Run
 
 
 class Answer:
@@ -60,7 +61,7 @@ class Answer:
 )
 def test_a_server_of_another_kind_is_told(status: int, body: str, told: str) -> None:
     with Answer(status, body) as server, pytest.raises(TrackingError, match=told) as caught:
-        tracking.check(server.url)
+        check_store(server.url)
     assert server.url in str(caught.value)
     assert "tracking.uri" in str(caught.value)
 
@@ -69,7 +70,7 @@ def test_the_login_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
     with Answer(401, "who are you?") as server:
-        tracking.check(server.url)
+        check_store(server.url)
 
 
 def test_the_login_is_read_from_mlflows_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -79,11 +80,11 @@ def test_the_login_is_read_from_mlflows_file(monkeypatch: pytest.MonkeyPatch, tm
         "[mlflow]\nmlflow_tracking_username = me\nmlflow_tracking_password = 100%\n"
     )
     with Answer(401, "who are you?") as server:
-        tracking.check(server.url)
+        check_store(server.url)
 
 
 def test_a_working_server_passes(mlflow_server: str) -> None:
-    tracking.check(mlflow_server)
+    check_store(mlflow_server)
 
 
 def test_an_unreachable_server_is_told_quickly(work: Path) -> None:
@@ -97,37 +98,37 @@ def test_an_unreachable_server_is_told_quickly(work: Path) -> None:
 
 
 def test_a_server_that_never_answers_is_told_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert probe.SECONDS <= 5
-    monkeypatch.setattr(probe, "SECONDS", 1.0)
+    assert health.SECONDS <= 5
+    monkeypatch.setattr(health, "SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         with pytest.raises(TrackingError, match=r"no answer|timed out"):
-            tracking.check(f"http://127.0.0.1:{silent.getsockname()[1]}")
+            check_store(f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert time.monotonic() - start < 2
 
 
 def test_passwords_are_not_shown() -> None:
     with pytest.raises(TrackingError) as caught:
-        tracking.check(f"http://me:secret@127.0.0.1:{free_port()}")
+        check_store(f"http://me:secret@127.0.0.1:{free_port()}")
     assert "secret" not in str(caught.value)
 
 
 def test_a_database_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(TrackingError, match=r"cannot be written.*--set work=DIR"):
-        tracking.check(f"sqlite:///{tmp_path}/file/mlflow.db")
+        check_store(f"sqlite:///{tmp_path}/file/mlflow.db")
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("a text, long enough to be taken for a database")
     with pytest.raises(TrackingError, match="not an SQLite database"):
-        tracking.check(f"sqlite:///{tmp_path}/mlflow.db")
+        check_store(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "sqlite://", "sqlite:///:memory:"])
 def test_stores_that_mlflow_has_not_are_told(uri: str) -> None:
     with pytest.raises(TrackingError, match="sqlite:////"):
-        tracking.check(uri)
+        check_store(uri)
 
 
 def test_an_old_database_names_the_upgrade(work: Path) -> None:

@@ -8,10 +8,11 @@ import pytest
 from runs import settings
 from trained import leave_run, save
 
-from pneumonia import promotion, registry, store
+from pneumonia import promotion, registry
 from pneumonia.config.schema import Config
 from pneumonia.errors import DataError, PneumoniaError, TrackingError
 from pneumonia.records.model import read_record
+from pneumonia.tracking.client import mlflow_client, tracking_uri
 
 NAME = "pneumonia-resnet18"
 PHANTOM = f"{NAME}-phantom"
@@ -30,7 +31,7 @@ def config(work: Path) -> Config:
 
 @pytest.fixture
 def uri(config: Config) -> str:
-    return store.tracking_uri(config)
+    return tracking_uri(config)
 
 
 def test_a_run_that_passed_is_registered_and_becomes_champion(
@@ -43,7 +44,7 @@ def test_a_run_that_passed_is_registered_and_becomes_champion(
     assert held is not None
     assert (held.version, held.run_id, held.phantom) == ("1", run, False)
     assert held.weights_digest == read_record(weights[NAME]).weights_digest
-    tags = store.client(uri).get_model_version(NAME, "1").tags
+    tags = mlflow_client(uri).get_model_version(NAME, "1").tags
     assert (tags["profile"], tags["data_digest"], tags["dvc_md5"]) == ("full", "d", "none")
 
 

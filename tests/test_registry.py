@@ -12,10 +12,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 from mlflow_server import free_port
 
-from pneumonia import ledger, registry, store
+from pneumonia import ledger, registry
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, TrackingError
 from pneumonia.registry import Move, Version
+from pneumonia.tracking.client import mlflow_client, tracking_uri
 
 NAME = "pneumonia-resnet18"
 MOVES = ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag")
@@ -26,17 +27,17 @@ MOVES = ("set_registered_model_tag", "set_registered_model_alias", "delete_regis
 def any_uri(request: pytest.FixtureRequest) -> str:
     if request.param == "http":
         return str(request.getfixturevalue("mlflow_server"))
-    return store.tracking_uri(Config(work=str(request.getfixturevalue("work"))))
+    return tracking_uri(Config(work=str(request.getfixturevalue("work"))))
 
 
 @pytest.fixture
 def uri(work: Path) -> str:
-    return store.tracking_uri(Config(work=str(work)))
+    return tracking_uri(Config(work=str(work)))
 
 
 def registered(uri: str, name: str = NAME, weights: str = "", phantom: bool = False) -> Version:
     """Register a model of a run of its own."""
-    client = store.client(uri)
+    client = mlflow_client(uri)
     run = client.create_run("0").info.run_id
     model = client.create_logged_model("0", "model", source_run_id=run)
     client.finalize_logged_model(model.model_id, "READY")
@@ -54,7 +55,7 @@ def promoted(uri: str, count: int) -> list[Version]:
 
 def state(uri: str) -> tuple[dict[str, str], list[tuple[str, str | None, str | None]], bool]:
     """Aliases, moves, and whether a move is pending."""
-    model = store.client(uri).get_registered_model(NAME)
+    model = mlflow_client(uri).get_registered_model(NAME)
     moves = [(move.action, move.from_version, move.to_version) for move in registry.history(uri, NAME)]
     return {alias: str(version) for alias, version in model.aliases.items()}, moves, ledger.PENDING in model.tags
 
@@ -65,7 +66,7 @@ def state(uri: str) -> tuple[dict[str, str], list[tuple[str, str | None, str | N
 def test_the_same_weights_of_the_same_run_are_registered_once(any_uri: str) -> None:
     name = f"once-{uuid.uuid4().hex}"
     first = registered(any_uri, name, "ab" * 32)
-    model = store.client(any_uri).search_logged_models(["0"], filter_string=f"source_run_id = '{first.run_id}'")[0]
+    model = mlflow_client(any_uri).search_logged_models(["0"], filter_string=f"source_run_id = '{first.run_id}'")[0]
     source = f"models:/{model.model_id}"
     again = registry.register(any_uri, name, first.run_id, source, "ab" * 32, False, {})
     other = registry.register(any_uri, name, first.run_id, source, "cd" * 32, False, {})
@@ -73,13 +74,13 @@ def test_the_same_weights_of_the_same_run_are_registered_once(any_uri: str) -> N
     assert [version.version for version in registry.versions(any_uri, name)] == ["1", "2"]
     assert (other.version, other.uri) == ("2", f"models:/{name}/2")
     assert first.weights_digest == "ab" * 32
-    assert store.client(any_uri).get_model_version(name, "1").tags["profile"] == "full"
+    assert mlflow_client(any_uri).get_model_version(name, "1").tags["profile"] == "full"
 
 
 def test_a_version_leads_to_its_model(any_uri: str) -> None:
     name = f"leads-{uuid.uuid4().hex}"
     version = registered(any_uri, name)
-    client = store.client(any_uri)
+    client = mlflow_client(any_uri)
     model = client.search_logged_models(["0"], filter_string=f"source_run_id = '{version.run_id}'")[0]
     assert client.get_model_version_download_uri(name, version.version) == model.artifact_location
 
@@ -162,7 +163,7 @@ def test_phantoms_never_become_champion_of_the_real_model(uri: str) -> None:
 
 def test_a_version_of_unknown_origin_never_becomes_champion(uri: str) -> None:
     registered(uri)
-    store.client(uri).create_model_version(NAME, "file:///somewhere/else")
+    mlflow_client(uri).create_model_version(NAME, "file:///somewhere/else")
     with pytest.raises(PneumoniaError, match="does not say what it was trained on"):
         registry.promote(uri, NAME, "2", "ada", "why")
 
@@ -277,7 +278,7 @@ def test_another_promotion_after_one_cut_short(uri: str, monkeypatch: pytest.Mon
 
 def test_a_champion_set_by_hand_is_entered(uri: str) -> None:
     promoted(uri, 2)
-    store.client(uri).set_registered_model_alias(NAME, "champion", "1")
+    mlflow_client(uri).set_registered_model_alias(NAME, "champion", "1")
     move = registry.promote(uri, NAME, "1", "ada", "as the page shows")
     assert (move.from_version, move.to_version) == ("2", "1")
     assert registry.history(uri, NAME)[-1] == move
@@ -291,7 +292,7 @@ def test_the_ledger_keeps_its_order_whatever_the_clock_says(uri: str) -> None:
     late = Move(
         when="2100-01-01T00:00:00.000000+00:00", who="a", why="b", action="promote", from_version="1", to_version="1"
     )
-    ledger.append(store.client(uri), NAME, late)
+    ledger.append(mlflow_client(uri), NAME, late)
     registered(uri)
     registry.promote(uri, NAME, "2", "ada", "why")
     assert [move.to_version for move in registry.history(uri, NAME)] == ["1", "1", "2"]
@@ -301,7 +302,7 @@ def test_long_reasons_fit_into_the_database(any_uri: str) -> None:
     name = f"long-{uuid.uuid4().hex}"
     registered(any_uri, name)
     registry.promote(any_uri, name, "1", "ä" * 5000, '"\n' * 5000)
-    (tag,) = (text for key, text in store.client(any_uri).get_registered_model(name).tags.items() if "ledger." in key)
+    (tag,) = (text for key, text in mlflow_client(any_uri).get_registered_model(name).tags.items() if "ledger." in key)
     assert len(tag) <= 5000
     (move,) = registry.history(any_uri, name)
     assert move.who.startswith("ää")
@@ -309,6 +310,6 @@ def test_long_reasons_fit_into_the_database(any_uri: str) -> None:
 
 def test_a_damaged_entry_is_told(uri: str) -> None:
     promoted(uri, 1)
-    store.client(uri).set_registered_model_tag(NAME, "ledger.20000101T000000.000000Z.x", "nonsense")
+    mlflow_client(uri).set_registered_model_tag(NAME, "ledger.20000101T000000.000000Z.x", "nonsense")
     with pytest.raises(PneumoniaError, match=r"ledger\.20000101.*'nonsense'"):
         registry.history(uri, NAME)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumonia import store
 from pneumonia.errors import TrackingError
+from pneumonia.tracking.client import is_transient, mlflow_client, translated_errors
 
 
 class Failing(BaseHTTPRequestHandler):
@@ -37,9 +37,9 @@ def failing() -> Iterator[str]:
 
 
 def test_a_server_that_fails_itself_is_told_from_one_that_is_away(failing: str, tmp_path: Path) -> None:
-    client = store.client(failing)
-    with pytest.raises(TrackingError) as caught, store.trouble(failing, "keep a file"):
+    client = mlflow_client(failing)
+    with pytest.raises(TrackingError) as caught, translated_errors(failing, "keep a file"):
         client.get_run("a" * 32)
     assert "could not keep a file: the server itself failed (HTTP 500)" in str(caught.value)
     assert "its disk is full" in str(caught.value)
-    assert store.is_transient(caught.value.__cause__)
+    assert is_transient(caught.value.__cause__)

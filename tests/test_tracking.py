@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 from runs import EPOCHS, settings, status, steps
 
-from pneumonia import store, tracking
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
-from pneumonia.tracking import Run
+from pneumonia.tracking.client import download_artifact, load_json, mlflow_client, run_exists, tracking_uri
+from pneumonia.tracking.run import Run
 
 
 def test_a_run_holds_what_was_logged(tracked: Config, key: str, tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_run_holds_what_was_logged(tracked: Config, key: str, tmp_path: Path) 
     run.log_file(tmp_path / "report" / "figures.json", "figures")
     run.finish()
 
-    found = store.client(run.uri).get_run(run.id)
+    found = mlflow_client(run.uri).get_run(run.id)
     assert not run.reopened
     assert found.info.status == "FINISHED"
     assert found.info.run_name == "a name"
@@ -43,8 +43,8 @@ def test_a_run_holds_what_was_logged(tracked: Config, key: str, tmp_path: Path) 
     (entry,) = found.inputs.dataset_inputs
     assert (entry.dataset.name, entry.dataset.digest) == ("phantom", ("ab" * 32)[:36])
     assert json.loads(entry.dataset.profile) == {"train": 3}
-    assert tracking.load_json(run.uri, run.id, "report/figures.json") == {"auroc": 0.9}
-    assert tracking.download(run.uri, run.id, "figures", tmp_path / "back").is_dir()
+    assert load_json(run.uri, run.id, "report/figures.json") == {"auroc": 0.9}
+    assert download_artifact(run.uri, run.id, "figures", tmp_path / "back").is_dir()
 
 
 def test_the_pages_address(tracked: Config, key: str) -> None:
@@ -73,14 +73,14 @@ def test_everything_twice_is_there_once(tracked: Config, key: str) -> None:
         run.log_metrics({"test_auroc": 0.9})
     assert steps(run) == [1, 2, 3, 4]
     assert len(steps(run, "test_auroc")) == 1
-    assert len(store.client(run.uri).get_run(run.id).inputs.dataset_inputs) == 1
+    assert len(mlflow_client(run.uri).get_run(run.id).inputs.dataset_inputs) == 1
 
 
 def test_an_artifact_that_is_not_there_is_told_without_waiting(tracked: Config, key: str, tmp_path: Path) -> None:
     run = Run.open(tracked, key, "name", {})
     start = time.monotonic()
     with pytest.raises(TrackingError, match=rf"fetch weights/none of run {run.id}"):
-        tracking.download(run.uri, run.id, "weights/none", tmp_path)
+        download_artifact(run.uri, run.id, "weights/none", tmp_path)
     assert time.monotonic() - start < 8
 
 
@@ -97,7 +97,7 @@ def test_an_unfinished_run_is_reopened_and_completed(tracked: Config, key: str) 
     assert run.log_epochs(EPOCHS)
     run.finish()
 
-    found = store.client(run.uri).get_run(run.id)
+    found = mlflow_client(run.uri).get_run(run.id)
     assert run.reopened
     assert run.id == killed.id
     assert steps(run) == [1, 2, 3, 4]
@@ -129,7 +129,7 @@ def test_a_changed_parameter_is_told_and_left(work: Path, caplog: pytest.LogCapt
     run = Run.open(settings(work), "key", "name", {})
     run.log_parameters({"train": {"epochs": 4}})
     run.log_parameters({"train": {"epochs": 5}})
-    assert store.client(run.uri).get_run(run.id).data.params["train.epochs"] == "4"
+    assert mlflow_client(run.uri).get_run(run.id).data.params["train.epochs"] == "4"
     assert "train.epochs" in caplog.text
 
 
@@ -150,20 +150,20 @@ def test_reads_of_the_test_labels_are_counted_across_runs(work: Path) -> None:
 
 def test_a_run_exists_until_it_is_deleted(work: Path) -> None:
     run = Run.open(settings(work), "key", "name", {})
-    assert tracking.exists(run.uri, run.id)
-    store.client(run.uri).delete_run(run.id)
-    assert not tracking.exists(run.uri, run.id)
-    assert not tracking.exists(run.uri, "0" * 32)
+    assert run_exists(run.uri, run.id)
+    mlflow_client(run.uri).delete_run(run.id)
+    assert not run_exists(run.uri, run.id)
+    assert not run_exists(run.uri, "0" * 32)
 
 
 # --- where, and how quietly
 
 
 def test_the_uri(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert tracking.tracking_uri(settings(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert tracking_uri(settings(tmp_path)) == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
-    assert tracking.tracking_uri(settings(tmp_path)) == "http://server:5000"
-    assert tracking.tracking_uri(settings(tmp_path, "sqlite:////x/mlflow.db")) == "sqlite:////x/mlflow.db"
+    assert tracking_uri(settings(tmp_path)) == "http://server:5000"
+    assert tracking_uri(settings(tmp_path, "sqlite:////x/mlflow.db")) == "sqlite:////x/mlflow.db"
 
 
 @pytest.mark.slow

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pneumonia import model, store
+from pneumonia import model
 from pneumonia.config.schema import Config, PreprocessConfig
 from pneumonia.records.model import ModelRecord
-from pneumonia.tracking import Run
+from pneumonia.tracking.client import mlflow_client
+from pneumonia.tracking.run import Run
 
 
 def save(path: Path, name: str, seed: int = 0) -> Path:
@@ -44,7 +45,7 @@ def _log_model(run: Run) -> None:
     """What MLflow knows of a logged model, without its graph, which takes seconds to export."""
     from mlflow.entities import LoggedModelOutput
 
-    client = store.client(run.uri)
+    client = mlflow_client(run.uri)
     experiment = client.get_run(run.id).info.experiment_id
     logged = client.create_logged_model(experiment, "model", source_run_id=run.id)
     client.finalize_logged_model(logged.model_id, "READY")

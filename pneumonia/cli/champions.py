@@ -130,10 +130,10 @@ def _resolve(file: Path | None, settings: list[str] | None, name: str | None) ->
 
 
 def _uri(config: Config) -> str:
-    from pneumonia import store
+    from pneumonia.tracking.client import check_store, tracking_uri
 
-    uri = store.tracking_uri(config)
-    store.check(uri)
+    uri = tracking_uri(config)
+    check_store(uri)
     return uri
 
 

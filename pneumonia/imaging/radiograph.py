@@ -14,9 +14,7 @@ from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError
 from pneumonia.imaging.preprocessing import equalize, resize
 from pneumonia.imaging.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
-from pneumonia.imaging.refusal import FETCH_AGAIN, PHANTOM_COMMENT, Decoded, Refusal
-
-__all__ = ["PHANTOM_COMMENT", "SUFFIXES", "Radiograph", "UnreadableRadiograph", "find_files", "read", "read_bytes"]
+from pneumonia.imaging.refusal import FETCH_AGAIN, Decoded, Refusal
 
 MAX_BYTES = 256 * 2**20
 _FOREIGN = {

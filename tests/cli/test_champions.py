@@ -10,8 +10,9 @@ from console import call
 from runs import settings
 from trained import leave_run, save
 
-from pneumonia import registry, store
+from pneumonia import registry
 from pneumonia.records.model import read_record
+from pneumonia.tracking.client import mlflow_client, tracking_uri
 
 NAME = "pneumonia-resnet18"
 PHANTOM = f"{NAME}-phantom"
@@ -20,7 +21,7 @@ PHANTOM = f"{NAME}-phantom"
 @pytest.fixture
 def uri(work: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The store that the commands use without being told."""
-    found = store.tracking_uri(settings(work))
+    found = tracking_uri(settings(work))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", found)
     monkeypatch.setenv("GIT_AUTHOR_NAME", "ada")
     return found
@@ -31,7 +32,7 @@ def two(uri: str, work: Path, weights: Path) -> list[str]:
     """The runs of two registered versions of the real model."""
     record = read_record(weights)
     found = [leave_run(settings(work), weights, key=key) for key in ("a", "b")]
-    client = store.client(uri)
+    client = mlflow_client(uri)
     for run in found:
         source = client.get_run(run).outputs.model_outputs[0].model_id
         registry.register(uri, NAME, run, f"models:/{source}", record.weights_digest, False, {})

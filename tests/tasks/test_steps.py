@@ -18,13 +18,14 @@ from safetensors.torch import load_file
 from small import small
 from steps import run
 
-from pneumonia import registry, store
+from pneumonia import registry
 from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference import Predictor
 from pneumonia.model import Mirrored, load_weights, normalise
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
 from tasks.validate_model import validate_model
@@ -44,7 +45,7 @@ def test_a_run_leaves_everything_that_it_says(work: Path) -> None:
     assert (dataset.kind, dataset.dvc_md5) == ("phantom", None)
     assert promotion.promoted
     assert promotion.name == "pneumonia-resnet18-phantom"
-    client = store.client(trained.tracking_uri)
+    client = mlflow_client(trained.tracking_uri)
     logged = client.get_run(trained.run_id)
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics.keys() >= METRICS
@@ -79,7 +80,7 @@ def test_documents_survive_json_and_steps_accept_them(work: Path) -> None:
 def test_running_again_changes_nothing(work: Path) -> None:
     first, second = run(small(work)), run(small(work))
     assert first == second
-    client = store.client(first[1].tracking_uri)
+    client = mlflow_client(first[1].tracking_uri)
     assert len(client.search_runs([client.get_run(first[1].run_id).info.experiment_id])) == 1
     assert len(registry.versions(first[1].tracking_uri, first[3].name)) == 1
     assert len(registry.history(first[1].tracking_uri, first[3].name)) == 1
@@ -169,7 +170,7 @@ def test_a_killed_step_goes_on_in_the_same_run(work: Path, number: signal.Signal
         assert child.wait(60) != 0
     config = small(work, "train.epochs=6")
     trained = train_model(prepare_data(config), config)
-    client = store.client(trained.tracking_uri)
+    client = mlflow_client(trained.tracking_uri)
     runs = client.search_runs([client.get_run(trained.run_id).info.experiment_id])
     assert [found.info.run_id for found in runs] == [trained.run_id]
     assert runs[0].info.status == "FINISHED"
@@ -227,7 +228,7 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2", f"evaluate.mirror={mirror}")
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
-    logged = store.client(trained.tracking_uri).get_run(trained.run_id).data.metrics
+    logged = mlflow_client(trained.tracking_uri).get_run(trained.run_id).data.metrics
     network, record = load_weights(Path(trained.weights))
     assert record.calibration is not None
     assert record.threshold == record.calibration["threshold"] == logged["calibration_threshold"]
@@ -243,7 +244,7 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     verdict = validate_model(dataset, trained, config).verdict
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
     films = np.load(dataset.pixels)[:3]
-    location = store.client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
+    location = mlflow_client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
     exported = mlflow.pyfunc.load_model(location.artifact_location)
     odds = np.diff(exported.predict(normalise(torch.from_numpy(films)).contiguous().numpy()))[:, 0]
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(films), abs=1e-5)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pneumonia import probe
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
+from pneumonia.tracking import health
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -64,7 +64,7 @@ def tracking_uri(config: Config) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(config.work).resolve()}/mlflow.db"
 
 
-def client(uri: str) -> MlflowClient:
+def mlflow_client(uri: str) -> MlflowClient:
     """A client of the store at `uri`, for runs and models alike.
 
     Raises:
@@ -78,14 +78,14 @@ def client(uri: str) -> MlflowClient:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
 
-    with trouble(uri, "open the tracking store"):
+    with translated_errors(uri, "open the tracking store"):
         if uri.startswith("sqlite:"):
             _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
         return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 @contextlib.contextmanager
-def trouble(uri: str, doing: str) -> Iterator[None]:
+def translated_errors(uri: str, doing: str) -> Iterator[None]:
     """Turn whatever MLflow, its HTTP library or its database raise into a `TrackingError` that names the address."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -93,10 +93,12 @@ def trouble(uri: str, doing: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"{shown(uri)}: could not {doing}: {brief(error)}{_remedy(uri, error)}") from error
+        raise TrackingError(
+            f"{redacted(uri)}: could not {doing}: {error_summary(error)}{_remedy(uri, error)}"
+        ) from error
 
 
-def patiently(uri: str, doing: str, call: Callable[[], T], patience: float = PATIENCE) -> T:
+def with_retries(uri: str, doing: str, call: Callable[[], T], patience: float = PATIENCE) -> T:
     """`call`, tried again with growing pauses while the server is away, for `patience` seconds at most.
 
     The call must be harmless when done twice: an answer may be lost after the server has acted.
@@ -107,7 +109,7 @@ def patiently(uri: str, doing: str, call: Callable[[], T], patience: float = PAT
     end, pause = time.monotonic() + patience, 0.5
     while True:
         try:
-            with trouble(uri, doing):
+            with translated_errors(uri, doing):
                 return call()
         except TrackingError as error:
             if not is_transient(error.__cause__) or time.monotonic() + pause > end:
@@ -132,15 +134,15 @@ def is_transient(error: BaseException | None) -> bool:
     return isinstance(error, requests.ConnectionError | requests.Timeout)
 
 
-def brief(error: BaseException) -> str:
+def error_summary(error: BaseException) -> str:
     """What an error says, in the operating system's words where it is wrapped in an HTTP library's."""
     text = str(getattr(error, "message", "") or error).strip() or type(error).__name__
     if failed := re.search(r"too many (5\d\d) error responses", text):  # urllib3's words, at the end of a long line
         return f"the server itself failed (HTTP {failed[1]})"
-    return probe.system_words(text) or text.splitlines()[0][:300]
+    return health.system_words(text) or text.splitlines()[0][:300]
 
 
-def shown(uri: str) -> str:
+def redacted(uri: str) -> str:
     """A URI fit for a message: without the password that it may carry."""
     parts = urlsplit(uri)
     if parts.password is None:
@@ -150,7 +152,7 @@ def shown(uri: str) -> str:
 
 def _remedy(uri: str, error: BaseException) -> str:
     if "upgrade" in str(error) and "schema" in str(error):
-        return f". Bring the database to the installed version: mlflow db upgrade {shown(uri)}"
+        return f". Bring the database to the installed version: mlflow db upgrade {redacted(uri)}"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Make room on the disk, then run the same command again"
     if "error responses" in str(error):
@@ -160,7 +162,7 @@ def _remedy(uri: str, error: BaseException) -> str:
     return ""
 
 
-def check(uri: str) -> None:
+def check_store(uri: str) -> None:
     """Make sure that the store at `uri` can be used, within about five seconds.
 
     Raises:
@@ -169,13 +171,13 @@ def check(uri: str) -> None:
     """
     scheme = urlsplit(uri).scheme
     if scheme in ("http", "https"):
-        if complaint := probe.server(uri):
+        if complaint := health.server_problem(uri):
             raise TrackingError(
-                f"{shown(uri)}: {complaint}. Start the tracking server there, or correct tracking.uri "
+                f"{redacted(uri)}: {complaint}. Start the tracking server there, or correct tracking.uri "
                 "(MLFLOW_TRACKING_URI); without either the work folder's SQLite database is used"
             )
     elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
-        if complaint := probe.sqlite(_sqlite_path(uri)):
+        if complaint := health.sqlite_problem(_sqlite_path(uri)):
             raise TrackingError(f"{_sqlite_path(uri)}: {complaint}")
     elif scheme in ("", "file", "sqlite"):
         raise TrackingError(
@@ -183,11 +185,11 @@ def check(uri: str) -> None:
             "write sqlite:////absolute/path/mlflow.db or a server's http address"
         )
     else:  # PostgreSQL and the like: opening is the check
-        with trouble(uri, "open the database"):
-            client(uri).search_experiments(max_results=1)
+        with translated_errors(uri, "open the database"):
+            mlflow_client(uri).search_experiments(max_results=1)
 
 
-def is_new(uri: str) -> bool:
+def store_is_new(uri: str) -> bool:
     """Whether the store is an SQLite database that nobody has written to yet; asking does not make it."""
     return uri.startswith("sqlite:///") and not _sqlite_path(uri).exists()
 
@@ -196,7 +198,7 @@ def _sqlite_path(uri: str) -> Path:
     return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
 
 
-def download(uri: str, run_id: str, artifact_path: str, destination: Path) -> Path:
+def download_artifact(uri: str, run_id: str, artifact_path: str, destination: Path) -> Path:
     """Fetch a run's artifact (a file or a folder) into `destination`.
 
     Returns:
@@ -206,8 +208,8 @@ def download(uri: str, run_id: str, artifact_path: str, destination: Path) -> Pa
         TrackingError: the run has no such artifact, or the store cannot be reached.
     """
     destination.mkdir(parents=True, exist_ok=True)
-    reader = client(uri)
-    found = patiently(
+    reader = mlflow_client(uri)
+    found = with_retries(
         uri,
         f"fetch {artifact_path} of run {run_id}",
         lambda: reader.download_artifacts(run_id, artifact_path, str(destination)),
@@ -216,7 +218,7 @@ def download(uri: str, run_id: str, artifact_path: str, destination: Path) -> Pa
     return Path(found)
 
 
-def exists(uri: str, run_id: str) -> bool:
+def run_exists(uri: str, run_id: str) -> bool:
     """Tell whether the store holds this run, not deleted.
 
     Raises:
@@ -224,10 +226,10 @@ def exists(uri: str, run_id: str) -> bool:
     """
     from mlflow.exceptions import MlflowException
 
-    check(uri)
+    check_store(uri)
     try:
-        with trouble(uri, f"look for run {run_id}"):
-            run = client(uri).get_run(run_id)
+        with translated_errors(uri, f"look for run {run_id}"):
+            run = mlflow_client(uri).get_run(run_id)
     except TrackingError as error:
         cause = error.__cause__
         if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
@@ -243,7 +245,7 @@ def load_json(uri: str, run_id: str, artifact_path: str) -> Any:
         TrackingError: there is none, or it is no JSON.
     """
     with tempfile.TemporaryDirectory() as folder:
-        file = download(uri, run_id, artifact_path, Path(folder))
+        file = download_artifact(uri, run_id, artifact_path, Path(folder))
         try:
             return json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pneumonia.store import patiently
+from pneumonia.tracking.client import with_retries
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -28,7 +28,7 @@ PACKAGES = ("mlflow", "torch", "numpy")
 """What loading the model needs."""
 
 
-def log(
+def log_network(
     client: MlflowClient,
     uri: str,
     run: str,
@@ -37,22 +37,22 @@ def log(
     example: np.ndarray,
     record: dict[str, Any],
 ) -> str:
-    """Log `model` with the run and return ``models:/m-…``; see `pneumonia.tracking.Run.log_model`.
+    """Log `model` with the run and return ``models:/m-…``; see `pneumonia.tracking.run.Run.log_model`.
 
     MLflow's own `mlflow.pytorch.log_model` needs the process-wide active run. This is the same in the client's terms,
     in an order that a kill between any two steps leaves repairable: the model is created, its files are sent, it is
     declared ready, the run names it.
     """
     weights = str(record.get(DIGEST, ""))
-    found = patiently(uri, "create the model", lambda: _find_or_create(client, run, experiment, weights))
+    found = with_retries(uri, "create the model", lambda: _find_or_create(client, run, experiment, weights))
     identity = found.model_id
     if str(found.status) != "READY":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
-            save(model, example, record, path, run=run, model_id=identity, location=found.artifact_location)
-            patiently(uri, "send the model", lambda: client.log_model_artifacts(identity, str(path)))
-        patiently(uri, "declare the model ready", lambda: client.finalize_logged_model(identity, "READY"))
-    patiently(uri, "name the model as the run's", lambda: _name_output(client, run, identity))
+            save_network(model, example, record, path, run=run, model_id=identity, location=found.artifact_location)
+            with_retries(uri, "send the model", lambda: client.log_model_artifacts(identity, str(path)))
+        with_retries(uri, "declare the model ready", lambda: client.finalize_logged_model(identity, "READY"))
+    with_retries(uri, "name the model as the run's", lambda: _name_output(client, run, identity))
     return f"models:/{identity}"
 
 
@@ -71,7 +71,7 @@ def _name_output(client: MlflowClient, run: str, identity: str) -> None:
         client.log_outputs(run, [LoggedModelOutput(identity, step=0)])
 
 
-def save(
+def save_network(
     model: nn.Module, example: np.ndarray, record: dict[str, Any], path: Path, *, run: str, model_id: str, location: str
 ) -> None:
     """Write the MLflow model folder: the exported graph (CPU, float32, any batch size), signature, requirements."""

@@ -14,7 +14,7 @@ SECONDS = 4.0
 """How long a server may take to answer, name resolution included."""
 
 
-def server(uri: str) -> str | None:
+def server_problem(uri: str) -> str | None:
     """What is wrong with the tracking server at `uri`; None where it serves MLflow to this user."""
     outcome: list[str | None] = []
     # In a thread of its own, because nothing else puts a limit on resolving a name.
@@ -85,7 +85,7 @@ def system_words(text: str) -> str | None:
     return next((words for words in known if words in text), None)
 
 
-def sqlite(path: Path) -> str | None:
+def sqlite_problem(path: Path) -> str | None:
     """What is wrong with an SQLite database at `path`, which need not exist yet; None where it can be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

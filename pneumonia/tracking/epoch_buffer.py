@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pneumonia import store
 from pneumonia.errors import TrackingError
+from pneumonia.tracking.client import is_transient, translated_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class EpochLog:
+class EpochBuffer:
     """What a run has of its epochs, and what it still lacks."""
 
     def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
@@ -55,7 +55,7 @@ class EpochLog:
         if not self._pending:
             return True
         try:
-            with store.trouble(self._uri, "log the epochs"):
+            with translated_errors(self._uri, "log the epochs"):
                 self._send()
         except TrackingError as error:
             self._asked, self._trouble = False, error
@@ -83,7 +83,7 @@ class EpochLog:
         end, pause = time.monotonic() + timeout, 0.5
         while not self.send():
             trouble = self._trouble or TrackingError(self._uri)
-            if not store.is_transient(trouble.__cause__) or time.monotonic() + pause > end:
+            if not is_transient(trouble.__cause__) or time.monotonic() + pause > end:
                 raise TrackingError(f"{trouble}. {len(self._pending)} epoch(s) of run {self._run} are not logged")
             time.sleep(pause)
             pause = min(2 * pause, 10.0)

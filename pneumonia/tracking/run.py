@@ -9,13 +9,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pneumonia import store
 from pneumonia.config.schema import Config
-from pneumonia.epoch_log import EpochLog
 from pneumonia.errors import TrackingError
-from pneumonia.experiment import KEY_TAG, open_experiment, open_run
-from pneumonia.monitor import Monitor
-from pneumonia.store import check, download, exists, load_json, patiently, tracking_uri
+from pneumonia.tracking.client import (
+    PATIENCE,
+    check_store,
+    mlflow_client,
+    tracking_uri,
+    translated_errors,
+    with_retries,
+)
+from pneumonia.tracking.epoch_buffer import EpochBuffer
+from pneumonia.tracking.experiments import open_experiment, open_run
+from pneumonia.tracking.system_metrics import SystemMetrics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +29,6 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
     from torch import nn
 
-__all__ = ["KEY_TAG", "Run", "check", "download", "exists", "load_json", "tracking_uri"]
 
 DATA_TAG = "pneumonia.data_digest"
 READS_TAG = "pneumonia.test_reads"
@@ -34,7 +39,7 @@ BATCH = 100  # MLflow takes at most 100 parameters in one request
 logger = logging.getLogger(__name__)
 
 
-class FigureLike(Protocol):
+class MetricLike(Protocol):
     """A value with its interval."""
 
     @property
@@ -59,8 +64,8 @@ class Run:
         self._client = client
         self._experiment: str = run.info.experiment_id
         self.id: str = run.info.run_id
-        self._epochs = EpochLog(client, uri, self.id)
-        self._monitor: Monitor | None = None
+        self._epochs = EpochBuffer(client, uri, self.id)
+        self._monitor: SystemMetrics | None = None
         self.uri = uri
         self.url = _page(uri, self._experiment, self.id)
         self.reopened = reopened
@@ -79,15 +84,15 @@ class Run:
             TrackingError: the store cannot be used.
         """
         uri = tracking_uri(config)
-        check(uri)
-        client = store.client(uri)
-        experiment = patiently(uri, "open the experiment", lambda: open_experiment(client, config))
-        begun, found = patiently(uri, "begin a run", lambda: open_run(client, experiment, key, name, tags))
+        check_store(uri)
+        client = mlflow_client(uri)
+        experiment = with_retries(uri, "open the experiment", lambda: open_experiment(client, config))
+        begun, found = with_retries(uri, "begin a run", lambda: open_run(client, experiment, key, name, tags))
         run = cls(client, uri, begun, reopened=found)
         if found:
-            patiently(uri, "reopen the run", lambda: run._reopen(tags))
+            with_retries(uri, "reopen the run", lambda: run._reopen(tags))
         if config.tracking.system_metrics:
-            run._monitor = Monitor(uri, run.id)
+            run._monitor = SystemMetrics(uri, run.id)
         return run
 
     @classmethod
@@ -97,10 +102,10 @@ class Run:
         Raises:
             TrackingError: there is no such run, or the store cannot be used.
         """
-        check(uri)
-        client = store.client(uri)
-        run = cls(client, uri, patiently(uri, f"find run {run_id}", lambda: client.get_run(run_id)), reopened=True)
-        patiently(uri, "reopen the run", lambda: run._reopen({}))
+        check_store(uri)
+        client = mlflow_client(uri)
+        run = cls(client, uri, with_retries(uri, f"find run {run_id}", lambda: client.get_run(run_id)), reopened=True)
+        with_retries(uri, "reopen the run", lambda: run._reopen({}))
         return run
 
     def count_test_read(self, data_digest: str) -> int:
@@ -109,7 +114,7 @@ class Run:
         Returns:
             How often the runs of this experiment have read them, this time included.
         """
-        runs = patiently(self.uri, "count the reads of the test labels", lambda: self._readers(data_digest))
+        runs = with_retries(self.uri, "count the reads of the test labels", lambda: self._readers(data_digest))
         mine = runs.get(self.id, 0) + 1
         self.set_tags({DATA_TAG: data_digest, READS_TAG: str(mine)})
         return sum((runs | {self.id: mine}).values())
@@ -138,7 +143,7 @@ class Run:
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
-        patiently(self.uri, "log the parameters", lambda: self._log_parameters(dict(_flat(tree))))
+        with_retries(self.uri, "log the parameters", lambda: self._log_parameters(dict(_flat(tree))))
 
     def _log_parameters(self, wanted: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -163,7 +168,7 @@ class Run:
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
-        patiently(self.uri, "log the dataset", lambda: self._log_dataset(name, digest[:36], source, counts))
+        with_retries(self.uri, "log the dataset", lambda: self._log_dataset(name, digest[:36], source, counts))
 
     def _log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
@@ -204,7 +209,7 @@ class Run:
         """
         self._epochs.flush(timeout)
 
-    def log_figures(self, figures: Mapping[str, FigureLike], prefix: str = "test_") -> None:
+    def log_figures(self, figures: Mapping[str, MetricLike], prefix: str = "test_") -> None:
         """Log each figure as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``; those that are there are left.
 
         Raises:
@@ -225,7 +230,7 @@ class Run:
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
-        patiently(self.uri, "log the figures", lambda: self._log_metrics(values, int(time.time() * 1000)))
+        with_retries(self.uri, "log the figures", lambda: self._log_metrics(values, int(time.time() * 1000)))
 
     def _log_metrics(self, values: Mapping[str, float], now: int) -> None:
         from mlflow.entities import Metric
@@ -244,7 +249,7 @@ class Run:
         from mlflow.entities import RunTag
 
         labels = [RunTag(key, value) for key, value in tags.items()]
-        patiently(self.uri, "set tags", lambda: self._client.log_batch(self.id, tags=labels))
+        with_retries(self.uri, "set tags", lambda: self._client.log_batch(self.id, tags=labels))
 
     def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
         """Keep a folder's files with the run, under `artifact_path`; files of the same name are replaced.
@@ -252,7 +257,7 @@ class Run:
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
-        patiently(
+        with_retries(
             self.uri,
             f"keep {folder}",
             lambda: self._client.log_artifacts(self.id, str(folder), artifact_path),
@@ -264,7 +269,7 @@ class Run:
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
-        patiently(self.uri, f"keep {file}", lambda: self._client.log_artifact(self.id, str(file), artifact_path))
+        with_retries(self.uri, f"keep {file}", lambda: self._client.log_artifact(self.id, str(file), artifact_path))
 
     def log_model(self, model: nn.Module, example: np.ndarray, record: Mapping[str, object]) -> str:
         """Log the network as an MLflow model in the pt2 format, which holds no pickle; once a run.
@@ -280,9 +285,9 @@ class Run:
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
-        from pneumonia.mlflow_model import log
+        from pneumonia.tracking.mlflow_model import log_network
 
-        return log(self._client, self.uri, self.id, self._experiment, model, example, dict(record))
+        return log_network(self._client, self.uri, self.id, self._experiment, model, example, dict(record))
 
     def finish(self, status: str = "FINISHED") -> None:
         """Close the run.
@@ -298,12 +303,12 @@ class Run:
             self._monitor.finish()
             self._monitor = None
         if status == "FINISHED":
-            self.flush(store.PATIENCE)
-            patiently(self.uri, "close the run", lambda: self._client.set_terminated(self.id, status))
+            self.flush(PATIENCE)
+            with_retries(self.uri, "close the run", lambda: self._client.set_terminated(self.id, status))
             return
         self._epochs.send()
         try:
-            with store.trouble(self.uri, "close the run"):
+            with translated_errors(self.uri, "close the run"):
                 self._client.set_terminated(self.id, status)
         except TrackingError as error:
             logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)

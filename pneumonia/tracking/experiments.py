@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
-from pneumonia.store import tracking_uri
+from pneumonia.tracking.client import tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pneumonia import store
+from pneumonia.tracking.client import translated_errors
 
 SAMPLING_SECONDS = 5.0  # MLflow's 10 s would leave a short training without a single sample
 
 
-class Monitor:
+class SystemMetrics:
     """MLflow's sampler, begun after the last sample that the run has, and begun again when it has given up."""
 
     def __init__(self, uri: str, run_id: str) -> None:
@@ -17,7 +17,7 @@ class Monitor:
     def _start(self) -> None:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        with store.trouble(self._uri, "sample the system's use"):
+        with translated_errors(self._uri, "sample the system's use"):
             self._sampler = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
                 self._run, sampling_interval=SAMPLING_SECONDS, resume_logging=True, tracking_uri=self._uri
             )
