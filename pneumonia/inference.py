@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pneumonia import registry
 from pneumonia.config.schema import CLASSES, Config, ModelConfig
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.model import load_weights
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
+from pneumonia.registry import models
 from pneumonia.scoring import BATCH, score
 from pneumonia.tracking.client import (
     check_store,
@@ -78,7 +78,7 @@ class Predictor:
         if match := re.fullmatch(r"models:/+(m-[0-9a-f]{32})", source):
             return cls._from_run(uri, _source_run(uri, match[1]), config)
         if match := re.fullmatch(r"models:/+([^/@]+)[/@]([^/@]+)", source):
-            return cls._from_registry(uri, registry.get(uri, match[1], match[2]), config)
+            return cls._from_registry(uri, models.get(uri, match[1], match[2]), config)
         raise ConfigError(f"{source}: is not a model's address; {SOURCES}")
 
     @classmethod
@@ -94,7 +94,7 @@ class Predictor:
         return cls(network, record, record.name, f"run:{run_id}", config)
 
     @classmethod
-    def _from_registry(cls, uri: str, version: registry.Version, config: Config) -> Predictor:
+    def _from_registry(cls, uri: str, version: models.Version, config: Config) -> Predictor:
         network, record = _fetch(uri, version.run_id)
         if version.weights_digest != record.weights_digest:
             raise PneumoniaError(
@@ -165,12 +165,12 @@ def _fetch(uri: str, run_id: str) -> tuple[nn.Module, ModelRecord]:
         return load_weights(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
 
 
-def _default(uri: str) -> registry.Version:
+def _default(uri: str) -> models.Version:
     name = ModelConfig().name
-    held = registry.champion(uri, name)
+    held = models.champion(uri, name)
     if held is not None:
         return held
-    others = registry.champions(uri)
+    others = models.champions(uri)
     there = ", ".join(f"models:/{other.name}@champion" for other in others)
     raise PneumoniaError(
         f"{redacted(uri)}: there is no champion of {name} yet. "

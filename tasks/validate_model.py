@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
-from pneumonia import evaluate, gate, registry, report
+from pneumonia import evaluate, gate, report
 from pneumonia.config.schema import Config
 from pneumonia.data import pixels
 from pneumonia.data.audit import AuditReport
@@ -27,6 +27,7 @@ from pneumonia.records.base import Document
 from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
 from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
+from pneumonia.registry import models
 from pneumonia.reliance import rescore
 from pneumonia.scoring import score
 from pneumonia.tracking.client import download_artifact
@@ -45,7 +46,7 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
     """
     uri = trained.tracking_uri
     path = Path(trained.weights).parent / "validation.json"
-    champion = registry.champion(uri, config.model.name)
+    champion = models.champion(uri, config.model.name)
     if (done := _done(path, trained, champion, config)) is not None:
         return done
     run = Run.attach(uri, trained.run_id)
@@ -68,7 +69,7 @@ def _settings(config: Config) -> str:
     return config.model_dump_json(include={"evaluate", "gate"})
 
 
-def _done(path: Path, trained: TrainedModel, champion: registry.Version | None, config: Config) -> Validation | None:
+def _done(path: Path, trained: TrainedModel, champion: models.Version | None, config: Config) -> Validation | None:
     if champion is None or champion.run_id != trained.run_id or not path.exists():
         return None
     kept = _Kept.model_validate_json(path.read_text(encoding="utf-8"))
@@ -101,7 +102,7 @@ def _validate(
     dataset: Dataset,
     trained: TrainedModel,
     config: Config,
-    champion: registry.Version | None,
+    champion: models.Version | None,
     progress: Progress,
     run: Run,
 ) -> Validation:
@@ -166,7 +167,7 @@ def _reliance(
 
 
 def _differences(
-    champion: registry.Version,
+    champion: models.Version,
     test: _Test,
     scores: NDArray[np.float64],
     candidate: ModelRecord,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumonia import inference, registry
+from pneumonia import inference
 from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
 from pneumonia.data import phantom
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
@@ -18,6 +18,7 @@ from pneumonia.imaging.radiograph import read
 from pneumonia.inference import Predictor
 from pneumonia.model import build, digest, normalise, save_weights
 from pneumonia.records.model import ModelRecord
+from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from pneumonia.tracking.run import Run
 
@@ -76,8 +77,8 @@ def logged(config: Config, weights: Path) -> tuple[str, str, str]:
 def register(config: Config, weights: Path, name: str = NAME, weights_digest: str | None = None) -> None:
     run, model, uri = logged(config, weights)
     true = weights_digest or Predictor.load(str(weights), config).record.weights_digest
-    registry.register(uri, name, run, model, true, name.endswith("-phantom"), {})
-    registry.promote(uri, name, "1", "ada", "why")
+    models.register(uri, name, run, model, true, name.endswith("-phantom"), {})
+    models.promote(uri, name, "1", "ada", "why")
 
 
 # --- scores
@@ -148,7 +149,7 @@ def test_no_files_no_results(config: Config, weights: Path) -> None:
 def test_every_address_leads_to_the_same_scores(config: Config, weights: Path, films: list[Path]) -> None:
     register(config, weights)
     uri = tracking_uri(config)
-    run = registry.get(uri, NAME, "1").run_id
+    run = models.get(uri, NAME, "1").run_id
     model = mlflow_client(uri).get_run(run)
     source = mlflow_client(uri).search_logged_models([model.info.experiment_id])[0].model_id
     file = Predictor.load(str(weights), config)

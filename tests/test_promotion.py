@@ -8,10 +8,11 @@ import pytest
 from runs import settings
 from trained import leave_run, save
 
-from pneumonia import promotion, registry
 from pneumonia.config.schema import Config
 from pneumonia.errors import DataError, PneumoniaError, TrackingError
 from pneumonia.records.model import read_record
+from pneumonia.registry import models
+from pneumonia.registry.promotion import promote_run
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 
 NAME = "pneumonia-resnet18"
@@ -38,8 +39,8 @@ def test_a_run_that_passed_is_registered_and_becomes_champion(
     config: Config, uri: str, weights: dict[str, Path]
 ) -> None:
     run = leave_run(config, weights[NAME])
-    name, move = promotion.promote_run(uri, run, "ada", "reviewed")
-    held = registry.champion(uri, NAME)
+    name, move = promote_run(uri, run, "ada", "reviewed")
+    held = models.champion(uri, NAME)
     assert (name, move.who, move.why, move.from_version, move.to_version) == (NAME, "ada", "reviewed", None, "1")
     assert held is not None
     assert (held.version, held.run_id, held.phantom) == ("1", run, False)
@@ -50,9 +51,9 @@ def test_a_run_that_passed_is_registered_and_becomes_champion(
 
 def test_a_run_is_registered_once(config: Config, uri: str, weights: dict[str, Path]) -> None:
     run = leave_run(config, weights[NAME])
-    first = promotion.promote_run(uri, run, "ada", "reviewed")
-    assert promotion.promote_run(uri, run, "ben", "again") == first
-    assert len(registry.versions(uri, NAME)) == 1
+    first = promote_run(uri, run, "ada", "reviewed")
+    assert promote_run(uri, run, "ben", "again") == first
+    assert len(models.versions(uri, NAME)) == 1
 
 
 @pytest.mark.parametrize(("verdict", "words"), [("not passed", "not passed"), (None, "never validated")])
@@ -61,33 +62,33 @@ def test_a_verdict_is_only_overruled_expressly(
 ) -> None:
     run = leave_run(config, weights[NAME], verdict)
     with pytest.raises(PneumoniaError, match=f"has not passed the gate .{words}."):
-        promotion.promote_run(uri, run, "ada", "hurry")
-    assert registry.versions(uri, NAME) == []
-    _, move = promotion.promote_run(uri, run, "ada", "hurry", despite=True)
+        promote_run(uri, run, "ada", "hurry")
+    assert models.versions(uri, NAME) == []
+    _, move = promote_run(uri, run, "ada", "hurry", despite=True)
     assert move.why == f"hurry [despite the verdict: {words}]"
 
 
 def test_a_model_keeps_its_name(config: Config, uri: str, weights: dict[str, Path]) -> None:
     run = leave_run(config, weights[PHANTOM])
     with pytest.raises(PneumoniaError, match=f"trained for {PHANTOM}; it cannot become champion of {NAME}"):
-        promotion.promote_run(uri, run, "ada", "why", name=NAME, despite=True)
-    assert registry.versions(uri, NAME) == registry.versions(uri, PHANTOM) == []
-    name, _ = promotion.promote_run(uri, run, "ada", "why", name=PHANTOM)
+        promote_run(uri, run, "ada", "why", name=NAME, despite=True)
+    assert models.versions(uri, NAME) == models.versions(uri, PHANTOM) == []
+    name, _ = promote_run(uri, run, "ada", "why", name=PHANTOM)
     assert name == PHANTOM
-    assert registry.get(uri, PHANTOM, "champion").phantom
+    assert models.get(uri, PHANTOM, "champion").phantom
 
 
 def test_a_run_without_a_model_is_refused(config: Config, uri: str, tmp_path: Path) -> None:
     run = leave_run(config, None)
     with pytest.raises(TrackingError, match=run):
-        promotion.promote_run(uri, run, "ada", "why")
+        promote_run(uri, run, "ada", "why")
     other = tmp_path / "model.safetensors"
     other.write_bytes(b"no weights")
     run = leave_run(config, other, key="other")
     with pytest.raises(DataError, match="not a model of this project"):
-        promotion.promote_run(uri, run, "ada", "why")
+        promote_run(uri, run, "ada", "why")
 
 
 def test_an_unknown_run_is_refused(uri: str) -> None:
     with pytest.raises(TrackingError, match="could not find run nothing"):
-        promotion.promote_run(uri, "nothing", "ada", "why")
+        promote_run(uri, "nothing", "ada", "why")

@@ -12,10 +12,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 from mlflow_server import free_port
 
-from pneumonia import ledger, registry
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, TrackingError
-from pneumonia.registry import Move, Version
+from pneumonia.registry import ledger, models
+from pneumonia.registry.ledger import Move
+from pneumonia.registry.models import Version
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 
 NAME = "pneumonia-resnet18"
@@ -42,21 +43,21 @@ def registered(uri: str, name: str = NAME, weights: str = "", phantom: bool = Fa
     model = client.create_logged_model("0", "model", source_run_id=run)
     client.finalize_logged_model(model.model_id, "READY")
     source = f"models:/{model.model_id}"
-    return registry.register(uri, name, run, source, weights or uuid.uuid4().hex, phantom, {"profile": "full"})
+    return models.register(uri, name, run, source, weights or uuid.uuid4().hex, phantom, {"profile": "full"})
 
 
 def promoted(uri: str, count: int) -> list[Version]:
     """Register and promote versions, one after the other."""
     versions = [registered(uri) for _ in range(count)]
     for version in versions:
-        registry.promote(uri, NAME, version.version, "ada", "it is better")
+        models.promote(uri, NAME, version.version, "ada", "it is better")
     return versions
 
 
 def state(uri: str) -> tuple[dict[str, str], list[tuple[str, str | None, str | None]], bool]:
     """Aliases, moves, and whether a move is pending."""
     model = mlflow_client(uri).get_registered_model(NAME)
-    moves = [(move.action, move.from_version, move.to_version) for move in registry.history(uri, NAME)]
+    moves = [(move.action, move.from_version, move.to_version) for move in models.history(uri, NAME)]
     return {alias: str(version) for alias, version in model.aliases.items()}, moves, ledger.PENDING in model.tags
 
 
@@ -68,10 +69,10 @@ def test_the_same_weights_of_the_same_run_are_registered_once(any_uri: str) -> N
     first = registered(any_uri, name, "ab" * 32)
     model = mlflow_client(any_uri).search_logged_models(["0"], filter_string=f"source_run_id = '{first.run_id}'")[0]
     source = f"models:/{model.model_id}"
-    again = registry.register(any_uri, name, first.run_id, source, "ab" * 32, False, {})
-    other = registry.register(any_uri, name, first.run_id, source, "cd" * 32, False, {})
+    again = models.register(any_uri, name, first.run_id, source, "ab" * 32, False, {})
+    other = models.register(any_uri, name, first.run_id, source, "cd" * 32, False, {})
     assert again == first
-    assert [version.version for version in registry.versions(any_uri, name)] == ["1", "2"]
+    assert [version.version for version in models.versions(any_uri, name)] == ["1", "2"]
     assert (other.version, other.uri) == ("2", f"models:/{name}/2")
     assert first.weights_digest == "ab" * 32
     assert mlflow_client(any_uri).get_model_version(name, "1").tags["profile"] == "full"
@@ -90,23 +91,23 @@ def test_versions_are_in_order_beyond_a_page(uri: str, monkeypatch: pytest.Monke
         registered(uri)
     whole = MlflowClient.search_model_versions
     monkeypatch.setattr(MlflowClient, "search_model_versions", lambda *a, **k: whole(*a, **{**k, "max_results": 3}))
-    assert [version.version for version in registry.versions(uri, NAME)] == [str(number) for number in range(1, 12)]
+    assert [version.version for version in models.versions(uri, NAME)] == [str(number) for number in range(1, 12)]
 
 
 def test_get_by_number_and_by_alias(uri: str) -> None:
     promoted(uri, 2)
-    assert registry.get(uri, NAME, "1").aliases == ["previous"]
-    assert registry.get(uri, NAME, "champion").version == "2"
+    assert models.get(uri, NAME, "1").aliases == ["previous"]
+    assert models.get(uri, NAME, "champion").version == "2"
     with pytest.raises(PneumoniaError, match=r"'7'; there are: 1 \(previous\), 2 \(champion\)"):
-        registry.get(uri, NAME, "7")
+        models.get(uri, NAME, "7")
 
 
 def test_a_machine_without_a_database_has_no_models_and_gets_none(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert registry.champion(uri, NAME) is None
-    assert registry.versions(uri, NAME) == registry.champions(uri) == registry.history(uri, NAME) == []
+    assert models.champion(uri, NAME) is None
+    assert models.versions(uri, NAME) == models.champions(uri) == models.history(uri, NAME) == []
     with pytest.raises(PneumoniaError, match=r"flows/pipeline\.py"):
-        registry.rollback(uri, NAME, "ada", "why")
+        models.rollback(uri, NAME, "ada", "why")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,84 +117,84 @@ def test_a_machine_without_a_database_has_no_models_and_gets_none(tmp_path: Path
 def test_promotion_and_rollback(any_uri: str) -> None:
     name = f"moves-{uuid.uuid4().hex}"
     first, second = registered(any_uri, name), registered(any_uri, name)
-    assert registry.champion(any_uri, name) is None
-    assert registry.history(any_uri, name) == []
+    assert models.champion(any_uri, name) is None
+    assert models.history(any_uri, name) == []
 
-    registry.promote(any_uri, name, first.version, "ada", "the first")
-    move = registry.promote(any_uri, name, second.version, "bob", "better")
-    champion = registry.champion(any_uri, name)
+    models.promote(any_uri, name, first.version, "ada", "the first")
+    move = models.promote(any_uri, name, second.version, "bob", "better")
+    champion = models.champion(any_uri, name)
     assert champion is not None
     assert champion.version == second.version
-    assert registry.get(any_uri, name, "previous").version == first.version
+    assert models.get(any_uri, name, "previous").version == first.version
     assert (move.from_version, move.to_version, move.who, move.why) == ("1", "2", "bob", "better")
     assert datetime.fromisoformat(move.when).utcoffset() == timedelta(0)
 
-    back = registry.rollback(any_uri, name, "eve", "it was not")
-    champion = registry.champion(any_uri, name)
+    back = models.rollback(any_uri, name, "eve", "it was not")
+    champion = models.champion(any_uri, name)
     assert champion is not None
     assert champion.version == first.version
-    assert registry.get(any_uri, name, "previous").version == second.version
-    assert [entry.action for entry in registry.history(any_uri, name)] == ["promote", "promote", "rollback"]
-    assert registry.history(any_uri, name)[-1] == back
-    assert registry.rollback(any_uri, name, "eve", "it was after all").to_version == second.version
+    assert models.get(any_uri, name, "previous").version == second.version
+    assert [entry.action for entry in models.history(any_uri, name)] == ["promote", "promote", "rollback"]
+    assert models.history(any_uri, name)[-1] == back
+    assert models.rollback(any_uri, name, "eve", "it was after all").to_version == second.version
 
 
 def test_a_promotion_done_twice_is_one(uri: str) -> None:
     promoted(uri, 2)
     before = state(uri)
-    assert registry.promote(uri, NAME, "2", "bob", "again") == registry.history(uri, NAME)[-1]
+    assert models.promote(uri, NAME, "2", "bob", "again") == models.history(uri, NAME)[-1]
     assert state(uri) == before
 
 
 def test_an_earlier_champion_can_be_promoted_again(uri: str) -> None:
     promoted(uri, 2)
-    registry.promote(uri, NAME, "1", "ada", "after all")
+    models.promote(uri, NAME, "1", "ada", "after all")
     assert state(uri)[0] == {"champion": "1", "previous": "2"}
-    assert len(registry.history(uri, NAME)) == 3
+    assert len(models.history(uri, NAME)) == 3
 
 
 def test_phantoms_never_become_champion_of_the_real_model(uri: str) -> None:
     registered(uri, phantom=True)
     with pytest.raises(PneumoniaError, match="phantoms"):
-        registry.promote(uri, NAME, "1", "ada", "why")
+        models.promote(uri, NAME, "1", "ada", "why")
     assert state(uri) == ({}, [], False)
     registered(uri, f"{NAME}-phantom", phantom=True)
-    assert registry.promote(uri, f"{NAME}-phantom", "1", "ada", "why").to_version == "1"
+    assert models.promote(uri, f"{NAME}-phantom", "1", "ada", "why").to_version == "1"
 
 
 def test_a_version_of_unknown_origin_never_becomes_champion(uri: str) -> None:
     registered(uri)
     mlflow_client(uri).create_model_version(NAME, "file:///somewhere/else")
     with pytest.raises(PneumoniaError, match="does not say what it was trained on"):
-        registry.promote(uri, NAME, "2", "ada", "why")
+        models.promote(uri, NAME, "2", "ada", "why")
 
 
 def test_nothing_to_go_back_to(uri: str) -> None:
     with pytest.raises(PneumoniaError, match="no version is registered"):
-        registry.rollback(uri, NAME, "ada", "why")
+        models.rollback(uri, NAME, "ada", "why")
     promoted(uri, 1)
     with pytest.raises(PneumoniaError, match=r"no previous champion.*there are: 1 \(champion\).*pneumonia promote"):
-        registry.rollback(uri, NAME, "ada", "why")
-    assert len(registry.history(uri, NAME)) == 1
+        models.rollback(uri, NAME, "ada", "why")
+    assert len(models.history(uri, NAME)) == 1
 
 
 def test_there_is_no_such_version(uri: str) -> None:
     with pytest.raises(PneumoniaError, match="there are: none"):
-        registry.promote(uri, NAME, "1", "ada", "why")
+        models.promote(uri, NAME, "1", "ada", "why")
 
 
 def test_champions_of_all_names(uri: str) -> None:
     promoted(uri, 1)
     registered(uri, "without")
     registered(uri, f"{NAME}-phantom", phantom=True)
-    registry.promote(uri, f"{NAME}-phantom", "1", "ada", "why")
-    assert [version.name for version in registry.champions(uri)] == [NAME, f"{NAME}-phantom"]
+    models.promote(uri, f"{NAME}-phantom", "1", "ada", "why")
+    assert [version.name for version in models.champions(uri)] == [NAME, f"{NAME}-phantom"]
 
 
 def test_an_unreachable_registry_is_told() -> None:
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(TrackingError, match=rf"{address}.*Connection refused"):
-        registry.champion(address, NAME)
+        models.champion(address, NAME)
 
 
 # --- moves that are cut short
@@ -224,11 +225,11 @@ def cut_short(monkeypatch: pytest.MonkeyPatch, after: int, move: Callable[[], Mo
 
 
 def promote(uri: str) -> Move:
-    return registry.promote(uri, NAME, "3", "ada", "why")
+    return models.promote(uri, NAME, "3", "ada", "why")
 
 
 def rollback(uri: str) -> Move:
-    return registry.rollback(uri, NAME, "ada", "why")
+    return models.rollback(uri, NAME, "ada", "why")
 
 
 @pytest.mark.parametrize("after", range(5))
@@ -267,8 +268,8 @@ def test_another_promotion_after_one_cut_short(uri: str, monkeypatch: pytest.Mon
     registered(uri)
     registered(uri)
     cut_short(monkeypatch, after, lambda: promote(uri))
-    champion = registry.get(uri, NAME, "champion").version
-    registry.promote(uri, NAME, "4", "bob", "why")
+    champion = models.get(uri, NAME, "champion").version
+    models.promote(uri, NAME, "4", "bob", "why")
     aliases, moves, pending = state(uri)
     assert aliases == {"champion": "4", "previous": champion}
     assert not pending
@@ -279,9 +280,9 @@ def test_another_promotion_after_one_cut_short(uri: str, monkeypatch: pytest.Mon
 def test_a_champion_set_by_hand_is_entered(uri: str) -> None:
     promoted(uri, 2)
     mlflow_client(uri).set_registered_model_alias(NAME, "champion", "1")
-    move = registry.promote(uri, NAME, "1", "ada", "as the page shows")
+    move = models.promote(uri, NAME, "1", "ada", "as the page shows")
     assert (move.from_version, move.to_version) == ("2", "1")
-    assert registry.history(uri, NAME)[-1] == move
+    assert models.history(uri, NAME)[-1] == move
 
 
 # --- the ledger
@@ -294,17 +295,17 @@ def test_the_ledger_keeps_its_order_whatever_the_clock_says(uri: str) -> None:
     )
     ledger.append(mlflow_client(uri), NAME, late)
     registered(uri)
-    registry.promote(uri, NAME, "2", "ada", "why")
-    assert [move.to_version for move in registry.history(uri, NAME)] == ["1", "1", "2"]
+    models.promote(uri, NAME, "2", "ada", "why")
+    assert [move.to_version for move in models.history(uri, NAME)] == ["1", "1", "2"]
 
 
 def test_long_reasons_fit_into_the_database(any_uri: str) -> None:
     name = f"long-{uuid.uuid4().hex}"
     registered(any_uri, name)
-    registry.promote(any_uri, name, "1", "ä" * 5000, '"\n' * 5000)
+    models.promote(any_uri, name, "1", "ä" * 5000, '"\n' * 5000)
     (tag,) = (text for key, text in mlflow_client(any_uri).get_registered_model(name).tags.items() if "ledger." in key)
     assert len(tag) <= 5000
-    (move,) = registry.history(any_uri, name)
+    (move,) = models.history(any_uri, name)
     assert move.who.startswith("ää")
 
 
@@ -312,4 +313,4 @@ def test_a_damaged_entry_is_told(uri: str) -> None:
     promoted(uri, 1)
     mlflow_client(uri).set_registered_model_tag(NAME, "ledger.20000101T000000.000000Z.x", "nonsense")
     with pytest.raises(PneumoniaError, match=r"ledger\.20000101.*'nonsense'"):
-        registry.history(uri, NAME)
+        models.history(uri, NAME)

@@ -14,7 +14,7 @@ from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
 
 if TYPE_CHECKING:
-    from pneumonia.registry import Move
+    from pneumonia.registry.ledger import Move
 
 Name = Annotated[
     str | None,
@@ -55,15 +55,15 @@ def promote(
     reason = _said(why)
     asked = datetime.now(UTC)
     with working():
-        from pneumonia import ledger, registry
+        from pneumonia.registry import ledger, models
 
         uri, actor, title = _uri(config), who or ledger.who(), config.model.name
         if run is not None:
-            from pneumonia import promotion  # brings torch, which a version does not need
+            from pneumonia.registry.promotion import promote_run  # brings torch, which a version does not need
 
-            title, move = promotion.promote_run(uri, run, actor, reason, name=name, despite=despite)
+            title, move = promote_run(uri, run, actor, reason, name=name, despite=despite)
         else:
-            move = registry.promote(uri, title, str(version), actor, reason)
+            move = models.promote(uri, title, str(version), actor, reason)
     if datetime.fromisoformat(move.when) < asked:
         complain(f"{title} {move.to_version} is champion already; nothing was changed, this was the last move:")
     _print_move(title, move, as_json)
@@ -84,9 +84,9 @@ def rollback(
     config = _resolve(file, settings, name)
     reason = _said(why)
     with working():
-        from pneumonia import ledger, registry
+        from pneumonia.registry import ledger, models
 
-        move = registry.rollback(_uri(config), config.model.name, who or ledger.who(), reason)
+        move = models.rollback(_uri(config), config.model.name, who or ledger.who(), reason)
     _print_move(config.model.name, move, as_json)
 
 
@@ -104,13 +104,13 @@ def history(
     """
     config = _resolve(file, settings, name)
     with working():
-        from pneumonia import registry
+        from pneumonia.registry import models
 
         uri = _uri(config)
-        names = sorted({held.name for held in registry.champions(uri)})
-        if name is not None and name not in names and not registry.versions(uri, name):
+        names = sorted({held.name for held in models.champions(uri)})
+        if name is not None and name not in names and not models.versions(uri, name):
             raise PneumoniaError(f"{name}: no such model; there are: {', '.join(names) or 'none'}")
-        moves = [(each, move) for each in ([name] if name else names) for move in registry.history(uri, each)]
+        moves = [(each, move) for each in ([name] if name else names) for move in models.history(uri, each)]
     if as_json:
         emit_json([{"name": each, **move.model_dump(mode="json")} for each, move in moves])
     elif not moves:

@@ -10,8 +10,8 @@ from console import call
 from runs import settings
 from trained import leave_run, save
 
-from pneumonia import registry
 from pneumonia.records.model import read_record
+from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 
 NAME = "pneumonia-resnet18"
@@ -35,7 +35,7 @@ def two(uri: str, work: Path, weights: Path) -> list[str]:
     client = mlflow_client(uri)
     for run in found:
         source = client.get_run(run).outputs.model_outputs[0].model_id
-        registry.register(uri, NAME, run, f"models:/{source}", record.weights_digest, False, {})
+        models.register(uri, NAME, run, f"models:/{source}", record.weights_digest, False, {})
     return found
 
 
@@ -51,7 +51,7 @@ def test_a_version_is_promoted_and_rolled_back(two: list[str], uri: str) -> None
     back = call("rollback", "--why", "false alarms")
     assert back.exit_code == 0
     assert f"rollback  {NAME}  2 -> 1  by ada\n    false alarms\n" in back.stdout
-    held = registry.champion(uri, NAME)
+    held = models.champion(uri, NAME)
     assert held is not None
     assert held.version == "1"
 
@@ -63,7 +63,7 @@ def test_history_is_the_ledger(two: list[str], uri: str) -> None:
     )
     call("promote", "--version", "1", "--why", "first")
     call("promote", "--version", "2", "--why", "second")
-    expected = [{"name": NAME, **move.model_dump()} for move in registry.history(uri, NAME)]
+    expected = [{"name": NAME, **move.model_dump()} for move in models.history(uri, NAME)]
     for arguments in ((), ("--name", NAME)):
         assert json.loads(call("history", *arguments, "--json").stdout) == expected
     words = call("history").stdout

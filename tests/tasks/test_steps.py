@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from small import small
 from steps import run
 
-from pneumonia import registry
 from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference import Predictor
 from pneumonia.model import Mirrored, load_weights, normalise
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
@@ -64,10 +64,10 @@ def test_a_run_leaves_everything_that_it_says(work: Path) -> None:
     assert files >= wanted | {
         f"report/{name}.png" for name in ("learning_curves", "roc", "precision_recall", "confusion")
     }
-    champion = registry.champion(trained.tracking_uri, promotion.name)
+    champion = models.champion(trained.tracking_uri, promotion.name)
     assert champion is not None
     assert (champion.version, champion.weights_digest, champion.phantom) == ("1", trained.weights_digest, True)
-    assert [move.to_version for move in registry.history(trained.tracking_uri, promotion.name)] == ["1"]
+    assert [move.to_version for move in models.history(trained.tracking_uri, promotion.name)] == ["1"]
     assert "Not a medical device" in Path(validation.report).read_text()
 
 
@@ -82,8 +82,8 @@ def test_running_again_changes_nothing(work: Path) -> None:
     assert first == second
     client = mlflow_client(first[1].tracking_uri)
     assert len(client.search_runs([client.get_run(first[1].run_id).info.experiment_id])) == 1
-    assert len(registry.versions(first[1].tracking_uri, first[3].name)) == 1
-    assert len(registry.history(first[1].tracking_uri, first[3].name)) == 1
+    assert len(models.versions(first[1].tracking_uri, first[3].name)) == 1
+    assert len(models.history(first[1].tracking_uri, first[3].name)) == 1
 
 
 def test_a_second_training_of_the_same_weights_is_no_better(work: Path) -> None:
@@ -116,10 +116,10 @@ def test_another_model_is_compared_with_the_champion_and_may_follow_it(work: Pat
     _, _, validation, promotion = run(worse)
     assert not promotion.promoted
     assert "AUROC" in promotion.reason
-    champion = registry.champion(trained.tracking_uri, promotion.name)
+    champion = models.champion(trained.tracking_uri, promotion.name)
     assert champion is not None
     assert champion.weights_digest == trained.weights_digest
-    assert len(registry.versions(trained.tracking_uri, first[3].name)) == 2, "what is refused is not registered"
+    assert len(models.versions(trained.tracking_uri, first[3].name)) == 2, "what is refused is not registered"
 
 
 def test_the_same_seed_in_another_place_gives_the_same_weights(work: Path, tmp_path: Path) -> None:

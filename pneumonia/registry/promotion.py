@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia import registry
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
+from pneumonia.registry import models
+from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import download_artifact, mlflow_client, translated_errors
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ VERDICT_TAG, PASSED = "verdict", "passed"
 
 def promote_run(
     uri: str, run_id: str, who: str, why: str, *, name: str | None = None, despite: bool = False
-) -> tuple[str, registry.Move]:
+) -> tuple[str, Move]:
     """Make a run's model the champion of the name that it was trained for; registers it where it is not.
 
     Args:
@@ -53,10 +54,10 @@ def promote_run(
     if verdict != PASSED:
         why = f"{why} [despite the verdict: {verdict}]"
     version = _register(uri, run, record)
-    return record.name, registry.promote(uri, record.name, version.version, who, why)
+    return record.name, models.promote(uri, record.name, version.version, who, why)
 
 
-def _register(uri: str, run: Run, record: ModelRecord) -> registry.Version:
+def _register(uri: str, run: Run, record: ModelRecord) -> models.Version:
     outputs = run.outputs.model_outputs if run.outputs is not None else []
     if not outputs:
         raise PneumoniaError(f"run {run.info.run_id} logged no model; its training did not finish, so start it again")
@@ -66,4 +67,4 @@ def _register(uri: str, run: Run, record: ModelRecord) -> registry.Version:
         "dvc_md5": record.dvc_md5 or "none",
     }
     source = f"models:/{outputs[-1].model_id}"
-    return registry.register(uri, record.name, run.info.run_id, source, record.weights_digest, record.phantom, tags)
+    return models.register(uri, record.name, run.info.run_id, source, record.weights_digest, record.phantom, tags)

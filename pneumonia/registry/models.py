@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from pneumonia import ledger
 from pneumonia.errors import PneumoniaError
-from pneumonia.ledger import Move
+from pneumonia.registry import ledger
+from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
 
 if TYPE_CHECKING:
