@@ -118,18 +118,19 @@ def _figures(
     import torch
     from scipy.special import expit
 
-    from pneumonia import calibrate, evaluate, model
+    from pneumonia import calibrate, model
     from pneumonia.config.resolve import resolve
     from pneumonia.hardware import pick_precision
     from pneumonia.reliance import rescore, stripped
     from pneumonia.scoring import predict
+    from pneumonia.statistics.metrics import compute_metrics
 
     torch.set_num_threads(1)
     network = model.assemble(state, mirror=config.evaluate.mirror)
 
     def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
         patients = [data.patients[row] for row in rows]
-        found = evaluate.figures(data.labels[rows], scores, patients, threshold, config.evaluate)
+        found = compute_metrics(data.labels[rows], scores, patients, threshold, config.evaluate)
         return {name: round(found[name].value, 4) for name in FIGURES}
 
     held, every = data.validation, np.arange(len(data.validation))

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from pneumonia import model
 from pneumonia.augment import augment
-from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config.schema import AugmentConfig, Config, EvaluateConfig
 from pneumonia.hardware import autocast, pick_device, threads
 from pneumonia.records.model import OperatingPoint
 from pneumonia.scoring import BATCH
+from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.train import TrainingSet
 
 SEED = 7_919

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from pneumonia import evaluate
 from pneumonia.config.schema import CLASSES, EvaluateConfig
 from pneumonia.data.layout import SUFFIXES, find_files
 from pneumonia.data.manifest import patient_of
 from pneumonia.errors import DataError
 from pneumonia.inference import Predictor
+from pneumonia.statistics.metrics import compute_metrics
 
 LISTED = 20
 
@@ -62,7 +62,7 @@ def assess(
     patients = [_patient(result["file"], labels[result["file"]]) for result in scored]
     threshold = predictor.record.threshold
     scores = np.array([result["probability"] for result in scored])
-    figures = evaluate.figures(truth, scores, patients, threshold, config)
+    figures = compute_metrics(truth, scores, patients, threshold, config)
     if refused:
         logger.warning("%d films that cannot be read are left out", len(refused))
     return {

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.augment import compress
-from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config.schema import EvaluateConfig, PreprocessConfig
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.records.evaluation import ShortcutDependence
 from pneumonia.scoring import predict
+from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 
 QUALITY = 20.0  # coarser than any of the published set, and than the cue that phantoms carry
 DETAIL = 0.5  # of the resolution

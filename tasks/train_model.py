@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import pneumonia
-from pneumonia import calibrate, evaluate, model
+from pneumonia import calibrate, model
 from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
@@ -25,6 +25,7 @@ from pneumonia.records.evaluation import Metric
 from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.scoring import score
+from pneumonia.statistics.metrics import compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.run import Run
 from pneumonia.train import Fitted, TrainingSet, fit
@@ -146,7 +147,7 @@ def _validated(network: nn.Module, data: TrainingSet, record: ModelRecord, confi
     """The figures of the model as it is handed on, at its own threshold, on validation films as they are."""
     scores = score(network, data.pixels, data.validation, config.train)
     patients = [data.patients[row] for row in data.validation]
-    return evaluate.figures(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
+    return compute_metrics(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
 
 
 def _write_down(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
-from pneumonia import evaluate, gate, report
+from pneumonia import gate, report
 from pneumonia.config.schema import Config
 from pneumonia.data import pixels
 from pneumonia.data.audit import AuditReport
@@ -30,6 +30,7 @@ from pneumonia.records.steps import Dataset, TrainedModel, Validation
 from pneumonia.registry import models
 from pneumonia.reliance import rescore
 from pneumonia.scoring import score
+from pneumonia.statistics.metrics import compute_curves, compute_metrics, paired_differences
 from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run import Run
 from tasks.progress import Progress, silent
@@ -114,7 +115,7 @@ def _validate(
     films = np.load(dataset.pixels, mmap_mode="r")
     scores = score(network, films, test.rows, config.train)
     progress(0.5, "bootstrap by patient")
-    figures = evaluate.figures(test.labels, scores, test.patients, record.threshold, config.evaluate)
+    figures = compute_metrics(test.labels, scores, test.patients, record.threshold, config.evaluate)
     progress(0.55, "scoring again without each shortcut")
     reliance = _reliance(network, films, test, record, config)
     falls = {cue: found.separation for cue, found in reliance.items()}
@@ -183,7 +184,7 @@ def _differences(
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
     rows = np.array([row[path] for path in test.paths], dtype=np.int64)
     others = score(network, packed.pixels, rows, config.train)
-    differences = evaluate.paired(
+    differences = paired_differences(
         test.labels, scores, others, test.patients, candidate.threshold, config.evaluate, threshold_b=held.threshold
     )
     return differences, held
@@ -220,7 +221,7 @@ def _report(
         run_id=trained.run_id,
         git_commit=pneumonia.git_commit(),
     )
-    curves = evaluate.curves(test.labels, scores, record.threshold)
+    curves = compute_curves(test.labels, scores, record.threshold)
     pictures = report.plots(
         folder, trained.epochs, curves, verdict.figures, phantom=record.phantom, best_epoch=trained.best_epoch
     )

@@ -10,9 +10,9 @@ from torch import nn
 from pneumonia import model
 from pneumonia.calibrate import SHARPEST, apply, margins, operating_point
 from pneumonia.config.schema import AugmentConfig, EvaluateConfig
-from pneumonia.evaluate import figures
 from pneumonia.records.model import OperatingPoint
 from pneumonia.scoring import predict
+from pneumonia.statistics.metrics import compute_metrics
 from pneumonia.train import TrainingSet
 
 NONE = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)
@@ -53,7 +53,7 @@ def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: 
     found = margins(network, data.pixels, data.validation, SOME, 1)[0]
     scores = 1 / (1 + np.exp(-(found / point.temperature + point.bias)))
     for moved, kept in ((0.0, True), (0.01, False)):
-        figure = figures(data.labels, scores, data.patients, point.threshold + moved, config)["sensitivity"]
+        figure = compute_metrics(data.labels, scores, data.patients, point.threshold + moved, config)["sensitivity"]
         assert (figure.low >= target - 1e-9) is kept
 
 

@@ -18,10 +18,10 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config, EvaluateConfig
 from pneumonia.drawings import NOT_A_DEVICE, PANELS
 from pneumonia.errors import PneumoniaError
-from pneumonia.evaluate import NAMES, curves, figures, paired
 from pneumonia.gate import judge
 from pneumonia.records.evaluation import Curves, Metric, Verdict
 from pneumonia.report import WORDS, DataUsed, ModelUsed, command, markdown, plots, recipe
+from pneumonia.statistics.metrics import METRICS, compute_curves, compute_metrics, paired_differences
 
 PICTURES = ["learning_curves.png", "roc.png", "precision_recall.png", "confusion.png", "reliability.png"]
 
@@ -45,8 +45,8 @@ HISTORY = [Line(1), Line(2, val_loss=0.3), Line(3, val_loss=0.35)]
 
 
 class Scored(NamedTuple):
-    curves: Curves
-    figures: dict[str, Metric]
+    compute_curves: Curves
+    compute_metrics: dict[str, Metric]
     verdict: Verdict
 
 
@@ -57,10 +57,10 @@ def scored() -> Scored:
     one, other = (1 / (1 + np.exp(-3 * (labels - 0.5) - rng.normal(size=120))) for _ in range(2))
     patients = [str(i // 2) for i in range(120)]
     config = EvaluateConfig(bootstrap=100)
-    found = figures(labels, one, patients, 0.4, config)
-    differences = paired(labels, one, other, patients, 0.4, config)
+    found = compute_metrics(labels, one, patients, 0.4, config)
+    differences = paired_differences(labels, one, other, patients, 0.4, config)
     verdict = judge(found, Config().gate, differences, 7, champion_digest="old")
-    return Scored(curves(labels, one, 0.4), found, verdict)
+    return Scored(compute_curves(labels, one, 0.4), found, verdict)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_the_page_says_where_everything_came_from(scored: Scored) -> None:
 def test_the_page_shows_every_figure_with_its_interval(scored: Scored) -> None:
     text = page(scored.verdict, test_reads=3, audit_test_reads=8)
     table = rows(text)
-    for name in NAMES:
+    for name in METRICS:
         figure = scored.figures[name]
         assert [WORDS[name], f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"] in table
     assert scored.verdict.champion is not None
@@ -231,7 +231,7 @@ def test_the_same_input_draws_the_same_bytes_and_the_note_tells_phantoms_apart(
     ],
 )
 def test_extreme_models_can_be_drawn(labels: list[int], probabilities: list[float], tmp_path: Path) -> None:
-    found = plots(tmp_path, HISTORY[:1], curves(labels, probabilities), {})
+    found = plots(tmp_path, HISTORY[:1], compute_curves(labels, probabilities), {})
     assert [path.name for path in found] == PICTURES
 
 
@@ -251,13 +251,13 @@ def test_lines_of_one_panel_differ_by_more_than_their_colour() -> None:
 
 
 def test_the_words_cover_every_figure() -> None:
-    assert list(WORDS) == list(NAMES)
+    assert list(WORDS) == list(METRICS)
     assert CLASSES == ("NORMAL", "PNEUMONIA")  # the order of the confusion's rows and columns
 
 
 def test_reporting_loads_neither_torch_nor_mlflow_nor_pyplot() -> None:
     code = (
-        "import sys, pneumonia.report, pneumonia.evaluate, pneumonia.gate\n"
+        "import sys, pneumonia.report, pneumonia.statistics.metrics, pneumonia.gate\n"
         "print([name for name in ('torch', 'mlflow', 'sklearn', 'matplotlib.pyplot') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Figures of a classifier, each with its interval by patient (`pneumonia.bootstrap`), and the curves behind them."""
+"""Compute the metrics of a classifier, each with its interval by patient, and the curves behind them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumonia.bootstrap import Counts, Floats, Sample, intervals
 from pneumonia.config.schema import EvaluateConfig
 from pneumonia.errors import DataError
 from pneumonia.records.evaluation import Bin, Curves, Metric
+from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 
 BINS = 10  # of equal width, for the reliability diagram and the expected calibration error
-NAMES = (
+METRICS = (
     *("auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "f1", "balanced_accuracy"),
     *("brier", "ece"),
 )
-PAIRED = ("auroc", "accuracy", "sensitivity", "specificity")
+PAIRED_METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 
 
-def figures(
+def compute_metrics(
     labels: ArrayLike, probabilities: ArrayLike, patients: Sequence[str], threshold: float, config: EvaluateConfig
 ) -> dict[str, Metric]:
     """The figures named in `NAMES`, each with its interval.
@@ -47,10 +47,10 @@ def figures(
     """
     sample = Sample.of(labels, patients)
     scorer = _Scorer.of(sample, probabilities, threshold)
-    return _summarise(sample, [scorer], NAMES, config)
+    return _summarise(sample, [scorer], METRICS, config)
 
 
-def paired(
+def paired_differences(
     labels: ArrayLike,
     probabilities_a: ArrayLike,
     probabilities_b: ArrayLike,
@@ -68,10 +68,10 @@ def paired(
         _Scorer.of(sample, probabilities_a, threshold),
         _Scorer.of(sample, probabilities_b, threshold if threshold_b is None else threshold_b),
     ]
-    return _summarise(sample, scorers, PAIRED, config)
+    return _summarise(sample, scorers, PAIRED_METRICS, config)
 
 
-def curves(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> Curves:
+def compute_curves(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> Curves:
     """ROC, precision-recall, reliability and confusion. Args and errors as for `figures`."""
     from sklearn.metrics import precision_recall_curve, roc_curve  # half a second, and only the report needs it
 
