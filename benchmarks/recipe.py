@@ -63,7 +63,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
 
     from pneumonia import calibrate
     from pneumonia.config.resolve import resolve
-    from pneumonia.data import pixels
+    from pneumonia.data import packing
     from pneumonia.files import write_bytes
     from pneumonia.train import TrainingSet, fit
 
@@ -71,7 +71,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     settings += [f"model.weights={given.weights}"] if given.weights else []
     config = resolve("full", assignments=[*settings, *PIECES[piece][1], *given.settings], environment={})
     folder = _folder(given.results, piece, seed)
-    packed = pixels.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
+    packed = packing.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
     manifest = packed.manifest
     data = TrainingSet.of(packed.pixels, manifest)
     weights, history, key = folder / "weights.safetensors", folder / "history.json", _key(manifest, config)

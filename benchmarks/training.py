@@ -39,8 +39,9 @@ from pneumonia.config.schema import (
     Config,
     PhantomConfig,
 )
-from pneumonia.data import phantom, pixels
+from pneumonia.data import packing
 from pneumonia.data.layout import find_files
+from pneumonia.data.phantom.dataset import dataset
 from pneumonia.records.epoch import Epoch
 from pneumonia.train import TrainingSet, fit
 
@@ -93,7 +94,7 @@ def ours(root: Path, count: int, config: Config) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as work:
         began = time.perf_counter()
-        packed = pixels.pack(root, config.data, config.preprocess, Path(work))
+        packed = packing.pack(root, config.data, config.preprocess, Path(work))
         decoding = (time.perf_counter() - began) * BATCH / len(packed.manifest.entries)
         # chosen at random, always the same, so that every stretch of them holds both classes
         chosen = np.random.default_rng(0).permutation(len(packed.manifest.entries))[:count].astype(np.int64)
@@ -168,7 +169,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = given.data or phantom.generate(Path(folder), PhantomConfig(train=given.films, test=16, size=1024))
+        root = given.data or dataset.generate(Path(folder), PhantomConfig(train=given.films, test=16, size=1024))
         found = measure(root, given.films, given.rounds)
     if given.json:
         print(json.dumps(found, indent=2))

@@ -11,7 +11,7 @@ import numpy as np
 
 from pneumonia.config.schema import CLASSES, EvaluateConfig
 from pneumonia.data.layout import SUFFIXES, find_files
-from pneumonia.data.manifest import patient_of
+from pneumonia.data.patients import patient_of
 from pneumonia.errors import DataError
 from pneumonia.inference import Predictor
 from pneumonia.statistics.metrics import compute_metrics

@@ -17,8 +17,8 @@ from torch import nn
 import pneumonia
 from pneumonia import gate, report
 from pneumonia.config.schema import Config
-from pneumonia.data import pixels
-from pneumonia.data.audit import AuditReport
+from pneumonia.data import packing
+from pneumonia.data.audit.report import AuditReport
 from pneumonia.data.manifest import Manifest
 from pneumonia.files import write_text
 from pneumonia.hardware import pick_device, pick_precision, threads
@@ -180,7 +180,7 @@ def _differences(
     with tempfile.TemporaryDirectory() as folder:
         weights = download_artifact(uri, champion.run_id, "weights/model.safetensors", Path(folder))
         network, held = load_weights(weights)
-    packed = pixels.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
+    packed = packing.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
     rows = np.array([row[path] for path in test.paths], dtype=np.int64)
     others = score(network, packed.pixels, rows, config.train)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pneumonia.augment import augment, compress, warp
 from pneumonia.config.schema import AugmentConfig
-from pneumonia.data.phantom import render
+from pneumonia.data.phantom.dataset import render
 
 OFF = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)
 WILD = AugmentConfig(

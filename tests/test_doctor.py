@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from pneumonia import doctor
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config, PhantomConfig
-from pneumonia.data import phantom
+from pneumonia.data.phantom.dataset import dataset
 from pneumonia.doctor import Check
 
 
@@ -117,7 +117,7 @@ def test_films_are_counted(tmp_path: Path) -> None:
     assert (none.status, "phantoms are drawn" in none.text, "data fetch" in none.remedy) == ("warn", True, True)
     missing = doctor._data(settings("data.root=nowhere"))
     assert (missing.status, "nowhere: does not exist" in missing.text) == ("fail", True)
-    root = phantom.generate(tmp_path, PhantomConfig(train=8, test=8, size=64))
+    root = dataset.generate(tmp_path, PhantomConfig(train=8, test=8, size=64))
     there = doctor._data(settings(f"data.root={root}"))
     assert (there.status, there.text) == ("ok", f"{root}: 16 phantoms")
 

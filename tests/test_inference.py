@@ -12,7 +12,7 @@ from PIL import Image
 
 from pneumonia import inference
 from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
-from pneumonia.data import phantom
+from pneumonia.data.phantom.dataset import dataset
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.imaging.radiograph import read
 from pneumonia.inference import Predictor
@@ -51,7 +51,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("films")
     paths = [folder / f"film {number}.jpeg" for number in range(5)]
     for number, path in enumerate(paths):
-        Image.fromarray(phantom.render(number % 2, np.random.default_rng(number), 96)).save(path, quality=90)
+        Image.fromarray(dataset.render(number % 2, np.random.default_rng(number), 96)).save(path, quality=90)
     return paths
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.config.schema import Cue, EvaluateConfig, PreprocessConfig
-from pneumonia.data.phantom import render
-from pneumonia.data.planted import plant
+from pneumonia.data.phantom.dataset import render
+from pneumonia.data.phantom.planted_shortcuts import plant
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.reliance import COMMON, rescore
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from pneumonia.config.schema import Cue, DataConfig, PhantomConfig, PreprocessConfig
-from pneumonia.data import cues, phantom
-from pneumonia.data.pixels import pack
+from pneumonia.data.audit.report import shortcut_features
+from pneumonia.data.audit.shortcut_detector import TOGETHER, WORDS, detect_shortcuts
+from pneumonia.data.packing import pack
+from pneumonia.data.phantom.dataset import dataset
 from pneumonia.imaging.image_statistics import COUNT
-from pneumonia.shortcuts import TOGETHER, WORDS, examine
 
 CONFIG = DataConfig()
 PLANTED = [cue for cue in get_args(Cue) if cue != "none"]
@@ -20,7 +21,7 @@ PLANTED = [cue for cue in get_args(Cue) if cue != "none"]
 
 def rows(root: Path, work: Path, **preprocess: Any) -> dict[str, dict[str, Any]]:
     packed = pack(root, CONFIG, PreprocessConfig.model_validate({"size": 96} | preprocess), work)
-    finding = examine(packed.manifest, packed.cues, CONFIG)
+    finding = detect_shortcuts(packed.manifest, packed.cues, CONFIG)
     assert not finding.stops
     assert finding.ok == (not any(row["flagged"] for row in finding.examples if row["cue"] != TOGETHER))
     return {row["cue"]: row for row in finding.examples}
@@ -31,7 +32,7 @@ def flagged(found: dict[str, dict[str, Any]]) -> set[str]:
 
 
 def draw(folder: Path, cue: Cue) -> Path:
-    return phantom.generate(folder / cue, PhantomConfig(train=200, test=60, size=224, cue=cue))
+    return dataset.generate(folder / cue, PhantomConfig(train=200, test=60, size=224, cue=cue))
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_cue_has_its_words() -> None:
-    assert set(WORDS) == {*cues.CUES, TOGETHER}
-    assert set(PLANTED) <= set(cues.CUES)
+    assert set(WORDS) == {*shortcut_features.CUES, TOGETHER}
+    assert set(PLANTED) <= set(shortcut_features.CUES)
 
 
 @pytest.mark.parametrize("equalize", [False, True])
@@ -76,7 +77,7 @@ def test_films_of_one_patient_are_never_on_both_sides(plain: Path, tmp_path: Pat
     _, patient = np.unique(np.array(packed.manifest.patients), return_inverse=True)
     noise = rng.standard_normal((patient.max() + 1, COUNT)).astype(np.float32)
     # each patient's own number, the same on all its films: a classifier that saw one of them would know the others
-    finding = examine(packed.manifest, noise[patient], CONFIG)
+    finding = detect_shortcuts(packed.manifest, noise[patient], CONFIG)
     assert {row["cue"] for row in finding.examples if row["flagged"]} == set()
 
 
@@ -85,8 +86,8 @@ def test_the_limit_is_the_configurations(plain: Path, tmp_path: Path) -> None:
     pictures = packed.cues.copy()
     # 0.9 standard deviations apart: AUROC about 0.74
     pictures[:, 0] = packed.manifest.labels * 0.9 + np.random.default_rng(1).standard_normal(len(pictures))
-    assert examine(packed.manifest, pictures, CONFIG).count == 1
-    assert examine(packed.manifest, pictures, DataConfig(shortcut_auroc=0.85)).ok
+    assert detect_shortcuts(packed.manifest, pictures, CONFIG).count == 1
+    assert detect_shortcuts(packed.manifest, pictures, DataConfig(shortcut_auroc=0.85)).ok
 
 
 @pytest.mark.real

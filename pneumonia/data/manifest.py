@@ -6,11 +6,10 @@ import csv
 import hashlib
 import io
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,6 @@ from pneumonia.files import AtomicFile
 
 FOLDERS = ("train", "val", "test")
 SPLITS = ("train", "validation", "test", "unused")
-_PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
-_NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)(?:-|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -136,21 +133,6 @@ class Manifest:
             raise DataError(f"{path}: the manifest cannot be read ({error.strerror})") from error
         except (ValueError, csv.Error) as error:
             raise DataError(f"{path}: is not a manifest ({error}); delete it to have it made anew") from error
-
-
-def patient_of(path: str, label: int) -> str:  # noqa: ARG001
-    """The patient that a published file name tells, whatever folder the file lies in.
-
-    Pneumonia patients are numbered apart for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two people;
-    a normal film's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). Whatever is named otherwise
-    is a patient of its own, by its stem. The label is no part of the key: a film in the wrong folder keeps its patient.
-    """
-    stem = PurePosixPath(path).stem
-    if found := _PNEUMONIA.match(stem):
-        return f"{found[2].lower()}-{int(found[1])}"
-    if found := _NORMAL.match(stem):
-        return found[1].upper()
-    return stem
 
 
 def _entry(row: Sequence[str]) -> Entry:

@@ -14,12 +14,12 @@ from films import jpeg, picture
 from PIL import Image, ImageOps
 
 from pneumonia.config.schema import CLASSES, DataConfig, PhantomConfig, PreprocessConfig
-from pneumonia.data import phantom
-from pneumonia.data.audit import AuditReport, audit, markdown
-from pneumonia.data.checks import Finding
+from pneumonia.data.audit.checks import Finding
+from pneumonia.data.audit.near_duplicates import near_pairs
+from pneumonia.data.audit.report import AuditReport, audit, markdown
 from pneumonia.data.manifest import Entry, Manifest
-from pneumonia.data.pixels import Packed, pack
-from pneumonia.data.thumbnails import near_pairs
+from pneumonia.data.packing import Packed, pack
+from pneumonia.data.phantom.dataset import dataset
 from pneumonia.imaging.image_statistics import COUNT
 
 CONFIG = DataConfig(on_unreadable="skip")
@@ -30,7 +30,7 @@ NOT_ASKED = Finding(ok=True, stops=False, count=0, summary="not looked for", exa
 
 @pytest.fixture(scope="module")
 def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return phantom.generate(tmp_path_factory.mktemp("sound"), PhantomConfig(train=40, test=12, size=96))
+    return dataset.generate(tmp_path_factory.mktemp("sound"), PhantomConfig(train=40, test=12, size=96))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from archives import PARTS, files, published
 
-from pneumonia.data import source
+from pneumonia.data.download.published import fetch_kaggle
 from pneumonia.errors import DataError
 
 
@@ -36,11 +36,11 @@ def test_kaggles_copy_is_linked_into_place(tmp_path: Path, monkeypatch: pytest.M
     kaggle = Kaggle(cache)
     monkeypatch.setitem(sys.modules, "kagglehub", kaggle)
     seen: list[tuple[int, int]] = []
-    root = source.fetch_kaggle(tmp_path / "data", lambda done, total: seen.append((done, total)))
+    root = fetch_kaggle(tmp_path / "data", lambda done, total: seen.append((done, total)))
     assert files(root) == {f"{part}/film{at}.jpeg" for at, part in enumerate(PARTS)}
     assert kaggle.handles == ["paultimothymooney/chest-xray-pneumonia"]
     assert seen[-1] == (6, 6)
-    source.fetch_kaggle(tmp_path / "data")
+    fetch_kaggle(tmp_path / "data")
     assert len(kaggle.handles) == 1
 
 
@@ -49,10 +49,10 @@ def test_kaggles_refusal_is_told_with_the_address(tmp_path: Path, monkeypatch: p
     with pytest.raises(
         DataError, match=r"kaggle\.com/datasets/paultimothymooney.*403.*check the network and the login"
     ):
-        source.fetch_kaggle(tmp_path)
+        fetch_kaggle(tmp_path)
 
 
 def test_a_missing_kagglehub_is_told_with_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
     with pytest.raises(DataError, match=r"pip install 'pneumonia\[kaggle\]'"):
-        source.fetch_kaggle(tmp_path)
+        fetch_kaggle(tmp_path)

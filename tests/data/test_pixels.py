@@ -15,9 +15,9 @@ import pytest
 from films import dicom, jpeg, picture, png, published
 
 from pneumonia.config.schema import DataConfig, PreprocessConfig
-from pneumonia.data import pixels
+from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
-from pneumonia.data.pixels import pack
+from pneumonia.data.packing import pack
 from pneumonia.errors import DataError
 from pneumonia.imaging.radiograph import read
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
@@ -51,7 +51,7 @@ def leftovers(work: Path) -> list[str]:
 def test_rows_are_the_films_of_the_manifest(
     root: Path, work: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels, "POOL_FROM", 2)
+    monkeypatch.setattr(packing, "POOL_FROM", 2)
     (root / "train" / "NORMAL" / "a.dcm").write_bytes(dicom(picture(90)))
     (root / "test" / "PNEUMONIA" / "b.png").write_bytes(png(picture(91)))
     steps: list[tuple[int, int]] = []
@@ -229,7 +229,7 @@ def test_a_full_disk_leaves_nothing_behind(root: Path, work: Path) -> None:
 def test_an_interruption_leaves_nothing_behind_and_passes(
     root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels, "POOL_FROM", 2)
+    monkeypatch.setattr(packing, "POOL_FROM", 2)
 
     def interrupt(done: int, total: int) -> None:
         if done == 5:
@@ -246,7 +246,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pneumonia.config import DataConfig, PreprocessConfig
-from pneumonia.data.pixels import pack
+from pneumonia.data.packing import pack
 def kill(done, total):
     if done == 5:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.config.schema import Cue, PhantomConfig
-from pneumonia.data import phantom
-from pneumonia.data.planted import plant
+from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom.planted_shortcuts import plant
 
 CUES = [cue for cue in get_args(Cue) if cue != "none"]
 
 
 def films(root: Path, cue: Cue, *, opacities: bool = True) -> dict[str, NDArray[np.uint8]]:
-    folder = phantom.generate(root / cue, PhantomConfig(train=8, test=8, size=96, cue=cue, opacities=opacities))
+    folder = dataset.generate(root / cue, PhantomConfig(train=8, test=8, size=96, cue=cue, opacities=opacities))
     found = {}
     for path in sorted(folder.rglob("*.jpeg")):
         with Image.open(path) as film:

@@ -17,7 +17,8 @@ import pytest
 from archives import PARTS, files, films, published, zipped
 from films import jpeg, picture
 
-from pneumonia.data import download, source
+from pneumonia.data.download.http import http
+from pneumonia.data.download.published import fetch
 from pneumonia.errors import ConfigError, DataError
 
 
@@ -93,8 +94,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "PAUSE", 0.01)
-    monkeypatch.setattr(download, "_CHUNK", 256)
+    monkeypatch.setattr(http, "PAUSE", 0.01)
+    monkeypatch.setattr(http, "_CHUNK", 256)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -103,7 +104,7 @@ def test_films_arrive_once_and_nothing_else_does(server: Server, tmp_path: Path)
     bytes_seen: list[tuple[int, int]] = []
     films_seen: list[tuple[int, int]] = []
     digest = hashlib.sha256(server.content).hexdigest()
-    root = source.fetch(
+    root = fetch(
         tmp_path,
         server.url,
         digest.upper(),
@@ -123,21 +124,21 @@ def test_films_arrive_once_and_nothing_else_does(server: Server, tmp_path: Path)
 
 
 def test_what_is_there_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
-    source.fetch(tmp_path, server.url)
-    source.fetch(tmp_path, server.url)
+    fetch(tmp_path, server.url)
+    fetch(tmp_path, server.url)
     assert len(server.asked) == 1
 
 
 def test_an_archive_that_is_there_is_unpacked_without_a_download(server: Server, tmp_path: Path) -> None:
-    (source.fetch(tmp_path, server.url)).rename(tmp_path / "elsewhere")
-    root = source.fetch(tmp_path, server.url)
+    (fetch(tmp_path, server.url)).rename(tmp_path / "elsewhere")
+    root = fetch(tmp_path, server.url)
     assert len(server.asked) == 1
     assert len(files(root)) == 6
 
 
 def test_an_archive_of_another_address_is_not_taken(server: Server, tmp_path: Path) -> None:
-    source.fetch(tmp_path, server.url).rename(tmp_path / "elsewhere")
-    source.fetch(tmp_path, server.url.replace("public", "other"))
+    fetch(tmp_path, server.url).rename(tmp_path / "elsewhere")
+    fetch(tmp_path, server.url.replace("public", "other"))
     assert len(server.asked) == 2
 
 
@@ -145,7 +146,7 @@ def test_without_a_checksum_the_hash_is_recorded_and_told(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
     digest = hashlib.sha256(server.content).hexdigest()
     assert digest in caplog.text
     assert "not verified" in caplog.text
@@ -153,14 +154,14 @@ def test_without_a_checksum_the_hash_is_recorded_and_told(
 
 def test_a_broken_connection_is_taken_up_where_it_broke(server: Server, tmp_path: Path) -> None:
     server.drops = [1024, 2048]
-    root = source.fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
+    root = fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
     assert server.asked == [None, "bytes=1024-", "bytes=3072-"]
     assert len(files(root)) == 6
 
 
 def test_a_redirection_is_followed_by_the_rest_of_a_broken_download_too(server: Server, tmp_path: Path) -> None:
     server.drops = [1024]
-    source.fetch(tmp_path, server.url.replace("public-files/radiographs.zip", "moved"))
+    fetch(tmp_path, server.url.replace("public-files/radiographs.zip", "moved"))
     assert server.asked == [None, None, "bytes=1024-", "bytes=1024-"]  # each address is asked
 
 
@@ -169,21 +170,21 @@ def test_a_disk_without_room_is_told_before_it_is_full(
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
     with pytest.raises(DataError, match=r"bytes are to come and 100 are free; free space"):
-        source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_without_ranges_starts_over(server: Server, tmp_path: Path) -> None:
     server.ranges = False
     server.drops = [1024]
-    source.fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
+    fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
     assert server.asked == [None, "bytes=1024-"]
 
 
 def test_a_server_that_names_no_version_starts_over(server: Server, tmp_path: Path) -> None:
     server.etag = ""
     server.drops = [1024]
-    source.fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
+    fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
     assert server.asked == [None, None]
 
 
@@ -192,13 +193,13 @@ def test_a_connection_that_keeps_breaking_is_given_up_and_taken_up_by_the_next_c
 ) -> None:
     server.drops = [1536] + [0] * 4
     with pytest.raises(DataError) as caught:
-        source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
     message = str(caught.value)
     assert server.url in message
     assert "1536 bytes are kept" in message
     assert {path.name for path in tmp_path.iterdir()} == {"radiographs.zip.part", "radiographs.zip.part.json"}
     server.asked.clear()
-    root = source.fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
+    root = fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
     assert server.asked == ["bytes=1536-"]
     assert len(files(root)) == 6
 
@@ -206,35 +207,35 @@ def test_a_connection_that_keeps_breaking_is_given_up_and_taken_up_by_the_next_c
 def test_two_versions_of_a_file_are_never_pieced_together(server: Server, tmp_path: Path) -> None:
     server.drops = [1536] + [0] * 4
     with pytest.raises(DataError):
-        source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
     server.content, server.etag = zipped(films()), '"two"'
-    source.fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
+    fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
 
 
 def test_a_download_killed_before_its_last_step_needs_no_byte(server: Server, tmp_path: Path) -> None:
     part = tmp_path / "radiographs.zip.part"
     part.write_bytes(server.content)
     part.with_name(part.name + ".json").write_text(json.dumps({"url": server.url, "version": server.etag}))
-    source.fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
+    fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
     assert server.asked == [f"bytes={len(server.content)}-"]
 
 
 def test_a_part_that_was_not_asked_for_is_not_appended(server: Server, tmp_path: Path) -> None:
     server.drops, server.shift = [1024], 10
-    source.fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
+    fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
     assert server.asked == [None, "bytes=1024-", None]
 
 
 def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path) -> None:
     server.statuses = [503, 429]
-    source.fetch(tmp_path, server.url)
+    fetch(tmp_path, server.url)
     assert len(server.asked) == 3
 
 
 def test_a_missing_file_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
     server.statuses = [404]
     with pytest.raises(DataError, match=r"radiographs\.zip: the server answers 404 Not Found; check the address"):
-        source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
     assert len(server.asked) == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -244,7 +245,7 @@ def test_no_server_is_told_with_its_address(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/radiographs.zip"
     with pytest.raises(DataError, match=r"cannot be downloaded \(no connection to the server\)") as caught:
-        source.fetch(tmp_path, url)
+        fetch(tmp_path, url)
     assert url in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -252,48 +253,48 @@ def test_no_server_is_told_with_its_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["radiographs.zip", "ftp://example.org/radiographs.zip", "http://"])
 def test_something_that_is_no_web_address_is_refused(tmp_path: Path, url: str) -> None:
     with pytest.raises(DataError, match="is no web address"):
-        source.fetch(tmp_path, url)
+        fetch(tmp_path, url)
 
 
 def test_a_wrong_checksum_removes_the_archive(server: Server, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="instead of 0000") as caught:
-        source.fetch(tmp_path, server.url, "0" * 64)
+        fetch(tmp_path, server.url, "0" * 64)
     assert server.url in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_archive_that_changed_on_the_disk_is_removed(server: Server, tmp_path: Path) -> None:
-    source.fetch(tmp_path, server.url).rename(tmp_path / "elsewhere")
+    fetch(tmp_path, server.url).rename(tmp_path / "elsewhere")
     with (tmp_path / "radiographs.zip").open("ab") as file:
         file.write(b"more")
     with pytest.raises(DataError, match="so it was removed"):
-        source.fetch(tmp_path, server.url)
-    source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
+    fetch(tmp_path, server.url)
 
 
 def test_a_checksum_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="64 hexadecimal digits"):
-        source.fetch(tmp_path, "http://127.0.0.1/radiographs.zip", "abc")
+        fetch(tmp_path, "http://127.0.0.1/radiographs.zip", "abc")
 
 
 def test_a_page_instead_of_an_archive_is_told(server: Server, tmp_path: Path) -> None:
     server.content = b"<!doctype html><title>Moved</title>" * 50
     with pytest.raises(DataError, match=r"sends no zip file, it begins with b'<!doctype html>.*may have moved"):
-        source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_the_set_is_not_touched(server: Server, tmp_path: Path) -> None:
     (tmp_path / "chest_xray" / "train" / "NORMAL").mkdir(parents=True)
     with pytest.raises(DataError, match=r"chest_xray: is there already and is not complete; move it away"):
-        source.fetch(tmp_path, server.url)
+        fetch(tmp_path, server.url)
     assert server.asked == []
 
 
 def test_a_destination_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DataError, match="below: cannot be made"):
-        source.fetch(tmp_path / "file" / "below", "http://127.0.0.1/radiographs.zip")
+        fetch(tmp_path / "file" / "below", "http://127.0.0.1/radiographs.zip")
 
 
 def test_a_second_process_is_turned_away(server: Server, tmp_path: Path) -> None:
@@ -302,7 +303,7 @@ def test_a_second_process_is_turned_away(server: Server, tmp_path: Path) -> None
     with (tmp_path / "radiographs.zip.part").open("ab") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(DataError, match="another process is downloading it"):
-            source.fetch(tmp_path, server.url)
+            fetch(tmp_path, server.url)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,7 @@ def test_a_second_process_is_turned_away(server: Server, tmp_path: Path) -> None
 def test_paths_that_lead_out_are_refused_before_anything_is_written(server: Server, tmp_path: Path, name: str) -> None:
     server.content = zipped(films() | {name: b"out"})
     with pytest.raises(DataError, match="leads out of the folder; this archive is not to be trusted") as caught:
-        source.fetch(tmp_path / "data", server.url)
+        fetch(tmp_path / "data", server.url)
     assert server.url in str(caught.value)
     assert not (tmp_path / "data" / "chest_xray").exists()
     assert not list(tmp_path.rglob("outside*"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumonia.data.version import dvc_md5, folder_md5
+from pneumonia.data.dvc import dvc_md5, folder_md5
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.data.shading import Plane, expose, grid, marker, noise, step
+from pneumonia.data.phantom.rendering import Plane, expose, grid, marker, noise, step
 
 PATTERNS = ("lobar", "patchy", "interstitial")
 """How pneumonia shows itself: one dense lobe, several patches, or a veil of fine markings about both hila."""

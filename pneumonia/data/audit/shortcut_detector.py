@@ -1,6 +1,6 @@
 """The shortcut audit: how well the class can be told by what says nothing of the lungs.
 
-A classifier sees the measures of one cue alone (`pneumonia.data.cues`), then of all together. It is cross-validated by
+A classifier sees the measures of one cue alone (`pneumonia.data.audit.shortcut_features`), then of all together. It is cross-validated by
 patient inside the training folders, and trained on them and tried on the test folder: a cue that tells the class in
 training and not in the test is one that a network learns in vain. This reads the test folder's labels, without any
 model, and nothing is chosen by it.
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.config.schema import DataConfig, EvaluateConfig
-from pneumonia.data import cues
-from pneumonia.data.checks import Finding
+from pneumonia.data.audit.checks import Finding
+from pneumonia.data.audit.report import shortcut_features
 from pneumonia.data.manifest import Manifest
 from pneumonia.statistics.metrics import compute_metrics
 
@@ -69,7 +69,7 @@ WORDS = {
 """By cue: its name, what it means, and what the recipe of profile full does about it."""
 
 
-def examine(manifest: Manifest, pictures: NDArray[np.float32], config: DataConfig) -> Finding:
+def detect_shortcuts(manifest: Manifest, pictures: NDArray[np.float32], config: DataConfig) -> Finding:
     """Look for shortcuts.
 
     Args:
@@ -81,8 +81,8 @@ def examine(manifest: Manifest, pictures: NDArray[np.float32], config: DataConfi
         A finding that does not stop: the models' own audit is the gate's. One example a cue and one for all together,
         with the AUROC in cross-validation and on the test folder, each with its 95 % interval.
     """
-    measures = cues.table(manifest.entries, pictures)
-    measures[TOGETHER] = np.concatenate([measures[cue] for cue in cues.CUES], axis=1)
+    measures = shortcut_features.feature_table(manifest.entries, pictures)
+    measures[TOGETHER] = np.concatenate([measures[cue] for cue in shortcut_features.CUES], axis=1)
     train = np.flatnonzero([entry.folder != "test" for entry in manifest.entries])
     test = np.flatnonzero([entry.folder == "test" for entry in manifest.entries])
     rows = [_row(cue, values, manifest, train, test, config) for cue, values in measures.items()]

@@ -28,7 +28,7 @@ _QUANTISATION = re.compile(r"q=([0-9.]+)")
 _LOSSLESS = 0.0  # for PNG and the like: finer than any JPEG
 
 
-def table(entries: Sequence[Entry], pictures: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+def feature_table(entries: Sequence[Entry], pictures: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
     """All measures of films, by cue.
 
     Args:

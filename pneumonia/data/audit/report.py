@@ -12,10 +12,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pneumonia.config.schema import DataConfig
-from pneumonia.data import checks
-from pneumonia.data.checks import Finding, Row
-from pneumonia.data.pixels import Packed
-from pneumonia.data.thumbnails import near_pairs
+from pneumonia.data.audit.checks import Finding, Row
+from pneumonia.data.audit.near_duplicates import near_pairs
+from pneumonia.data.audit.report import checks
+from pneumonia.data.packing import Packed
 
 _ALWAYS = ("counts", "encodings", "shortcuts")
 __all__ = ["AuditReport", "Finding", "audit", "markdown"]
@@ -68,7 +68,7 @@ def audit(packed: Packed, config: DataConfig, shortcuts: Finding) -> AuditReport
     Args:
         packed: films, split and what could not be read.
         config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable films stop the pipeline.
-        shortcuts: from `pneumonia.shortcuts.examine`, which needs more than this floor has.
+        shortcuts: from `pneumonia.data.audit.shortcut_detector.detect_shortcuts`, which needs more than this floor has.
     """
     entries = packed.manifest.entries
     pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
 from pneumonia.data.layout import ImageFile, scan
-from pneumonia.data.manifest import Entry, Manifest, patient_of
+from pneumonia.data.manifest import Entry, Manifest
+from pneumonia.data.patients import patient_of
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
@@ -97,7 +98,7 @@ def pack(
     return Packed(manifest, pixels, pictures, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
-def key(root: Path, preprocess: PreprocessConfig) -> str:
+def packing_key(root: Path, preprocess: PreprocessConfig) -> str:
     """The name that `pack` gives to these films in their present state.
 
     Raises:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from pneumonia.config.schema import CLASSES
-from pneumonia.data.cues import quantisation
+from pneumonia.data.audit.near_duplicates import Pairs
+from pneumonia.data.audit.shortcut_features import quantisation
 from pneumonia.data.manifest import FOLDERS, SPLITS, Entry
-from pneumonia.data.thumbnails import Pairs
 
 LISTED = 20
 _UNUSED = "unused"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -62,12 +61,6 @@ def download(url: str, file: Path, progress: Progress | None = None) -> None:
         if part.exists() and not part.stat().st_size:
             part.unlink()
             _note(part).unlink(missing_ok=True)
-
-
-def sha256_of(file: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _lock(opened: BinaryIO, part: Path) -> None:
