@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pneumonia.config.schema import Config
     from pneumonia.data.manifest import Manifest
-    from pneumonia.train import TrainingSet
+    from pneumonia.modelling.training_set import TrainingSet
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["preprocess.size=128", "augment.blur=1.2", "train.start_size=0", "train.epochs=5", "train.patience=0"]
@@ -61,11 +61,12 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     from safetensors.torch import load_file
     from safetensors.torch import save as serialise
 
-    from pneumonia import calibrate
     from pneumonia.config.resolve import resolve
     from pneumonia.data import packing
     from pneumonia.files import write_bytes
-    from pneumonia.train import TrainingSet, fit
+    from pneumonia.modelling.calibration import calibrate
+    from pneumonia.modelling.training_loop import fit
+    from pneumonia.modelling.training_set import TrainingSet
 
     settings = [f"data.root={given.data}", f"train.seed={seed}", f"data.split_seed={seed}", "train.threads=1"]
     settings += [f"model.weights={given.weights}"] if given.weights else []
@@ -88,7 +89,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
             raise SystemExit(
                 f"{folder}: was trained with other settings, data or weights; remove it, or take --results"
             )
-    point, state = calibrate.calibrated(load_file(weights), data, config)
+    point, state = calibrate(load_file(weights), data, config)
     found = {
         "piece": piece,
         "seed": seed,
@@ -101,11 +102,11 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
 
 def _key(manifest: Manifest, config: Config) -> str:
     """Name all that a cell's weights depend on."""
-    from pneumonia import model
+    from pneumonia.modelling.weights import weights_origin
 
     parts = {
         "split": manifest.split_digest,
-        "start": model.origin(config.model.weights),
+        "start": weights_origin(config.model.weights),
         **{section: getattr(config, section).model_dump() for section in ("preprocess", "augment", "train")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -118,15 +119,16 @@ def _figures(
     import torch
     from scipy.special import expit
 
-    from pneumonia import calibrate, model
     from pneumonia.config.resolve import resolve
-    from pneumonia.hardware import pick_precision
+    from pneumonia.modelling.calibration import margins
+    from pneumonia.modelling.device import pick_precision
+    from pneumonia.modelling.network import assemble_network
+    from pneumonia.modelling.scoring import predict_probabilities
     from pneumonia.reliance import rescore, stripped
-    from pneumonia.scoring import predict
     from pneumonia.statistics.metrics import compute_metrics
 
     torch.set_num_threads(1)
-    network = model.assemble(state, mirror=config.evaluate.mirror)
+    network = assemble_network(state, mirror=config.evaluate.mirror)
 
     def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
         patients = [data.patients[row] for row in rows]
@@ -139,7 +141,7 @@ def _figures(
     blur = full.augment.blur * config.preprocess.size / full.preprocess.size
     changes = full.augment.model_copy(update={"blur": blur})
     precision = pick_precision(config.train, torch.device("cpu"))
-    margins = calibrate.margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
+    margins = margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
     bare = stripped(data.pixels[held], config.preprocess)
     reliance = rescore(
         network,
@@ -151,13 +153,13 @@ def _figures(
         precision=precision,
     )
     found: dict[str, Any] = {
-        "validation": figures(held, predict(network, data.pixels, held)),
-        "stripped": figures(held, predict(network, bare, every, precision=precision)),
+        "validation": figures(held, predict_probabilities(network, data.pixels, held)),
+        "stripped": figures(held, predict_probabilities(network, bare, every, precision=precision)),
         "judged": figures(np.tile(held, JUDGED), expit(margins.ravel())),
         "reliance": {cue: round(moved.separation.value, 4) for cue, moved in reliance.items()},
     }
     if test is not None:
-        scores = predict(network, data.pixels, test)
+        scores = predict_probabilities(network, data.pixels, test)
         found["test"] = figures(test, scores)
         found["scores"], found["labels"] = scores.round(5).tolist(), data.labels[test].tolist()
     return found

@@ -33,7 +33,6 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pneumonia import _torchvision, model
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import (
     Config,
@@ -42,8 +41,11 @@ from pneumonia.config.schema import (
 from pneumonia.data import packing
 from pneumonia.data.layout import find_files
 from pneumonia.data.phantom.dataset import dataset
+from pneumonia.modelling._torchvision import models
+from pneumonia.modelling.network import IMAGENET_MEAN, IMAGENET_STD, build_network
+from pneumonia.modelling.training_loop import fit
+from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.records.epoch import Epoch
-from pneumonia.train import TrainingSet, fit
 
 SIZE, BATCH = 224, 64
 # He et al. 2016: 1.82 billion multiply-adds forward at 224 px, two operations each; backward costs twice as much
@@ -52,7 +54,7 @@ FLOPS_PER_IMAGE = 3 * 2 * 1.82e9
 
 def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
     """Return the chosen files below `root`, opened one by one."""
-    _torchvision.models()  # from here on the package imports also beside a torch of another build
+    models()  # from here on the package imports also beside a torch of another build
     from torchvision import datasets, transforms
 
     steps = transforms.Compose(
@@ -62,7 +64,7 @@ def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
             transforms.RandomRotation(10),
             transforms.ColorJitter(brightness=0.2, contrast=0.2),
             transforms.ToTensor(),
-            transforms.Normalize(model.IMAGENET_MEAN, model.IMAGENET_STD),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ]
     )
     folders = [datasets.ImageFolder(str(part), steps) for part in sorted(root.iterdir()) if part.is_dir()]
@@ -71,7 +73,7 @@ def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
 
 def plain(films: Dataset[Any]) -> float:
     """Train one epoch in the plain way and return the seconds of a step."""
-    network = model.build("none", seed=0).train()
+    network = build_network("none", seed=0).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ends = []
     for images, labels in DataLoader(films, batch_size=BATCH, shuffle=True, num_workers=0):

@@ -109,14 +109,14 @@ def _torch_pair() -> Check:
         return Check(
             name=name, status="fail", text=f"torchvision wants torch{pair.specifier}, not {found}", remedy=remedy
         )
-    from pneumonia import _torchvision
+    from pneumonia.modelling._torchvision import _declared, models
 
     try:
-        _torchvision.models()
+        models()
     except (ImportError, RuntimeError) as error:
         text = f"torchvision cannot be imported ({str(error).splitlines()[0]})"
         return Check(name=name, status="fail", text=text, remedy="install both anew: make install")
-    patched = "; its compiled operators are of another build, and not needed" if _torchvision._declared else ""
+    patched = "; its compiled operators are of another build, and not needed" if _declared else ""
     return Check(name=name, status="ok", text=f"they fit{patched}")
 
 
@@ -143,7 +143,7 @@ def _hardware(config: Config) -> Iterator[Check]:
     import torch
 
     from pneumonia.config.schema import TrainConfig
-    from pneumonia.hardware import pick_precision
+    from pneumonia.modelling.device import pick_precision
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Check(name="cores", status="ok", text=f"{cores}, of which torch uses {torch.get_num_threads()}")
@@ -234,9 +234,9 @@ def _weights(config: Config) -> Check:
         )
     import torch
 
-    from pneumonia import _torchvision
+    from pneumonia.modelling._torchvision import models
 
-    url = _torchvision.models().ResNet18_Weights.IMAGENET1K_V1.url
+    url = models().ResNet18_Weights.IMAGENET1K_V1.url
     cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
     if cached.is_file():
         return Check(name=name, status="ok", text=str(cached))

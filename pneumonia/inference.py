@@ -16,10 +16,10 @@ from torch import nn
 from pneumonia.config.schema import CLASSES, Config, ModelConfig
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
-from pneumonia.model import load_weights
+from pneumonia.modelling.network import load_model
+from pneumonia.modelling.scoring import BATCH, score_images
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
 from pneumonia.registry import models
-from pneumonia.scoring import BATCH, score
 from pneumonia.tracking.client import (
     check_store,
     download_artifact,
@@ -85,7 +85,7 @@ class Predictor:
     def _from_file(cls, path: Path, config: Config) -> Predictor:
         if not path.is_file():
             raise ConfigError(f"{path}: there is no such file; {SOURCES}")
-        network, record = load_weights(path)
+        network, record = load_model(path)
         return cls(network, record, record.name, f"sha256:{record.weights_digest[:12]}", config)
 
     @classmethod
@@ -147,7 +147,7 @@ class Predictor:
         Returns:
             float64 [N].
         """
-        return score(self.network, pixels, np.arange(len(pixels)), self._train)
+        return score_images(self.network, pixels, np.arange(len(pixels)), self._train)
 
     def _result(self, file: str, probability: float) -> dict[str, Any]:
         return {
@@ -162,7 +162,7 @@ class Predictor:
 
 def _fetch(uri: str, run_id: str) -> tuple[nn.Module, ModelRecord]:
     with tempfile.TemporaryDirectory() as folder:
-        return load_weights(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
+        return load_model(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
 
 
 def _default(uri: str) -> models.Version:

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumonia.augment import compress
 from pneumonia.config.schema import EvaluateConfig, PreprocessConfig
 from pneumonia.imaging.preprocessing import equalize
+from pneumonia.modelling.augment import compress
+from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.records.evaluation import ShortcutDependence
-from pneumonia.scoring import predict
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 
 QUALITY = 20.0  # coarser than any of the published set, and than the cue that phantoms carry
@@ -50,14 +50,14 @@ def rescore(
         patients: [n].
         preprocess: the model's own; films are equalised again after a change, where it equalises.
         config: number of films and resamples, coverage, seed.
-        device, precision: as for `pneumonia.scoring.predict`.
+        device, precision: as for `pneumonia.modelling.scoring.predict_probabilities`.
     """
     chosen = _chosen(labels, config)
     films, truth, who = pixels[chosen], labels[chosen], [patients[row] for row in chosen]
 
     def score(changed: NDArray[np.uint8]) -> NDArray[np.float64]:
         changed = _preprocessed(changed, preprocess)
-        return predict(network, changed, np.arange(len(changed)), device=device, precision=precision)
+        return predict_probabilities(network, changed, np.arange(len(changed)), device=device, precision=precision)
 
     before = score(films)
     return {cue: _moved(truth, before, score(common(films)), who, config) for cue, common in COMMON.items()}

@@ -15,20 +15,23 @@ import torch
 from torch import nn
 
 import pneumonia
-from pneumonia import calibrate, model
 from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
+from pneumonia.modelling.calibration import calibrate
+from pneumonia.modelling.network import load_model, normalise
+from pneumonia.modelling.scoring import score_images
+from pneumonia.modelling.training_loop import Fitted, fit
+from pneumonia.modelling.training_set import TrainingSet
+from pneumonia.modelling.weights import save_weights, state_digest, weights_origin
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
-from pneumonia.scoring import score
 from pneumonia.statistics.metrics import compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.run import Run
-from pneumonia.train import Fitted, TrainingSet, fit
 from tasks.progress import Progress, silent
 
 FLUSH_SECONDS = 300.0  # how long a finished training waits for a tracking server that is away
@@ -83,7 +86,7 @@ def training_key(dataset: Dataset, config: Config) -> str:
     parts = {
         "split": dataset.split_digest,
         "pixels": dataset.pixels_digest,
-        "weights": model.origin(config.model.weights),
+        "weights": weights_origin(config.model.weights),
         "library": pneumonia.__version__,
         "torch": str(torch.__version__),
         **{section: getattr(config, section).model_dump(mode="json") for section in sections},
@@ -113,14 +116,12 @@ def _train(dataset: Dataset, config: Config, progress: Progress, folder: Path, k
 
     fitted = fit(data, config, folder, key, on_epoch, on_step)
     progress(1.0, "finding the operating point")
-    point, state = (
-        calibrate.calibrated(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
-    )
-    fitted = replace(fitted, state=state, weights_digest=model.digest(state))
+    point, state = calibrate(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
+    fitted = replace(fitted, state=state, weights_digest=state_digest(state))
     weights = folder / "model.safetensors"
     record = _record(dataset, config, fitted, point)
-    model.save_weights(weights, state, record)
-    network, _ = model.load_weights(weights)
+    save_weights(weights, state, record)
+    network, _ = load_model(weights)
     run.flush(FLUSH_SECONDS)
     run.log_figures(_validated(network, data, record, config), "validation_")
     return _write_down(dataset, config, fitted, network, record, weights, key, run)
@@ -145,7 +146,7 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
 
 def _validated(network: nn.Module, data: TrainingSet, record: ModelRecord, config: Config) -> dict[str, Metric]:
     """The figures of the model as it is handed on, at its own threshold, on validation films as they are."""
-    scores = score(network, data.pixels, data.validation, config.train)
+    scores = score_images(network, data.pixels, data.validation, config.train)
     patients = [data.patients[row] for row in data.validation]
     return compute_metrics(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
 
@@ -168,7 +169,7 @@ def _write_down(
     run.log_file(Path(dataset.audit), "data")
     run.log_file(write_text(weights.parent / "config.json", config.model_dump_json(indent=2)))
     size = config.preprocess.size
-    example = model.normalise(torch.zeros(2, size, size)).contiguous().numpy()
+    example = normalise(torch.zeros(2, size, size)).contiguous().numpy()
     uri = run.log_model(network, example, record.model_dump(mode="json"))
     return TrainedModel(
         key=key,

@@ -21,15 +21,15 @@ from pneumonia.data import packing
 from pneumonia.data.audit.report import AuditReport
 from pneumonia.data.manifest import Manifest
 from pneumonia.files import write_text
-from pneumonia.hardware import pick_device, pick_precision, threads
-from pneumonia.model import load_weights
+from pneumonia.modelling.device import cpu_threads, pick_device, pick_precision
+from pneumonia.modelling.network import load_model
+from pneumonia.modelling.scoring import score_images
 from pneumonia.records.base import Document
 from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
 from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
 from pneumonia.registry import models
 from pneumonia.reliance import rescore
-from pneumonia.scoring import score
 from pneumonia.statistics.metrics import compute_curves, compute_metrics, paired_differences
 from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run import Run
@@ -111,9 +111,9 @@ def _validate(
     test = _Test(manifest, manifest.indices("test"))
     reads = run.count_test_read(dataset.digest)
     progress(0.1, f"scoring {len(test.rows)} test films")
-    network, record = load_weights(Path(trained.weights))
+    network, record = load_model(Path(trained.weights))
     films = np.load(dataset.pixels, mmap_mode="r")
-    scores = score(network, films, test.rows, config.train)
+    scores = score_images(network, films, test.rows, config.train)
     progress(0.5, "bootstrap by patient")
     figures = compute_metrics(test.labels, scores, test.patients, record.threshold, config.evaluate)
     progress(0.55, "scoring again without each shortcut")
@@ -154,7 +154,7 @@ def _reliance(
     network: nn.Module, films: NDArray[np.uint8], test: _Test, record: ModelRecord, config: Config
 ) -> dict[str, ShortcutDependence]:
     device = pick_device(config.train)
-    with threads(config.train.threads):
+    with cpu_threads(config.train.threads):
         return rescore(
             network.to(device),
             films[test.rows],
@@ -179,11 +179,11 @@ def _differences(
     """Score the champion on the same films, seen through its own preprocessing; and its record."""
     with tempfile.TemporaryDirectory() as folder:
         weights = download_artifact(uri, champion.run_id, "weights/model.safetensors", Path(folder))
-        network, held = load_weights(weights)
+        network, held = load_model(weights)
     packed = packing.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
     rows = np.array([row[path] for path in test.paths], dtype=np.int64)
-    others = score(network, packed.pixels, rows, config.train)
+    others = score_images(network, packed.pixels, rows, config.train)
     differences = paired_differences(
         test.labels, scores, others, test.patients, candidate.threshold, config.evaluate, threshold_b=held.threshold
     )

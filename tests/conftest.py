@@ -98,9 +98,9 @@ def key(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
     """A random ResNet18; whoever changes it takes a copy."""
-    from pneumonia.model import build  # torch, which must not come before the variable above
+    from pneumonia.modelling.network import build_network  # torch, which must not come before the variable above
 
-    return build("none", seed=7).eval()
+    return build_network("none", seed=7).eval()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from pneumonia.config.resolve import resolve
-from pneumonia.train import TrainingSet, fit
+from pneumonia.modelling.training_loop import fit
+from pneumonia.modelling.training_set import TrainingSet
 
 EPOCHS, EPOCH_STEPS = 3, 6
 SETTINGS = (

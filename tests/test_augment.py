@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pneumonia.augment import augment, compress, warp
 from pneumonia.config.schema import AugmentConfig
 from pneumonia.data.phantom.dataset import render
+from pneumonia.modelling.augment import augment, compress, warp
 
 OFF = AugmentConfig(flip=0, rotation=0, brightness=0, contrast=0)
 WILD = AugmentConfig(

@@ -17,28 +17,28 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pneumonia import checkpoint
-from pneumonia.checkpoint import Progress
 from pneumonia.errors import DataError
+from pneumonia.modelling import checkpoint
+from pneumonia.modelling.checkpoint import TrainingState
 
 GROUPS = {
     "model": {"conv.weight": torch.rand(4, 3, 3, 3), "bn.count": torch.tensor(7)},
     "ema": {},
     "optimizer": {"0.exp_avg": torch.rand(4, 3, 3, 3), "0.step": torch.tensor(3.0)},
 }
-PROGRESS = Progress(
+PROGRESS = TrainingState(
     epoch=2, step=5, loss=0.1 + 0.2, correct=17, seen=80, history=[{"epoch": 1}], best_epoch=1, best_loss=1 / 3
 )
 
 
-def save(path: Path, progress: Progress = PROGRESS, key: str = "key") -> None:
-    checkpoint.save(path, key, progress, GROUPS, '{"profile": "fast"}')
+def save(path: Path, progress: TrainingState = PROGRESS, key: str = "key") -> None:
+    checkpoint.save_checkpoint(path, key, progress, GROUPS, '{"profile": "fast"}')
 
 
 def test_what_is_saved_comes_back_exactly(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "checkpoint.safetensors"
     save(path)
-    found = checkpoint.load(path, "key")
+    found = checkpoint.load_checkpoint(path, "key")
     assert found is not None
     progress, groups = found
     assert progress == PROGRESS
@@ -51,15 +51,15 @@ def test_what_is_saved_comes_back_exactly(tmp_path: Path) -> None:
 
 def test_a_start_without_epochs_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    save(path, Progress())
-    found = checkpoint.load(path, "key")
+    save(path, TrainingState())
+    found = checkpoint.load_checkpoint(path, "key")
     assert found is not None
-    assert found[0] == Progress()
+    assert found[0] == TrainingState()
     assert found[0].best_loss == float("inf")
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
-    assert checkpoint.load(tmp_path / "checkpoint.safetensors", "key") is None
+    assert checkpoint.load_checkpoint(tmp_path / "checkpoint.safetensors", "key") is None
 
 
 def test_the_file_is_safetensors_with_its_config(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_another_training_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     save(path, key="another training's key")
     with pytest.raises(DataError, match=r"belongs to another training \(another trai\); remove it"):
-        checkpoint.load(path, "key")
+        checkpoint.load_checkpoint(path, "key")
 
 
 def _truncate(path: Path) -> None:
@@ -115,7 +115,7 @@ def test_damage_is_told_with_what_to_do(tmp_path: Path, damage: Callable[[Path],
     save(path)
     damage(path)
     with pytest.raises(DataError, match=r"checkpoint.safetensors: the checkpoint is damaged .*; remove it to start"):
-        checkpoint.load(path, "key")
+        checkpoint.load_checkpoint(path, "key")
 
 
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,13 +123,13 @@ def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     save(path)
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
     with pytest.raises(DataError, match="has format 1, not 2; remove it"):
-        checkpoint.load(path, "key")
+        checkpoint.load_checkpoint(path, "key")
 
 
 def test_a_folder_in_its_place_is_told(tmp_path: Path) -> None:
     (tmp_path / "checkpoint.safetensors").mkdir()
     with pytest.raises(DataError, match="cannot be read"):
-        checkpoint.load(tmp_path / "checkpoint.safetensors", "key")
+        checkpoint.load_checkpoint(tmp_path / "checkpoint.safetensors", "key")
 
 
 def test_a_failing_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_a_failing_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.
     with monkeypatch.context() as broken:
         broken.setattr(os, "write", full)
         with pytest.raises(DataError, match=r"checkpoint.safetensors: cannot be written \(No space left on device\)"):
-            save(path, Progress(epoch=9))
+            save(path, TrainingState(epoch=9))
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
@@ -172,12 +172,12 @@ def test_a_killed_writer_leaves_a_whole_one(tmp_path: Path) -> None:
         for _ in range(5):  # stopped at moments spread over a write, the file is whole each time
             time.sleep(1.3 * writes)
             writer.send_signal(signal.SIGSTOP)
-            found = checkpoint.load(path, "key")
+            found = checkpoint.load_checkpoint(path, "key")
             assert found is not None
             assert bool((found[1]["model"]["a"] == found[0].epoch).all())
             writer.send_signal(signal.SIGCONT)
         writer.kill()
-    assert checkpoint.load(path, "key") is not None
+    assert checkpoint.load_checkpoint(path, "key") is not None
     save(path)
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name], "what the killed writer left is swept away"
 

@@ -11,7 +11,7 @@ import torch
 
 from pneumonia.config.schema import TrainConfig
 from pneumonia.errors import DataError
-from pneumonia.hardware import autocast, kept_memory, pick_device, pick_precision, threads
+from pneumonia.modelling.device import autocast, cpu_threads, kept_memory, pick_device, pick_precision
 
 CPU = torch.device("cpu")
 
@@ -51,11 +51,11 @@ def test_autocast_computes_in_the_precision() -> None:
 
 def test_threads_are_put_back() -> None:
     before = torch.get_num_threads()
-    with contextlib.suppress(ZeroDivisionError), threads(before + 1):
+    with contextlib.suppress(ZeroDivisionError), cpu_threads(before + 1):
         assert torch.get_num_threads() == before + 1
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
-    with threads(0):
+    with cpu_threads(0):
         assert torch.get_num_threads() == before
 
 

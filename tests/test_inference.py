@@ -16,7 +16,8 @@ from pneumonia.data.phantom.dataset import dataset
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.imaging.radiograph import read
 from pneumonia.inference import Predictor
-from pneumonia.model import build, digest, normalise, save_weights
+from pneumonia.modelling.network import build_network, normalise
+from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client, tracking_uri
@@ -29,13 +30,13 @@ PREPROCESS = PreprocessConfig(size=32, equalize=True)
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network at random, whose threshold lies among its own scores."""
-    network = build("none", seed=3)
+    network = build_network("none", seed=3)
     record = ModelRecord(
         name=NAME,
         phantom=False,
         preprocess=PREPROCESS,
         threshold=0.5,
-        weights_digest=digest(network.state_dict()),
+        weights_digest=state_digest(network.state_dict()),
         data_digest="d",
         split_digest="s",
         config={},
@@ -86,7 +87,7 @@ def register(config: Config, weights: Path, name: str = NAME, weights_digest: st
 
 def test_a_score_is_the_networks_probability(config: Config, weights: Path, films: list[Path]) -> None:
     results = Predictor.load(str(weights), config).score(films)
-    network = build("none", seed=3).eval()
+    network = build_network("none", seed=3).eval()
     pixels = torch.from_numpy(np.stack([read(film, PREPROCESS).pixels for film in films]))
     with torch.no_grad():
         expected = network(normalise(pixels)).softmax(1)[:, 1]

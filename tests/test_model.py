@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pneumonia import model
 from pneumonia.config.schema import CLASSES
 from pneumonia.errors import ConfigError
-from pneumonia.model import build, digest, forward_grey, normalise
+from pneumonia.modelling.network import IMAGENET_MEAN, IMAGENET_STD, build_network, forward_grey, normalise
+from pneumonia.modelling.weights import state_digest
 
 CHOICES = ("model.weights=imagenet", "model.weights=FILE", "model.weights=none")
 
@@ -37,7 +37,7 @@ def test_the_last_layer_has_the_two_classes(network: nn.Module) -> None:
 def test_a_seed_names_a_random_start() -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    first, again, other = (digest(build("none", seed).state_dict()) for seed in (0, 0, 1))
+    first, again, other = (state_digest(build_network("none", seed).state_dict()) for seed in (0, 0, 1))
     assert first == again != other
     assert torch.equal(torch.get_rng_state(), before), "the caller's random state was touched"
 
@@ -51,8 +51,8 @@ def test_a_file_gives_all_layers_but_the_last(
     given = {name: tensor.to(kind) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     given |= {name: tensor.to(kind) for name, tensor in imagenet_like({}).items()}
     save_file(given, path) if suffix == ".safetensors" else torch.save(given, path)
-    loaded = build(str(path), seed=3).state_dict()
-    fresh = build("none", seed=3).state_dict()
+    loaded = build_network(str(path), seed=3).state_dict()
+    fresh = build_network("none", seed=3).state_dict()
     for name, tensor in loaded.items():
         expected = fresh[name] if name.startswith("fc.") else given[name]
         assert tensor.dtype == fresh[name].dtype
@@ -62,26 +62,28 @@ def test_a_file_gives_all_layers_but_the_last(
 def test_a_last_layer_of_two_classes_is_kept(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(state, path)
-    assert digest(build(str(path), seed=0).state_dict()) == digest(state)
+    assert state_digest(build_network(str(path), seed=0).state_dict()) == state_digest(state)
 
 
 def test_half_a_last_layer_is_drawn_anew(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({name: tensor for name, tensor in state.items() if name != "fc.bias"}, path)
-    assert torch.equal(build(str(path), 3).state_dict()["fc.weight"], build("none", 3).state_dict()["fc.weight"])
+    assert torch.equal(
+        build_network(str(path), 3).state_dict()["fc.weight"], build_network("none", 3).state_dict()["fc.weight"]
+    )
 
 
 def test_files_from_before_the_batch_counters_load(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "weights.pt"
     torch.save({name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}, path)
-    assert digest(build(str(path), seed=0).state_dict()) == digest(state)
+    assert state_digest(build_network(str(path), seed=0).state_dict()) == state_digest(state)
 
 
 @pytest.mark.real
 def test_the_shared_weights_load(shared: Path) -> None:
     path = shared / "weights" / "resnet18-imagenet-partial.pt"
     given = torch.load(path, weights_only=True)
-    loaded = build(str(path), seed=0).state_dict()
+    loaded = build_network(str(path), seed=0).state_dict()
     assert given["fc.weight"].shape == (1000, 512)
     assert loaded["fc.weight"].shape == (2, 512)
     for name in ("conv1.weight", "layer3.1.conv2.weight", "bn1.running_var"):
@@ -127,7 +129,7 @@ def test_weights_that_do_not_serve_name_the_choices(
     path = tmp_path / f"weights{suffix}"
     spoil(path, state)
     with pytest.raises(ConfigError, match=re.escape(str(path))) as failure:
-        build(str(path), seed=0)
+        build_network(str(path), seed=0)
     assert all(choice in str(failure.value) for choice in CHOICES)
     assert failure.value.exit_code == 2
 
@@ -147,7 +149,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, legacy: bool)
     path, trace = tmp_path / "weights.pt", tmp_path / "ran"
     torch.save({"conv1.weight": torch.zeros(1), "x": _Opens(trace)}, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(ConfigError, match="tensors alone") as failure:
-        build(str(path), seed=0)
+        build_network(str(path), seed=0)
     assert all(choice in str(failure.value) for choice in CHOICES)
     assert not trace.exists()
 
@@ -157,7 +159,7 @@ def test_other_things_in_a_file_are_refused(tmp_path: Path, content: object) -> 
     path = tmp_path / "weights.pt"
     torch.save(content, path)
     with pytest.raises(ConfigError, match="not a state dict of tensors"):
-        build(str(path), seed=0)
+        build_network(str(path), seed=0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -171,7 +173,7 @@ def test_damage_is_told_whatever_it_leads_to(tmp_path: Path, seed: int, legacy: 
         content[position] ^= 0x55
     path.write_bytes(content)
     with pytest.raises(ConfigError):
-        build(str(path), seed=0)
+        build_network(str(path), seed=0)
 
 
 def test_imagenet_without_a_network_names_the_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +183,7 @@ def test_imagenet_without_a_network_names_the_choices(tmp_path: Path, monkeypatc
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
     with pytest.raises(ConfigError, match=r"model\.weights=imagenet: https://\S+ cannot be had") as failure:
-        build("imagenet", seed=0)
+        build_network("imagenet", seed=0)
     assert all(choice in str(failure.value) for choice in CHOICES)
 
 
@@ -193,7 +195,7 @@ def test_normalising_is_imagenets() -> None:
     shown = normalise(pixels)
     assert shown.shape == (3, 3, 8, 10)
     assert shown.is_contiguous(memory_format=torch.channels_last)
-    for channel, (mean, deviation) in enumerate(zip(model.IMAGENET_MEAN, model.IMAGENET_STD, strict=True)):
+    for channel, (mean, deviation) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
         torch.testing.assert_close(shown[:, channel], (pixels / 255 - mean) / deviation)
     torch.testing.assert_close(normalise(pixels / 255), shown)
 
@@ -207,7 +209,7 @@ def test_normalising_leaves_its_input_alone() -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_the_cheap_way_in_is_the_same_function(training: bool) -> None:
-    network = build("none", seed=0).double().train(training)
+    network = build_network("none", seed=0).double().train(training)
     for module in network.modules():  # not the mild numbers of a fresh network
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, -1, 1)
@@ -229,17 +231,17 @@ def test_the_cheap_way_in_is_the_same_function(training: bool) -> None:
 
 
 def test_a_digest_changes_with_any_bit(state: dict[str, Tensor]) -> None:
-    original = digest(state)
+    original = state_digest(state)
     assert re.fullmatch("[0-9a-f]{64}", original)
-    assert digest({name: tensor.clone() for name, tensor in state.items()}) == original
+    assert state_digest({name: tensor.clone() for name, tensor in state.items()}) == original
     for name in ("conv1.weight", "layer2.0.downsample.1.running_var", "bn1.num_batches_tracked", "fc.bias"):
         changed = {**state, name: state[name].clone()}
         flat = changed[name].reshape(-1).view(torch.uint8)
         for position in (0, len(flat) - 1):
             flat[position] ^= 1
-            assert digest(changed) != original, (name, position)
+            assert state_digest(changed) != original, (name, position)
             flat[position] ^= 1
-        assert digest(changed) == original
+        assert state_digest(changed) == original
 
 
 def test_a_digest_knows_names_types_and_shapes() -> None:
@@ -251,12 +253,12 @@ def test_a_digest_knows_names_types_and_shapes() -> None:
         {"a": base["a"]},
         {},
     ]
-    digests = {digest(state) for state in [base, *others]}
+    digests = {state_digest(state) for state in [base, *others]}
     assert len(digests) == 6
 
 
 def test_a_digest_does_not_know_order_or_memory_layout() -> None:
     weights, bias = torch.rand(4, 3, 5, 5), torch.rand(4)
-    assert digest({"w": weights, "b": bias}) == digest(
+    assert state_digest({"w": weights, "b": bias}) == state_digest(
         {"b": bias, "w": weights.contiguous(memory_format=torch.channels_last)}
     )

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError, PneumoniaError
-from pneumonia.model import digest, load_weights, normalise, save_weights
+from pneumonia.modelling.network import load_model, normalise
+from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import ModelRecord, read_record
 
 
@@ -24,7 +25,7 @@ def record(state: dict[str, Tensor], **changes: object) -> ModelRecord:
         "phantom": False,
         "preprocess": PreprocessConfig(size=32, equalize=True),
         "threshold": 0.4,
-        "weights_digest": digest(state),
+        "weights_digest": state_digest(state),
         "data_digest": "d" * 64,
         "split_digest": "5" * 64,
         "dvc_md5": "0" * 32,
@@ -38,9 +39,9 @@ def test_weights_and_record_come_back(tmp_path: Path, network: nn.Module, state:
     path = tmp_path / "deep" / "model.safetensors"
     written = record(state)
     save_weights(path, state, written)
-    loaded, found = load_weights(path)
+    loaded, found = load_model(path)
     assert found == written == read_record(path)
-    assert digest(loaded.state_dict()) == written.weights_digest
+    assert state_digest(loaded.state_dict()) == written.weights_digest
     assert not loaded.training
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(loaded(images), network(images), rtol=1e-4, atol=1e-5)
@@ -51,7 +52,7 @@ def test_a_mirrored_model_says_the_same_of_a_film_and_its_mirror_image(tmp_path:
     network = network.eval()
     films = normalise(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)))
     save_weights(tmp_path / "m.safetensors", network.state_dict(), record(network.state_dict(), mirror=True))
-    mirrored, _ = load_weights(tmp_path / "m.safetensors")
+    mirrored, _ = load_model(tmp_path / "m.safetensors")
     with torch.inference_mode():
         seen = mirrored(films)
         torch.testing.assert_close(seen, mirrored(films.flip(-1)))
@@ -75,7 +76,7 @@ def test_weights_that_were_tampered_with_are_refused(tmp_path: Path, state: dict
     content[position] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"digest.*fetch the file again"):
-        load_weights(path)
+        load_model(path)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     other = {"a": torch.zeros(3)}
     save_weights(path, other, record(other))
     with pytest.raises(DataError, match="holds no ResNet18"):
-        load_weights(path)
+        load_model(path)
 
 
 def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_file_that_is_no_model_is_told(tmp_path: Path, content: bytes | None, 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=reason):
-        load_weights(path)
+        load_model(path)
 
 
 def test_a_truncated_model_is_told(tmp_path: Path, state: dict[str, Tensor]) -> None:
@@ -115,7 +116,7 @@ def test_a_truncated_model_is_told(tmp_path: Path, state: dict[str, Tensor]) -> 
     save_weights(path, state, record(state))
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match="not a model of this project"):
-        load_weights(path)
+        load_model(path)
 
 
 def test_an_unknown_key_in_a_record_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from pneumonia.config.schema import TrainConfig
-from pneumonia.recipe import Average, class_weights, learning_rate, optimizer, shrink, side
+from pneumonia.modelling.ema import MovingAverage
+from pneumonia.modelling.optimizer import build_optimizer, class_weights
+from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
 
 
 def rates(steps: int = 10, **changes: object) -> list[float]:
@@ -55,7 +57,7 @@ def network() -> nn.Module:
 def test_only_weights_of_several_dimensions_decay(name: str, kind: type) -> None:
     train = TrainConfig(optimizer=name, weight_decay=0.1, learning_rate=0.01)  # type: ignore[arg-type]
     net = network()
-    made = optimizer(net, train)
+    made = build_optimizer(net, train)
     assert type(made) is kind
     decay = {id(parameter): group["weight_decay"] for group in made.param_groups for parameter in group["params"]}
     assert {name: decay[id(parameter)] for name, parameter in net.named_parameters()} == {
@@ -72,7 +74,7 @@ def test_a_step_of_adamw_is_the_published_one() -> None:
     before = [parameter.detach().double() for parameter in net.parameters()]
     for parameter in net.parameters():
         parameter.grad = torch.randn_like(parameter)
-    optimizer(net, train).step()
+    build_optimizer(net, train).step()
     for old, parameter in zip(before, net.parameters(), strict=True):
         gradient = parameter.grad.double()  # type: ignore[union-attr]
         decayed = old * (1 - 0.01 * 0.1) if parameter.ndim > 1 else old
@@ -91,7 +93,7 @@ def test_class_weights_make_the_classes_weigh_the_same() -> None:
 
 def test_an_average_is_short_at_first_and_then_its_decay() -> None:
     net = network()
-    average = Average(net, decay=0.5)
+    average = MovingAverage(net, decay=0.5)
     weight = dict(average.network.named_parameters())["0.weight"]
     expected = weight.detach().clone()
     for done in range(12):
@@ -107,7 +109,7 @@ def test_an_average_is_short_at_first_and_then_its_decay() -> None:
 
 def test_an_average_follows_statistics_and_counts_and_leaves_the_followed_alone() -> None:
     net = network()
-    average = Average(net, decay=0.9)
+    average = MovingAverage(net, decay=0.9)
     net(torch.rand(4, 1, 8, 8))
     before = {name: value.clone() for name, value in net.state_dict().items()}
     average.update(0)
@@ -119,7 +121,7 @@ def test_an_average_follows_statistics_and_counts_and_leaves_the_followed_alone(
 
 def test_films_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() -> None:
     train = TrainConfig(epochs=9, start_size=128)
-    sides = [side(train, 224, done, 10) for done in range(90)]
+    sides = [image_side(train, 224, done, 10) for done in range(90)]
     assert sorted(set(sides)) == [128, 160, 192, 224]
     assert sides == sorted(sides)
     assert sides[59:61] == [192, 224]
@@ -129,13 +131,13 @@ def test_films_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() ->
 @pytest.mark.parametrize(("start", "full"), [(0, 224), (128, 128), (128, 96)])
 def test_films_that_have_nowhere_to_grow_from_are_whole_throughout(start: int, full: int) -> None:
     train = TrainConfig(epochs=3, start_size=start)
-    assert {side(train, full, done, 10) for done in range(30)} == {full}
+    assert {image_side(train, full, done, 10) for done in range(30)} == {full}
 
 
 def test_shrinking_keeps_the_mean_and_a_film_of_the_right_size() -> None:
     films = torch.rand(2, 96, 96, generator=torch.Generator().manual_seed(0))
-    assert shrink(films, 96) is films
-    small = shrink(films, 32)
+    assert resize_batch(films, 96) is films
+    small = resize_batch(films, 32)
     assert small.shape == (2, 32, 32)
     torch.testing.assert_close(small.mean((1, 2)), films.mean((1, 2)), atol=5e-3, rtol=0)
     assert small.std() < films.std() / 2, "averaged, not picked"

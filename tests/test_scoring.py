@@ -7,16 +7,17 @@ import pytest
 import torch
 from torch import nn
 
-from pneumonia import scoring
-from pneumonia.model import build, normalise
-from pneumonia.scoring import predict, refresh_norms
+from pneumonia.modelling import scoring
+from pneumonia.modelling.batch_norm import recalibrate_batch_norm
+from pneumonia.modelling.network import build_network, normalise
+from pneumonia.modelling.scoring import predict_probabilities
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
 def network() -> nn.Module:
-    return build("none", seed=1)
+    return build_network("none", seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def pixels() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 def test_a_score_is_the_softmax_of_pneumonia(network: nn.Module, pixels: np.ndarray) -> None:
     chosen = np.array([3, 17, 5, 3])
     network.train()
-    scores = predict(network, pixels, chosen)
+    scores = predict_probabilities(network, pixels, chosen)
     assert not network.training
     assert scores.dtype == np.float64
     with torch.no_grad():
@@ -37,33 +38,35 @@ def test_a_score_is_the_softmax_of_pneumonia(network: nn.Module, pixels: np.ndar
 
 
 def test_the_batch_does_not_matter(network: nn.Module, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = predict(network, pixels, np.arange(20))
+    whole = predict_probabilities(network, pixels, np.arange(20))
     monkeypatch.setattr(scoring, "BATCH", 7)
-    np.testing.assert_allclose(predict(network, pixels, np.arange(20)), whole, rtol=1e-5)
+    np.testing.assert_allclose(predict_probabilities(network, pixels, np.arange(20)), whole, rtol=1e-5)
 
 
 def test_bf16_is_close(network: nn.Module, pixels: np.ndarray) -> None:
-    exact = predict(network, pixels, np.arange(20))
-    rounded = predict(network, pixels, np.arange(20), device=CPU, precision="bf16")
+    exact = predict_probabilities(network, pixels, np.arange(20))
+    rounded = predict_probabilities(network, pixels, np.arange(20), device=CPU, precision="bf16")
     assert not np.array_equal(rounded, exact)
     np.testing.assert_allclose(rounded, exact, atol=0.02)
 
 
 def test_nothing_to_score_is_nothing(network: nn.Module, pixels: np.ndarray) -> None:
-    assert predict(network, pixels, np.empty(0, dtype=np.int64)).shape == (0,)
+    assert predict_probabilities(network, pixels, np.empty(0, dtype=np.int64)).shape == (0,)
 
 
 def test_a_read_only_map_can_be_scored(network: nn.Module, pixels: np.ndarray, tmp_path: object) -> None:
     path = f"{tmp_path}/pixels.npy"
     np.save(path, pixels)
     mapped = np.load(path, mmap_mode="r")
-    np.testing.assert_array_equal(predict(network, mapped, np.arange(4)), predict(network, pixels, np.arange(4)))
+    np.testing.assert_array_equal(
+        predict_probabilities(network, mapped, np.arange(4)), predict_probabilities(network, pixels, np.arange(4))
+    )
 
 
 def test_refreshed_norms_are_the_films_own(pixels: np.ndarray) -> None:
-    network = build("none", seed=1)
+    network = build_network("none", seed=1)
     chosen = np.arange(20)
-    refresh_norms(network, pixels, chosen, device=CPU)
+    recalibrate_batch_norm(network, pixels, chosen, device=CPU)
     norm = network.get_submodule("bn1")
     assert isinstance(norm, nn.BatchNorm2d)
     with torch.no_grad():
@@ -75,10 +78,10 @@ def test_refreshed_norms_are_the_films_own(pixels: np.ndarray) -> None:
 
 def test_refreshing_norms_forgets_what_was_there(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scoring, "BATCH", 8)
-    network = build("none", seed=1)
+    network = build_network("none", seed=1)
     weights = {name: value.clone() for name, value in network.named_parameters()}
-    refresh_norms(network, pixels, np.arange(19), device=CPU)  # 8 + 8; 3 left are too few and are not used
+    recalibrate_batch_norm(network, pixels, np.arange(19), device=CPU)  # 8 + 8; 3 left are too few and are not used
     first = {name: value.clone() for name, value in network.named_buffers()}
-    refresh_norms(network, pixels, np.arange(16), device=CPU)
+    recalibrate_batch_norm(network, pixels, np.arange(16), device=CPU)
     assert all(torch.equal(value, first[name]) for name, value in network.named_buffers())
     assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())

@@ -16,14 +16,16 @@ import torch.nn.functional as F
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 from trainings import FULL, config, figures, films, train
 
-from pneumonia import recipe
-from pneumonia.augment import augment
 from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
-from pneumonia.model import build, digest, normalise
+from pneumonia.modelling.augment import augment
+from pneumonia.modelling.network import build_network, normalise
+from pneumonia.modelling.optimizer import build_optimizer
+from pneumonia.modelling.scoring import predict_probabilities
+from pneumonia.modelling.training_loop import Fitted, fit
+from pneumonia.modelling.training_set import TrainingSet
+from pneumonia.modelling.weights import state_digest
 from pneumonia.records.epoch import Epoch
-from pneumonia.scoring import predict
-from pneumonia.train import Fitted, TrainingSet, fit
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -57,7 +59,7 @@ def test_a_history_counts_epochs_and_keeps_the_best(reference: Fitted) -> None:
     assert [epoch.epoch for epoch in reference.history] == [1, 2]
     losses = [epoch.val_loss for epoch in reference.history]
     assert reference.best_epoch == 1 + losses.index(min(losses))
-    assert reference.weights_digest == digest(reference.state)
+    assert reference.weights_digest == state_digest(reference.state)
     assert not reference.resumed
 
 
@@ -65,9 +67,9 @@ def test_an_epochs_figures_are_those_of_its_weights(tmp_path: Path) -> None:
     data = films(validation=40)
     fitted = train(tmp_path, data, "evaluate.threshold=0.6")
     (epoch,) = fitted.history
-    network = build("none", 0)
+    network = build_network("none", 0)
     network.load_state_dict(fitted.state)
-    positive = predict(network, data.pixels, data.validation)
+    positive = predict_probabilities(network, data.pixels, data.validation)
     labels = data.labels[data.validation]
     called = positive >= 0.6
     assert epoch.val_loss == pytest.approx(F.nll_loss(_log(positive), torch.from_numpy(labels)).item(), rel=1e-5)
@@ -90,7 +92,7 @@ def test_one_epoch_is_the_plain_loop(tmp_path: Path) -> None:
     # a rate so low that Adam, which divides by a gradient's size, does not blow up differences in rounding
     loss = ["train.class_weights=true", "train.label_smoothing=0.1", "train.learning_rate=1e-5", "train.norm_films=0"]
     fitted = train(tmp_path, data, *still, *loss)
-    network = build("none", 0).train()
+    network = build_network("none", 0).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, fused=False, foreach=False)
     weight = torch.tensor([40 / (2 * 10), 40 / (2 * 30)])
     order = np.random.default_rng([0, 0]).permutation(data.train)
@@ -105,7 +107,7 @@ def test_one_epoch_is_the_plain_loop(tmp_path: Path) -> None:
         optimizer.step()
         total += loss.item() * len(batch)
     assert fitted.history[0].train_loss == pytest.approx(total / 40, rel=1e-4)
-    start, expected = build("none", 0).state_dict(), network.state_dict()
+    start, expected = build_network("none", 0).state_dict(), network.state_dict()
     for name, value in fitted.state.items():
         moved, should = (value - start[name]).double(), (expected[name] - start[name]).double()
         assert float((moved - should).norm()) <= 0.05 * float(should.norm()), name
@@ -117,7 +119,7 @@ def test_the_moving_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
     assert averaged.history[0].train_loss == plain.history[0].train_loss, "the average does not touch the training"
     assert averaged.history[0].val_loss != plain.history[0].val_loss
     assert averaged.weights_digest != plain.weights_digest
-    start = build("none", 0).state_dict()["conv1.weight"]
+    start = build_network("none", 0).state_dict()["conv1.weight"]
     distance = [float((fitted.state["conv1.weight"] - start).norm()) for fitted in (averaged, plain)]
     assert 0 < distance[0] < distance[1]
 
@@ -293,17 +295,17 @@ class _exploding:  # noqa: N801 - a context
     """Let the optimiser leave infinite weights, as a rate far too high does sooner or later."""
 
     def __enter__(self) -> None:
-        self.made = recipe.optimizer
+        self.made = build_optimizer
 
         def broken(*given: object) -> torch.optim.Optimizer:
             made = self.made(*given)  # type: ignore[arg-type]
             made.register_step_post_hook(lambda *_: made.param_groups[0]["params"][0].data.fill_(math.inf))
             return made
 
-        recipe.optimizer = broken  # type: ignore[assignment]
+        build_optimizer = broken  # type: ignore[assignment]
 
     def __exit__(self, *_: object) -> None:
-        recipe.optimizer = self.made
+        build_optimizer = self.made
 
 
 def _only(part: str, label: int) -> Callable[[TrainingSet], TrainingSet]:

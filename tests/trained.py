@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pneumonia import model
 from pneumonia.config.schema import Config, PreprocessConfig
+from pneumonia.modelling.network import build_network
+from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import ModelRecord
 from pneumonia.tracking.client import mlflow_client
 from pneumonia.tracking.run import Run
@@ -13,19 +14,19 @@ from pneumonia.tracking.run import Run
 
 def save(path: Path, name: str, seed: int = 0) -> Path:
     """A model's file; phantoms' where the name says so."""
-    state = model.build("none", seed=seed).state_dict()
+    state = build_network("none", seed=seed).state_dict()
     record = ModelRecord(
         name=name,
         phantom=name.endswith("-phantom"),
         preprocess=PreprocessConfig(size=32),
         threshold=0.5,
-        weights_digest=model.digest(state),
+        weights_digest=state_digest(state),
         data_digest="d",
         split_digest="s",
         config={"profile": "full"},
         library_version="0",
     )
-    model.save_weights(path, state, record)
+    save_weights(path, state, record)
     return path
 
 

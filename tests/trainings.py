@@ -8,8 +8,9 @@ import numpy as np
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
+from pneumonia.modelling.training_loop import Fitted, fit
+from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.records.epoch import Epoch
-from pneumonia.train import Fitted, TrainingSet, fit
 
 RECIPE = (
     "data.root=phantom",

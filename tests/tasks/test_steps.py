@@ -22,7 +22,7 @@ from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference import Predictor
-from pneumonia.model import Mirrored, load_weights, normalise
+from pneumonia.modelling.network import FlipAveraged, load_model, normalise
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client
@@ -229,15 +229,15 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
     logged = mlflow_client(trained.tracking_uri).get_run(trained.run_id).data.metrics
-    network, record = load_weights(Path(trained.weights))
+    network, record = load_model(Path(trained.weights))
     assert record.calibration is not None
     assert record.threshold == record.calibration["threshold"] == logged["calibration_threshold"]
     assert logged["calibration_sensitivity"] > config.evaluate.target_sensitivity
     plain = train_model(dataset, small(work))
     assert plain.weights_digest != trained.weights_digest, "the calibration is inside the weights"
-    before, _ = load_weights(Path(plain.weights))
+    before, _ = load_model(Path(plain.weights))
     kept = load_file(trained.weights)
-    assert isinstance(network, Mirrored) is mirror
+    assert isinstance(network, FlipAveraged) is mirror
     ratio = before.state_dict()["fc.weight"] / kept["fc.weight"]
     assert ratio.numpy() == pytest.approx(record.calibration["temperature"], rel=1e-4)
     assert logged["validation_sensitivity"] >= config.evaluate.target_sensitivity, "films as they are are easier"

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from pneumonia.errors import DataError
 from pneumonia.files import write_bytes
-from pneumonia.model import digest
+from pneumonia.modelling.weights import state_digest
 
 FORMAT = 1
 ANEW = "remove it to start the training anew"
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """Where a training stands.
 
     Attributes:
@@ -48,7 +48,9 @@ class Progress:
     finished: bool = False
 
 
-def save(path: Path, key: str, progress: Progress, tensors: Mapping[str, Mapping[str, Tensor]], config: str) -> None:
+def save_checkpoint(
+    path: Path, key: str, progress: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
+) -> None:
     """Write a checkpoint atomically: a reader sees the old one or the new one, whole.
 
     Args:
@@ -68,12 +70,12 @@ def save(path: Path, key: str, progress: Progress, tensors: Mapping[str, Mapping
         "key": key,
         "progress": json.dumps(vars(progress)),
         "config": config,
-        "digest": digest(flat),
+        "digest": state_digest(flat),
     }
     write_bytes(path, serialise(flat, metadata))
 
 
-def load(path: Path, key: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
+def load_checkpoint(path: Path, key: str) -> tuple[TrainingState, dict[str, dict[str, Tensor]]] | None:
     """Read a checkpoint; None where there is none.
 
     Raises:
@@ -87,9 +89,9 @@ def load(path: Path, key: str) -> tuple[Progress, dict[str, dict[str, Tensor]]] 
             raise DataError(f"{path}: the checkpoint has format {metadata['format']}, not {FORMAT}; {ANEW}")
         if metadata["key"] != key:
             raise DataError(f"{path}: the checkpoint belongs to another training ({metadata['key'][:12]}); {ANEW}")
-        if metadata["digest"] != digest(flat):
+        if metadata["digest"] != state_digest(flat):
             raise DataError(f"{path}: the checkpoint is damaged (its tensors are not those that were written); {ANEW}")
-        progress = Progress(**json.loads(metadata["progress"]))
+        progress = TrainingState(**json.loads(metadata["progress"]))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: the checkpoint is damaged ({error}); {ANEW}") from None
     except OSError as error:

@@ -66,7 +66,7 @@ def kept_memory() -> Iterator[None]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def cpu_threads(count: int) -> Iterator[None]:
     """Compute with `count` CPU threads inside the context; 0 leaves the number as it is."""
     before = torch.get_num_threads()
     if count:

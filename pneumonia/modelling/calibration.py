@@ -20,14 +20,15 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from pneumonia import model
-from pneumonia.augment import augment
 from pneumonia.config.schema import AugmentConfig, Config, EvaluateConfig
-from pneumonia.hardware import autocast, pick_device, threads
+from pneumonia.modelling.augment import augment
+from pneumonia.modelling.device import autocast, cpu_threads, pick_device
+from pneumonia.modelling.network import assemble_network, normalise
+from pneumonia.modelling.scoring import BATCH
+from pneumonia.modelling.training_set import TrainingSet
+from pneumonia.modelling.weights import LAST_LAYER
 from pneumonia.records.model import OperatingPoint
-from pneumonia.scoring import BATCH
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
-from pneumonia.train import TrainingSet
 
 SEED = 7_919
 """Of the changes; apart from those of the training, so that no change is met again."""
@@ -35,16 +36,16 @@ SHARPEST = 10.0
 """Of the factors by which margins are multiplied or divided: films told apart without an error have no best one."""
 
 
-def calibrated(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
+def calibrate(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
     """The operating point of these weights, and the weights with its calibration in the last layer."""
     device = pick_device(config.train)
-    network = model.assemble(state, mirror=config.evaluate.mirror).to(device)
-    with threads(config.train.threads):
-        point = operating_point(network, data, config.augment, config.evaluate, device)
-    return point, apply(state, point)
+    network = assemble_network(state, mirror=config.evaluate.mirror).to(device)
+    with cpu_threads(config.train.threads):
+        point = find_operating_point(network, data, config.augment, config.evaluate, device)
+    return point, apply_calibration(state, point)
 
 
-def operating_point(
+def find_operating_point(
     network: nn.Module,
     data: TrainingSet,
     changes: AugmentConfig,
@@ -94,7 +95,7 @@ def margins(
         for start in range(0, len(indices), BATCH):
             films = torch.from_numpy(pixels[indices[start : start + BATCH]]).to(device).float().div_(255)
             with autocast(device, precision):
-                logits = network(model.normalise(augment(films, changes, generator)))
+                logits = network(normalise(augment(films, changes, generator)))
             found.append((logits[:, 1].double() - logits[:, 0].double()).cpu().numpy())
     return np.concatenate(found).reshape(draws, len(indices))
 
@@ -141,9 +142,9 @@ def _threshold(
     return float(np.floor(kept.low * 1e4) / 1e4)
 
 
-def apply(state: dict[str, Tensor], point: OperatingPoint) -> dict[str, Tensor]:
+def apply_calibration(state: dict[str, Tensor], point: OperatingPoint) -> dict[str, Tensor]:
     """The weights with the calibration inside the last layer, so that every consumer's probabilities have it."""
-    weight, bias = model.LAST_LAYER
+    weight, bias = LAST_LAYER
     halves = torch.tensor([-point.bias / 2, point.bias / 2])
     return {
         **state,

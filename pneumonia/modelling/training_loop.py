@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,41 +22,23 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from pneumonia import checkpoint, model, recipe
-from pneumonia.augment import augment
-from pneumonia.checkpoint import Progress
 from pneumonia.config.schema import Config
-from pneumonia.data.manifest import Manifest
 from pneumonia.errors import DataError, TrainingInterrupted
-from pneumonia.hardware import autocast, kept_memory, pick_device, pick_precision, threads
+from pneumonia.modelling import checkpoint
+from pneumonia.modelling.augment import augment
+from pneumonia.modelling.batch_norm import recalibrate_batch_norm
+from pneumonia.modelling.checkpoint import TrainingState
+from pneumonia.modelling.device import autocast, cpu_threads, kept_memory, pick_device, pick_precision
+from pneumonia.modelling.ema import MovingAverage
+from pneumonia.modelling.network import build_network, forward_grey
+from pneumonia.modelling.optimizer import build_optimizer, class_weights
+from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
+from pneumonia.modelling.scoring import predict_probabilities
+from pneumonia.modelling.training_set import TrainingSet
+from pneumonia.modelling.weights import state_digest
 from pneumonia.records.epoch import Epoch
-from pneumonia.scoring import predict, refresh_norms
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Films in memory-mapped form.
-
-    Attributes:
-        pixels: uint8 [N, S, S].
-        labels: int64 [N], 1 for PNEUMONIA.
-        train, validation: int64 indices into all of these.
-        patients: [N] keys.
-    """
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    patients: Sequence[str]
-
-    @classmethod
-    def of(cls, pixels: NDArray[np.uint8], manifest: Manifest) -> TrainingSet:
-        """The films of a packing, divided as its manifest says."""
-        train, validation = manifest.indices("train"), manifest.indices("validation")
-        return cls(pixels, manifest.labels, train, validation, manifest.patients)
 
 
 @dataclass(frozen=True)
@@ -93,7 +75,7 @@ def fit(
         TrainingInterrupted: SIGTERM came; the checkpoint is written.
     """
     _check(data)
-    with threads(config.train.threads), kept_memory(), _termination() as stop:
+    with cpu_threads(config.train.threads), kept_memory(), _termination() as stop:
         session = _Session(data, config, folder / "checkpoint.safetensors", key)
         for epoch in session.history:
             on_epoch(epoch)
@@ -122,14 +104,14 @@ class _Session:
         self.path, self.key = path, key
         self.device = pick_device(self.train)
         self.precision = pick_precision(self.train, self.device)
-        network = model.build(config.model.weights, self.train.seed)
+        network = build_network(config.model.weights, self.train.seed)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = recipe.optimizer(self.network, self.train)
-        self.average = recipe.Average(self.network, self.train.ema_decay) if self.train.ema_decay else None
+        self.optimizer = build_optimizer(self.network, self.train)
+        self.average = MovingAverage(self.network, self.train.ema_decay) if self.train.ema_decay else None
         self.best: dict[str, Tensor] = {}
-        self.progress = Progress()
+        self.progress = TrainingState()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
-        self.weight = recipe.class_weights(data.labels[data.train], self.train).to(self.device)
+        self.weight = class_weights(data.labels[data.train], self.train).to(self.device)
         self.resumed = self._restore()
 
     @property
@@ -171,12 +153,12 @@ class _Session:
         progress, train = self.progress, self.train
         done = progress.epoch * self.steps + progress.step
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate(train, done, self.steps)
+            group["lr"] = learning_rate(train, done, self.steps)
         generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
-        size = recipe.side(train, self.config.preprocess.size, done, self.steps)
-        images = augment(recipe.shrink(pixels.float().div_(255), size), self.config.augment, generator)
+        size = image_side(train, self.config.preprocess.size, done, self.steps)
+        images = augment(resize_batch(pixels.float().div_(255), size), self.config.augment, generator)
         with autocast(self.device, self.precision):
-            logits = model.forward_grey(self.network, images)
+            logits = forward_grey(self.network, images)
         loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -199,7 +181,9 @@ class _Session:
         progress = self.progress
         if self.train.norm_films:
             chosen = np.random.default_rng(self.train.seed).permutation(self.data.train)[: self.train.norm_films]
-            refresh_norms(self.evaluated, self.data.pixels, chosen, device=self.device, precision=self.precision)
+            recalibrate_batch_norm(
+                self.evaluated, self.data.pixels, chosen, device=self.device, precision=self.precision
+            )
         validation = self._validate()
         epoch = Epoch(
             epoch=progress.epoch + 1,
@@ -224,7 +208,7 @@ class _Session:
 
     def _validate(self) -> dict[str, float]:
         labels = self.data.labels[self.data.validation]
-        positive = predict(
+        positive = predict_probabilities(
             self.evaluated, self.data.pixels, self.data.validation, device=self.device, precision=self.precision
         )
         likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
@@ -248,10 +232,10 @@ class _Session:
             "best": self.best,
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
         }
-        checkpoint.save(self.path, self.key, self.progress, groups, self.config.model_dump_json())
+        checkpoint.save_checkpoint(self.path, self.key, self.progress, groups, self.config.model_dump_json())
 
     def _restore(self) -> bool:
-        found = checkpoint.load(self.path, self.key)
+        found = checkpoint.load_checkpoint(self.path, self.key)
         if found is None:
             return False
         self.progress, groups = found
@@ -264,7 +248,7 @@ class _Session:
         return True
 
     def result(self) -> Fitted:
-        return Fitted(self.best, model.digest(self.best), self.history, self.progress.best_epoch, self.resumed)
+        return Fitted(self.best, state_digest(self.best), self.history, self.progress.best_epoch, self.resumed)
 
 
 @contextmanager
