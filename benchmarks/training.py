@@ -40,7 +40,7 @@ from pneumonia.config.schema import (
 )
 from pneumonia.data import packing
 from pneumonia.data.layout import find_files
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 from pneumonia.modelling._torchvision import models
 from pneumonia.modelling.network import IMAGENET_MEAN, IMAGENET_STD, build_network
 from pneumonia.modelling.training_loop import fit

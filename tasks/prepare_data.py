@@ -13,7 +13,7 @@ from pneumonia.data.audit.report import audit, markdown
 from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.dvc import dvc_md5
 from pneumonia.data.manifest import Manifest
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import write_text
 from pneumonia.records.steps import Dataset

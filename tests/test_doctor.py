@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from pneumonia import doctor
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config, PhantomConfig
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 from pneumonia.doctor import Check
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pneumonia import inference
 from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.imaging.radiograph import read
 from pneumonia.inference import Predictor

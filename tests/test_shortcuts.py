@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from pneumonia.config.schema import Cue, DataConfig, PhantomConfig, PreprocessConfig
-from pneumonia.data.audit.report import shortcut_features
+from pneumonia.data.audit import shortcut_features
 from pneumonia.data.audit.shortcut_detector import TOGETHER, WORDS, detect_shortcuts
 from pneumonia.data.packing import pack
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 from pneumonia.imaging.image_statistics import COUNT
 
 CONFIG = DataConfig()

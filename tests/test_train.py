@@ -18,9 +18,9 @@ from trainings import FULL, config, figures, films, train
 
 from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
+from pneumonia.modelling import training_loop
 from pneumonia.modelling.augment import augment
 from pneumonia.modelling.network import build_network, normalise
-from pneumonia.modelling.optimizer import build_optimizer
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_loop import Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
@@ -295,17 +295,17 @@ class _exploding:  # noqa: N801 - a context
     """Let the optimiser leave infinite weights, as a rate far too high does sooner or later."""
 
     def __enter__(self) -> None:
-        self.made = build_optimizer
+        self.made = training_loop.build_optimizer
 
         def broken(*given: object) -> torch.optim.Optimizer:
             made = self.made(*given)  # type: ignore[arg-type]
             made.register_step_post_hook(lambda *_: made.param_groups[0]["params"][0].data.fill_(math.inf))
             return made
 
-        build_optimizer = broken  # type: ignore[assignment]
+        training_loop.build_optimizer = broken  # type: ignore[assignment]
 
     def __exit__(self, *_: object) -> None:
-        build_optimizer = self.made
+        training_loop.build_optimizer = self.made
 
 
 def _only(part: str, label: int) -> Callable[[TrainingSet], TrainingSet]:

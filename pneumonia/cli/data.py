@@ -138,7 +138,7 @@ def audit(
 
 
 def _draw(config: Config, folder: Path) -> Path:
-    from pneumonia.data.phantom.dataset import dataset
+    from pneumonia.data.phantom import dataset
 
     with progress("drawing phantoms") as tell:
         return dataset.generate(folder, config.phantom, tell)

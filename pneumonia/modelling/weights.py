@@ -68,7 +68,7 @@ def transfer(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> No
             f"{len(missing)} layers missing, {len(unknown)} unknown, {len(misfit)} of another shape "
             f"(first: {(missing + unknown + misfit)[0]})"
         )
-        raise ConfigError(f"model.weights={weights_origin}: not a ResNet18: {problem}; {CHOICES}")
+        raise ConfigError(f"model.weights={origin}: not a ResNet18: {problem}; {CHOICES}")
     last = {name: state[name] for name in LAST_LAYER if name in state}
     if {name: tensor.shape for name, tensor in last.items()} == {name: target[name].shape for name in LAST_LAYER}:
         features |= last

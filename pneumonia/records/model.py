@@ -19,8 +19,8 @@ class ModelRecord(BaseModel):
     """What a consumer of the weights has to know to use them as they were judged.
 
     `threshold` is the probability of PNEUMONIA from which a film is called PNEUMONIA; `calibration` is the operating
-    point that it comes from (see `pneumonia.modelling.calibration`), which is already in the weights; `mirror` says that the
-    network is used as `Mirrored`. Digests are sha256 in hex.
+    point that it comes from (see `pneumonia.modelling.calibration`), which is already in the weights; `mirror` says
+    that the network is used as `FlipAveraged`. Digests are sha256 in hex.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,7 +10,7 @@ from PIL import Image
 from trained import save
 
 from pneumonia.config.schema import PhantomConfig
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 
 NAME = "pneumonia-resnet18"
 

@@ -10,7 +10,7 @@ import pytest
 from archives import PARTS, films, zipped
 from films import jpeg, picture
 
-from pneumonia.data.download.http import archive
+from pneumonia.data.download import archive
 from pneumonia.errors import DataError
 
 

@@ -19,7 +19,7 @@ from pneumonia.data.audit.near_duplicates import near_pairs
 from pneumonia.data.audit.report import AuditReport, audit, markdown
 from pneumonia.data.manifest import Entry, Manifest
 from pneumonia.data.packing import Packed, pack
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 from pneumonia.imaging.image_statistics import COUNT
 
 CONFIG = DataConfig(on_unreadable="skip")

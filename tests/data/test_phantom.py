@@ -19,7 +19,7 @@ from pneumonia.data import packing
 from pneumonia.data.audit.report import audit
 from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.layout import scan
-from pneumonia.data.phantom.dataset import anatomy, dataset
+from pneumonia.data.phantom import anatomy, dataset
 from pneumonia.errors import DataError
 from pneumonia.imaging import radiograph
 
@@ -60,11 +60,11 @@ def test_the_lungs_do_tell_the_class() -> None:
         pair = []
         for opaque in (False, True):
             rng = np.random.default_rng(seed)
-            anatomy = anatomy.Anatomy.draw(rng)
-            frame = anatomy._Frame.draw(anatomy, rng, SIDE)
-            lungs, abdomen = anatomy._lungs(anatomy, frame, rng)
-            air = lungs * (1 - 0.9 * anatomy._heart(anatomy, frame))
-            pair.append(air - (anatomy._infiltrate(anatomy, frame, air, rng, SIDE) if opaque else 0))
+            body = anatomy.Anatomy.draw(rng)
+            frame = anatomy._Frame.draw(body, rng, SIDE)
+            lungs, abdomen = anatomy._lungs(body, frame, rng)
+            air = lungs * (1 - 0.9 * anatomy._heart(body, frame))
+            pair.append(air - (anatomy._infiltrate(body, frame, air, rng, SIDE) if opaque else 0))
             assert 0.1 < (air > 0.3).mean() < 0.6
             assert (abdomen * air).max() < 0.3
         well, ill = pair

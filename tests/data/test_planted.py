@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.config.schema import Cue, PhantomConfig
-from pneumonia.data.phantom.dataset import dataset
+from pneumonia.data.phantom import dataset
 from pneumonia.data.phantom.planted_shortcuts import plant
 
 CUES = [cue for cue in get_args(Cue) if cue != "none"]

@@ -17,7 +17,7 @@ import pytest
 from archives import PARTS, files, films, published, zipped
 from films import jpeg, picture
 
-from pneumonia.data.download.http import http
+from pneumonia.data.download import http
 from pneumonia.data.download.published import fetch
 from pneumonia.errors import ConfigError, DataError
 

@@ -12,9 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from pneumonia.config.schema import DataConfig
+from pneumonia.data.audit import checks
 from pneumonia.data.audit.checks import Finding, Row
 from pneumonia.data.audit.near_duplicates import near_pairs
-from pneumonia.data.audit.report import checks
 from pneumonia.data.packing import Packed
 
 _ALWAYS = ("counts", "encodings", "shortcuts")

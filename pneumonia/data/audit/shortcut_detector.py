@@ -1,9 +1,9 @@
-"""The shortcut audit: how well the class can be told by what says nothing of the lungs.
+"""Measure how well the class can be predicted from shortcut features, which say nothing of the lungs.
 
-A classifier sees the measures of one cue alone (`pneumonia.data.audit.shortcut_features`), then of all together. It is cross-validated by
-patient inside the training folders, and trained on them and tried on the test folder: a cue that tells the class in
-training and not in the test is one that a network learns in vain. This reads the test folder's labels, without any
-model, and nothing is chosen by it.
+A classifier sees the measures of one shortcut feature alone (`pneumonia.data.audit.shortcut_features`), then of all
+together. It is cross-validated by patient inside the training folders, and trained on them and tried on the test
+folder: a feature that predicts the class in training and not in the test is one that a network learns in vain. This reads the
+test folder's labels, without any model, and nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.config.schema import DataConfig, EvaluateConfig
+from pneumonia.data.audit import shortcut_features
 from pneumonia.data.audit.checks import Finding
-from pneumonia.data.audit.report import shortcut_features
 from pneumonia.data.manifest import Manifest
 from pneumonia.statistics.metrics import compute_metrics
 

@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pneumonia.data.download import archive
 from pneumonia.data.download.archive import sha256_of
-from pneumonia.data.download.http import archive, download
+from pneumonia.data.download.http import download
 from pneumonia.data.layout import scan
 from pneumonia.errors import ConfigError, DataError
 

@@ -106,7 +106,7 @@ class _Frame:
         return cls(u, v, np.abs(u), anatomy.wall(v))
 
 
-def film(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+def draw_image(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     """Take one film of a patient.
 
     Args:

@@ -1,7 +1,8 @@
 """Folders of synthetic chest radiographs: what the pipeline runs on where no real data is given, and what tests use.
 
 They are laid out, named and encoded like the published set, and every file says in its JPEG comment that it is a
-phantom. `pneumonia.data.phantom.anatomy` draws them. ``python -m pneumonia.data.phantom.dataset --sheet FILE.png`` shows some.
+phantom. `pneumonia.data.phantom.anatomy` draws them; to see some:
+``python -m pneumonia.data.phantom.dataset --sheet FILE.png``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.config.schema import CLASSES, PhantomConfig
-from pneumonia.data.phantom.dataset import anatomy
+from pneumonia.data.phantom import anatomy
 from pneumonia.data.phantom.planted_shortcuts import plant
 from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
@@ -58,7 +59,7 @@ def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]
     Returns:
         uint8 [size, size], 0 black.
     """
-    return anatomy.film(anatomy.Anatomy.draw(rng), label == _PNEUMONIA, rng, size)
+    return anatomy.draw_image(anatomy.Anatomy.draw(rng), label == _PNEUMONIA, rng, size)
 
 
 def generate(root: Path, config: PhantomConfig, progress: Callable[[int, int], None] | None = None) -> Path:
@@ -149,9 +150,9 @@ def _draw_all(folder: Path, config: PhantomConfig, progress: Callable[[int, int]
 def _draw(folder: Path, films: Sequence[_Film], config: PhantomConfig) -> int:
     for film in films:
         ill = film.label == _PNEUMONIA
-        anatomy = anatomy.Anatomy.draw(np.random.default_rng([config.seed, 0, film.patient]))
+        body = anatomy.Anatomy.draw(np.random.default_rng([config.seed, 0, film.patient]))
         rng = np.random.default_rng([config.seed, 1, film.index])
-        pixels = anatomy.film(anatomy, ill and config.opacities, rng, config.size)
+        pixels = anatomy.draw_image(body, ill and config.opacities, rng, config.size)
         pixels, quality = plant(pixels, config.cue if ill else "none", QUALITY)
         Image.fromarray(pixels).save(folder / film.path, "JPEG", quality=quality, comment=PHANTOM_COMMENT)
     return len(films)
