@@ -120,11 +120,11 @@ def _figures(
     from scipy.special import expit
 
     from pneumonia.config.resolve import resolve
+    from pneumonia.evaluation.shortcut_ablation import measure_dependence, remove_shortcuts
     from pneumonia.modelling.calibration import margins
     from pneumonia.modelling.device import pick_precision
     from pneumonia.modelling.network import assemble_network
     from pneumonia.modelling.scoring import predict_probabilities
-    from pneumonia.reliance import rescore, stripped
     from pneumonia.statistics.metrics import compute_metrics
 
     torch.set_num_threads(1)
@@ -142,8 +142,8 @@ def _figures(
     changes = full.augment.model_copy(update={"blur": blur})
     precision = pick_precision(config.train, torch.device("cpu"))
     margins = margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
-    bare = stripped(data.pixels[held], config.preprocess)
-    reliance = rescore(
+    bare = remove_shortcuts(data.pixels[held], config.preprocess)
+    reliance = measure_dependence(
         network,
         data.pixels[held],
         data.labels[held],

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
-from pneumonia import gate, report
+from pneumonia import report
 from pneumonia.config.schema import Config
 from pneumonia.data import packing
 from pneumonia.data.audit.report import AuditReport
 from pneumonia.data.manifest import Manifest
+from pneumonia.evaluation import gate
+from pneumonia.evaluation.shortcut_ablation import measure_dependence
 from pneumonia.files import write_text
 from pneumonia.modelling.device import cpu_threads, pick_device, pick_precision
 from pneumonia.modelling.network import load_model
@@ -29,7 +31,6 @@ from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
 from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
 from pneumonia.registry import models
-from pneumonia.reliance import rescore
 from pneumonia.statistics.metrics import compute_curves, compute_metrics, paired_differences
 from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run import Run
@@ -155,7 +156,7 @@ def _reliance(
 ) -> dict[str, ShortcutDependence]:
     device = pick_device(config.train)
     with cpu_threads(config.train.threads):
-        return rescore(
+        return measure_dependence(
             network.to(device),
             films[test.rows],
             test.labels,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumonia.config.schema import GateConfig
-from pneumonia.gate import judge
+from pneumonia.evaluation.gate import judge
 from pneumonia.records.evaluation import Metric, Verdict
 
 GATE = GateConfig(min_auroc=0.96, min_sensitivity=0.85, min_specificity=0.7, max_auroc_loss=0.01)

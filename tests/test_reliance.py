@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pneumonia.config.schema import Cue, EvaluateConfig, PreprocessConfig
 from pneumonia.data.phantom.dataset import render
 from pneumonia.data.phantom.planted_shortcuts import plant
+from pneumonia.evaluation.shortcut_ablation import ABLATIONS, measure_dependence
 from pneumonia.imaging.preprocessing import equalize
-from pneumonia.reliance import COMMON, rescore
 
 PLAIN = PreprocessConfig(size=64)
 QUICK = EvaluateConfig(bootstrap=200, rescored=40)
@@ -50,7 +50,7 @@ def films(cue: Cue, count: int = 60) -> tuple[NDArray[np.uint8], NDArray[np.int6
 
 def falls(network: nn.Module, cue: Cue, preprocess: PreprocessConfig = PLAIN) -> dict[str, float]:
     pixels, labels, patients = films(cue)
-    found = rescore(network, pixels, labels, patients, preprocess, QUICK)
+    found = measure_dependence(network, pixels, labels, patients, preprocess, QUICK)
     for one in found.values():
         assert one.separation.low <= one.separation.value <= one.separation.high
         assert one.separation.value == pytest.approx(one.normal.value - one.pneumonia.value)
@@ -67,7 +67,7 @@ def test_what_the_network_reads_is_named(network: nn.Module, cue: Cue) -> None:
 def test_a_network_that_equalises_cannot_lean_on_the_grey_levels() -> None:
     pixels, labels, patients = films("brightness")
     seen = np.stack([equalize(film) for film in pixels])
-    found = rescore(LEVEL, seen, labels, patients, PreprocessConfig(size=64, equalize=True), QUICK)
+    found = measure_dependence(LEVEL, seen, labels, patients, PreprocessConfig(size=64, equalize=True), QUICK)
     assert abs(found["brightness"].separation.value) < 0.05
 
 
@@ -81,22 +81,22 @@ def test_every_change_brings_films_that_differ_in_its_cue_together() -> None:
     for cue in ("border", "mark", "brightness"):
         planted = np.stack([plant(film, cue, 90)[0] for film in drawn])
         apart = np.abs(planted.astype(float) - drawn).mean()
-        both = COMMON[cue](np.concatenate([drawn, planted])).astype(float)
+        both = ABLATIONS[cue](np.concatenate([drawn, planted])).astype(float)
         assert np.abs(both[8:] - both[:8]).mean() < 0.1 * apart, cue
 
 
-@pytest.mark.parametrize("cue", COMMON)
+@pytest.mark.parametrize("cue", ABLATIONS)
 def test_changes_keep_the_form_and_leave_what_they_are_given(cue: str) -> None:
     pixels, _, _ = films("none", 6)
     before = pixels.copy()
-    changed = COMMON[cue](pixels)
+    changed = ABLATIONS[cue](pixels)
     assert (changed.shape, changed.dtype) == (pixels.shape, np.uint8)
     assert np.array_equal(pixels, before)
     assert not np.array_equal(changed, before)
 
 
 def test_every_cue_that_can_be_planted_can_be_taken_out() -> None:
-    assert set(get_args(Cue)) - {"none"} <= set(COMMON)
+    assert set(get_args(Cue)) - {"none"} <= set(ABLATIONS)
 
 
 def test_as_many_films_of_each_class_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,5 +109,5 @@ def test_as_many_films_of_each_class_as_are_asked_for(monkeypatch: pytest.Monkey
             return super().forward(images)
 
     counter = Counter(lambda grey: grey.mean(dim=(1, 2)), 0.5)
-    rescore(counter, pixels, labels, patients, PLAIN, EvaluateConfig(bootstrap=100, rescored=8))
-    assert seen == [16] * (1 + len(COMMON))
+    measure_dependence(counter, pixels, labels, patients, PLAIN, EvaluateConfig(bootstrap=100, rescored=8))
+    assert seen == [16] * (1 + len(ABLATIONS))

@@ -30,7 +30,7 @@ CORNER = 0.2  # share of the side
 STRETCH = 1.2
 
 
-def rescore(
+def measure_dependence(
     network: nn.Module,
     pixels: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -60,12 +60,12 @@ def rescore(
         return predict_probabilities(network, changed, np.arange(len(changed)), device=device, precision=precision)
 
     before = score(films)
-    return {cue: _moved(truth, before, score(common(films)), who, config) for cue, common in COMMON.items()}
+    return {cue: _moved(truth, before, score(common(films)), who, config) for cue, common in ABLATIONS.items()}
 
 
-def stripped(films: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:
+def remove_shortcuts(films: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:
     """Films uint8 [n, S, S] with every cue taken out, one after the other."""
-    for common in COMMON.values():
+    for common in ABLATIONS.values():
         films = common(films)
     return _preprocessed(films, preprocess)
 
@@ -165,7 +165,7 @@ def _no_corners(films: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return changed
 
 
-COMMON: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+ABLATIONS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     "encoding": _on_tensors(_one_encoding),
     "size": _on_tensors(_one_detail),
     "aspect": _on_tensors(_stretched),

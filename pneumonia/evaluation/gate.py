@@ -8,7 +8,7 @@ from pneumonia.config.schema import GateConfig
 from pneumonia.records.evaluation import ChampionComparison, Metric, Reason, Verdict
 
 # What the floors hold, in the order of the reasons: figure, its field in `GateConfig`, its name in a sentence.
-FLOORS = (
+MINIMUMS = (
     ("auroc", "min_auroc", "AUROC"),
     ("sensitivity", "min_sensitivity", "sensitivity"),
     ("specificity", "min_specificity", "specificity"),
@@ -42,10 +42,10 @@ def judge(
     """
     if champion_version is None and differences:
         raise ValueError("differences, but no champion_version that they are against")
-    missing = [name for name, _, _ in FLOORS if name not in figures]
+    missing = [name for name, _, _ in MINIMUMS if name not in figures]
     if missing:
         raise ValueError(f"figures: {', '.join(missing)} missing")
-    reasons = [_floor(figures[name], name, words, getattr(gate, field)) for name, field, words in FLOORS]
+    reasons = [_minimum(figures[name], name, words, getattr(gate, field)) for name, field, words in MINIMUMS]
     if reliance:
         reasons.append(_reliance(reliance, gate.max_reliance))
     champion = None
@@ -64,7 +64,7 @@ def judge(
     )
 
 
-def _floor(figure: Metric, name: str, words: str, limit: float) -> Reason:
+def _minimum(figure: Metric, name: str, words: str, limit: float) -> Reason:
     passed = figure.value >= limit
     value, bound = _apart(figure.value, limit)
     interval = f"({figure.low:.3f} to {figure.high:.3f})"
