@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from pneumonia.config.schema import DataConfig
-from pneumonia.drawings import BLUE, GREEN, GREY, INK, NOT_A_DEVICE, ORANGE
 from pneumonia.evaluation.shortcut_ablation import ABLATIONS
+from pneumonia.reporting.plots import BLUE, GREEN, GREY, INK, NOT_A_DEVICE, ORANGE
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

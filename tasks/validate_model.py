@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
-from pneumonia import report
 from pneumonia.config.schema import Config
 from pneumonia.data import packing
 from pneumonia.data.audit.report import AuditReport
@@ -31,6 +30,8 @@ from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
 from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
 from pneumonia.registry import models
+from pneumonia.reporting import report
+from pneumonia.reporting.plots import plots
 from pneumonia.statistics.metrics import compute_curves, compute_metrics, paired_differences
 from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run import Run
@@ -223,7 +224,7 @@ def _report(
         git_commit=pneumonia.git_commit(),
     )
     curves = compute_curves(test.labels, scores, record.threshold)
-    pictures = report.plots(
+    pictures = plots(
         folder, trained.epochs, curves, verdict.figures, phantom=record.phantom, best_epoch=trained.best_epoch
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))

@@ -16,11 +16,11 @@ from PIL import Image
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config, EvaluateConfig
-from pneumonia.drawings import NOT_A_DEVICE, PANELS
 from pneumonia.errors import PneumoniaError
 from pneumonia.evaluation.gate import judge
 from pneumonia.records.evaluation import Curves, Metric, Verdict
-from pneumonia.report import WORDS, DataUsed, ModelUsed, command, markdown, plots, recipe
+from pneumonia.reporting.plots import NOT_A_DEVICE, PANELS, plots
+from pneumonia.reporting.report import WORDS, DataUsed, ModelUsed, command, markdown, recipe
 from pneumonia.statistics.metrics import METRICS, compute_curves, compute_metrics, paired_differences
 
 PICTURES = ["learning_curves.png", "roc.png", "precision_recall.png", "confusion.png", "reliability.png"]
@@ -257,7 +257,7 @@ def test_the_words_cover_every_figure() -> None:
 
 def test_reporting_loads_neither_torch_nor_mlflow_nor_pyplot() -> None:
     code = (
-        "import sys, pneumonia.report, pneumonia.statistics.metrics, pneumonia.evaluation.gate\n"
+        "import sys, pneumonia.reporting.report, pneumonia.statistics.metrics, pneumonia.evaluation.gate\n"
         "print([name for name in ('torch', 'mlflow', 'sklearn', 'matplotlib.pyplot') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

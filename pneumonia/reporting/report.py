@@ -12,9 +12,9 @@ from pydantic import Field
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config
-from pneumonia.drawings import NOT_A_DEVICE, EpochLike, plots
 from pneumonia.records.base import Document
 from pneumonia.records.evaluation import Metric, Verdict
+from pneumonia.reporting.plots import NOT_A_DEVICE, EpochLike, plots
 
 if TYPE_CHECKING:  # it needs torch
     from pneumonia.records.evaluation import ShortcutDependence
