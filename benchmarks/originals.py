@@ -15,7 +15,7 @@ import numpy as np
 from pneumonia.config.schema import Config
 from pneumonia.data.layout import find_files
 from pneumonia.imaging import radiograph
-from pneumonia.inference import Predictor
+from pneumonia.inference.predictor import Predictor
 
 
 def compare(predictor: Predictor, originals: Path, copies: Path) -> dict[str, Any]:

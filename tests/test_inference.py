@@ -10,12 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pneumonia import inference
 from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
 from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.imaging.radiograph import read
-from pneumonia.inference import Predictor
+from pneumonia.inference.predictor import Predictor
 from pneumonia.modelling.network import build_network, normalise
 from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import ModelRecord
@@ -132,7 +131,7 @@ def test_batches_change_nothing(
     files = [*films[:3], tmp_path / "missing.png", *films[3:]]
     whole = predictor.score(files)
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(inference, "BATCH", 2)
+    monkeypatch.setattr(predictor, "BATCH", 2)
     parts = predictor.score(files, lambda done, total: told.append((done, total)))
     assert told == [(2, 6), (4, 6), (6, 6)]
     for one, other in zip(whole, parts, strict=True):

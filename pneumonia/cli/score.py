@@ -25,7 +25,7 @@ from pneumonia.config.schema import Config
 from pneumonia.errors import DataError
 
 if TYPE_CHECKING:
-    from pneumonia.inference import Predictor
+    from pneumonia.inference.predictor import Predictor
 
 SHOWN = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"}
 
@@ -99,12 +99,12 @@ def evaluate(
     """
     config = resolve_config(file, settings)
     with working(), progress("scoring") as tell:
-        from pneumonia import labelled
+        from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled
 
         skip = on_unreadable is Unreadable.skip
-        films = labelled.find(folder)
+        films = find_labelled(folder)
         predictor = _load(model, threshold, config)
-        found = labelled.assess(predictor, films, config.evaluate, skip_unreadable=skip, progress=tell)
+        found = evaluate_folder(predictor, films, config.evaluate, skip_unreadable=skip, progress=tell)
     if as_json:
         emit_json(found)
     else:
@@ -126,7 +126,7 @@ def _expand(paths: list[Path]) -> list[Path]:
 
 
 def _load(model: str | None, threshold: float | None, config: Config) -> Predictor:
-    from pneumonia.inference import Predictor
+    from pneumonia.inference.predictor import Predictor
 
     predictor = Predictor.load(model, config)
     if threshold is not None:

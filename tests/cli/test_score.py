@@ -12,7 +12,7 @@ from console import call
 from pneumonia.cli.common import DISCLAIMER
 from pneumonia.config.schema import Config, EvaluateConfig
 from pneumonia.data.patients import patient_of
-from pneumonia.inference import Predictor
+from pneumonia.inference.predictor import Predictor
 from pneumonia.statistics.metrics import compute_metrics
 
 

@@ -21,7 +21,7 @@ from steps import run
 from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
-from pneumonia.inference import Predictor
+from pneumonia.inference.predictor import Predictor
 from pneumonia.modelling.network import FlipAveraged, load_model, normalise
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import models

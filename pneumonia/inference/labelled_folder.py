@@ -13,7 +13,7 @@ from pneumonia.config.schema import CLASSES, EvaluateConfig
 from pneumonia.data.layout import SUFFIXES, find_files
 from pneumonia.data.patients import patient_of
 from pneumonia.errors import DataError
-from pneumonia.inference import Predictor
+from pneumonia.inference.predictor import Predictor
 from pneumonia.statistics.metrics import compute_metrics
 
 LISTED = 20
@@ -21,7 +21,7 @@ LISTED = 20
 logger = logging.getLogger(__name__)
 
 
-def find(folder: Path) -> dict[str, int]:
+def find_labelled(folder: Path) -> dict[str, int]:
     """Find the films in ``NORMAL/`` and ``PNEUMONIA/`` of a folder, in all depths, and the label of each.
 
     Raises:
@@ -30,7 +30,7 @@ def find(folder: Path) -> dict[str, int]:
     return {str(film): label for label, name in enumerate(CLASSES) for film in _films(folder, name)}
 
 
-def assess(
+def evaluate_folder(
     predictor: Predictor,
     labels: Mapping[str, int],
     config: EvaluateConfig,
