@@ -12,11 +12,11 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 
-from pneumonia import doctor
+from pneumonia.cli import doctor
+from pneumonia.cli.doctor import Check
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config, PhantomConfig
 from pneumonia.data.phantom import dataset
-from pneumonia.doctor import Check
 
 
 @pytest.fixture(autouse=True)

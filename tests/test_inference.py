@@ -131,7 +131,7 @@ def test_batches_change_nothing(
     files = [*films[:3], tmp_path / "missing.png", *films[3:]]
     whole = predictor.score(files)
     told: list[tuple[int, int]] = []
-    monkeypatch.setattr(predictor, "BATCH", 2)
+    monkeypatch.setattr("pneumonia.inference.predictor.BATCH", 2)
     parts = predictor.score(files, lambda done, total: told.append((done, total)))
     assert told == [(2, 6), (4, 6), (6, 6)]
     for one, other in zip(whole, parts, strict=True):

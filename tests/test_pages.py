@@ -17,9 +17,9 @@ import requests
 from mlflow_server import free_port
 from runs import settings
 
-from pneumonia import pages
+from pneumonia.cli import ui_servers
+from pneumonia.cli.ui_servers import Server
 from pneumonia.errors import PneumoniaError, TrackingError
-from pneumonia.pages import Server
 from pneumonia.tracking.run import Run
 
 
@@ -71,46 +71,46 @@ def test_both_pages_show_the_runs_made_here_and_end_on_sigterm(work: Path, tmp_p
 def test_nothing_is_started_where_both_run_elsewhere(
     mlflow_server: str, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "_answering", lambda api: "http://prefect.example:4200")
+    monkeypatch.setattr(ui_servers, "_answering", lambda api: "http://prefect.example:4200")
     config = settings(work, mlflow_server)
     told: list[str] = []
-    pages.show(config, free_port(), free_port(), told.append)
+    ui_servers.show(config, free_port(), free_port(), told.append)
     assert told[0].startswith(f"MLflow   {mlflow_server}/#/experiments")
     assert told[1:] == ["Prefect  http://prefect.example:4200"]
 
 
 def test_a_store_that_cannot_be_used_is_told_first(work: Path) -> None:
     with pytest.raises(TrackingError, match="cannot be reached"):
-        pages.show(settings(work, "http://127.0.0.1:1"), free_port(), free_port(), print)
+        ui_servers.show(settings(work, "http://127.0.0.1:1"), free_port(), free_port(), print)
 
 
 def test_a_port_is_free_or_has_a_holder() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        trouble = pages.port_trouble(listener.getsockname()[1])
+        trouble = ui_servers.port_trouble(listener.getsockname()[1])
     assert trouble is not None
     assert f"is taken by process {os.getpid()}" in trouble
-    assert pages.port_trouble(free_port()) is None
+    assert ui_servers.port_trouble(free_port()) is None
 
 
 def test_a_server_elsewhere_counts_only_if_it_answers() -> None:
-    assert pages._answering(None) is None
-    assert pages._answering("http://127.0.0.1:1/api") is None
+    assert ui_servers._answering(None) is None
+    assert ui_servers._answering("http://127.0.0.1:1/api") is None
 
 
 def test_a_server_that_ends_by_itself_is_told_with_its_last_words(tmp_path: Path) -> None:
     code = "import sys; print('first'); sys.exit('the database is too old')"
     with (
-        pages._running([python(code)], tmp_path / "logs") as running,
+        ui_servers._running([python(code)], tmp_path / "logs") as running,
         pytest.raises(PneumoniaError, match=r"ended with 1; see .*test\.log:\n  first\n  the database is too old"),
     ):
-        pages._wait(running, threading.Event())
+        ui_servers._wait(running, threading.Event())
 
 
 def test_what_a_server_has_started_ends_with_it(tmp_path: Path) -> None:
     """Also where it does not listen to SIGTERM and its child outlives it."""
     child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(600)"
     code = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(600)"
-    with pages._running([python(code)], tmp_path) as running:
+    with ui_servers._running([python(code)], tmp_path) as running:
         end = time.monotonic() + 60
         while not (tmp_path / "ready").exists():
             assert time.monotonic() < end
@@ -125,31 +125,31 @@ def test_what_a_server_has_started_ends_with_it(tmp_path: Path) -> None:
 def test_an_early_end_is_no_error(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
-    with pages._running([python("import time; time.sleep(600)")], tmp_path) as running:
-        assert not pages._wait(running, stop)
+    with ui_servers._running([python("import time; time.sleep(600)")], tmp_path) as running:
+        assert not ui_servers._wait(running, stop)
 
 
 def test_no_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "START_SECONDS", 0.1)
+    monkeypatch.setattr(ui_servers, "START_SECONDS", 0.1)
     with (
-        pages._running([python("import time; time.sleep(600)")], tmp_path) as running,
+        ui_servers._running([python("import time; time.sleep(600)")], tmp_path) as running,
         pytest.raises(PneumoniaError, match=r"no answer after 0 s; see .*test\.log"),
     ):
-        pages._wait(running, threading.Event())
+        ui_servers._wait(running, threading.Event())
 
 
 def test_logs_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(PneumoniaError, match=r"cannot be written .*--set work=DIR"),
-        pages._running([python("")], tmp_path / "file"),
+        ui_servers._running([python("")], tmp_path / "file"),
     ):
         pass
 
 
 def test_signal_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pages._told_to_stop() as stop:
+    with ui_servers._told_to_stop() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(5)
     assert signal.getsignal(signal.SIGTERM) is before

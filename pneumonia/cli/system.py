@@ -50,9 +50,9 @@ def doctor(
     """
     tree = resolve_config(file, settings, profile=profile)
     with working():
-        from pneumonia import doctor as examination
+        from pneumonia.cli import doctor
 
-        checks = examination.examine(tree)
+        checks = doctor.examine(tree)
     failed = [check.name for check in checks if check.status == "fail"]
     if as_json:
         emit_json({"ok": not failed, "checks": [check.model_dump() for check in checks]})
@@ -73,6 +73,6 @@ def ui(mlflow_port: Port = 5000, prefect_port: Port = 4200, settings: Settings =
     """
     if mlflow_port == prefect_port:
         raise typer.BadParameter("--mlflow-port and --prefect-port must differ")
-    from pneumonia import pages
+    from pneumonia.cli import ui_servers
 
-    pages.show(resolve_config(file, settings), mlflow_port, prefect_port, emit)
+    ui_servers.show(resolve_config(file, settings), mlflow_port, prefect_port, emit)

@@ -9,8 +9,8 @@ import pytest
 from console import call
 from mlflow_server import free_port
 
-from pneumonia import doctor
-from pneumonia.doctor import Check
+from pneumonia.cli import doctor
+from pneumonia.cli.doctor import Check
 
 CHECKS = [
     Check(name="python", status="ok", text="3.11.7"),

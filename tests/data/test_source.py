@@ -17,7 +17,7 @@ import pytest
 from archives import PARTS, files, films, published, zipped
 from films import jpeg, picture
 
-from pneumonia.data.download import http
+from pneumonia.data.download import http as downloader
 from pneumonia.data.download.published import fetch
 from pneumonia.errors import ConfigError, DataError
 
@@ -94,8 +94,8 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "PAUSE", 0.01)
-    monkeypatch.setattr(http, "_CHUNK", 256)
+    monkeypatch.setattr(downloader, "PAUSE", 0.01)
+    monkeypatch.setattr(downloader, "_CHUNK", 256)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
 

@@ -2,8 +2,8 @@
 
 A classifier sees the measures of one shortcut feature alone (`pneumonia.data.audit.shortcut_features`), then of all
 together. It is cross-validated by patient inside the training folders, and trained on them and tried on the test
-folder: a feature that predicts the class in training and not in the test is one that a network learns in vain. This reads the
-test folder's labels, without any model, and nothing is chosen by it.
+folder: a feature that predicts the class in training and not in the test is one that a network learns in vain. This
+reads the test folder's labels, without any model, and nothing is chosen by it.
 """
 
 from __future__ import annotations

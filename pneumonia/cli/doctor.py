@@ -20,10 +20,10 @@ from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
 import pneumonia
+from pneumonia.cli.ui_servers import port_trouble
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.errors import PneumoniaError
-from pneumonia.pages import port_trouble
 from pneumonia.tracking.client import check_store, redacted, tracking_uri
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +26,6 @@ from pneumonia.errors import DataError
 if TYPE_CHECKING:
     from pneumonia.inference.predictor import Predictor
 
-SHOWN = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"}
 
 Model = Annotated[
     str | None,
@@ -48,13 +46,6 @@ Threshold = Annotated[
 ]  # fmt: skip
 
 
-class Unreadable(StrEnum):
-    """What becomes of films that cannot be read."""
-
-    fail = "fail"
-    skip = "skip"
-
-
 def predict(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="JPEG, PNG or DICOM files, or folders of them")],
     model: Model = None,
@@ -70,7 +61,7 @@ def predict(
     config = resolve_config(file, settings)
     films = _expand(files)
     with working(), progress("scoring") as tell:
-        results = _load(model, threshold, config).score(films, tell)
+        results = load_predictor(model, threshold, config).score(films, tell)
     if as_json:
         emit_json(results)
     else:
@@ -80,36 +71,6 @@ def predict(
     if refused:
         complain(f"{refused} of {len(results)} films refused")
         raise typer.Exit(FINDING)
-
-
-def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds NORMAL/ and PNEUMONIA/")],
-    model: Model = None,
-    threshold: Threshold = None,
-    on_unreadable: Annotated[Unreadable, typer.Option(help="Stop at films that cannot be read, or leave them out")] = (
-        Unreadable.fail
-    ),
-    as_json: Json = False,
-    settings: Settings = None,
-    file: ConfigFile = None,
-) -> None:
-    """Score a labelled folder: AUROC, sensitivity and more, each with an interval drawn by patient.
-
-    Example: `pneumonia evaluate data/chest_xray/test --model model.safetensors --json`
-    """
-    config = resolve_config(file, settings)
-    with working(), progress("scoring") as tell:
-        from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled
-
-        skip = on_unreadable is Unreadable.skip
-        films = find_labelled(folder)
-        predictor = _load(model, threshold, config)
-        found = evaluate_folder(predictor, films, config.evaluate, skip_unreadable=skip, progress=tell)
-    if as_json:
-        emit_json(found)
-    else:
-        _print_figures(found, folder)
-    disclaim(as_json)
 
 
 def _expand(paths: list[Path]) -> list[Path]:
@@ -125,7 +86,7 @@ def _expand(paths: list[Path]) -> list[Path]:
     return films
 
 
-def _load(model: str | None, threshold: float | None, config: Config) -> Predictor:
+def load_predictor(model: str | None, threshold: float | None, config: Config) -> Predictor:
     from pneumonia.inference.predictor import Predictor
 
     predictor = Predictor.load(model, config)
@@ -143,16 +104,3 @@ def _print_scores(results: list[dict[str, Any]]) -> None:
     scored = next((result for result in results if "refused" not in result), None)
     if scored:
         complain(f"{scored['model']} {scored['version']}, PNEUMONIA from {scored['threshold']:g} on")
-
-
-def _print_figures(found: dict[str, Any], folder: Path) -> None:
-    counts = " + ".join(f"{count} {name}" for name, count in found["counts"].items())
-    emit(f"{folder}: {found['n']} films ({counts}) of {found['patients']} patients")
-    emit(f"{found['model']} {found['version']}, PNEUMONIA from {found['threshold']:g} on")
-    emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
-    for name, figure in found.items():
-        if isinstance(figure, dict) and "low" in figure:
-            words = SHOWN.get(name, name.replace("_", " "))
-            emit(f"{words:<18} {figure['value']:6.3f}   {figure['low']:.3f} to {figure['high']:.3f}")
-    for film in found["refused"]:
-        emit(f"left out: {film['file']}: {film['reason']}")
