@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow_server import Server
-from runs import settings
 
 from pneumonia.config.schema import Config
+from tests.support.mlflow_server import Server
+from tests.support.runs import settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

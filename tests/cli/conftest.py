@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trained import save
 
 from pneumonia.config.schema import PhantomConfig
 from pneumonia.data.phantom import dataset
+from tests.support.trained import save
 
 NAME = "pneumonia-resnet18"
 

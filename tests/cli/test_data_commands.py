@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from console import call
 
 from pneumonia.data import packing
 from pneumonia.data.audit.report import AuditReport, audit
 from pneumonia.data.audit.shortcut_detector import detect_shortcuts
+from tests.cli.console import call
 
 CHECKS = set(AuditReport.model_fields)
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from console import COMMANDS, call
 
 import pneumonia
 from pneumonia.cli.common import DISCLAIMER
+from tests.cli.console import COMMANDS, call
 
 
 def start(*arguments: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:

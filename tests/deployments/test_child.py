@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import DAGS
 
 from pneumonia.config.resolve import resolve
+from tests.deployments.stack import DAGS
 
 
 @pytest.fixture(scope="module")

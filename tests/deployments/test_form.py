@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import ROOT
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
+from tests.deployments.stack import ROOT
 
 
 @pytest.fixture(scope="module")

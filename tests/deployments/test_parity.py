@@ -9,11 +9,11 @@ import sys
 from typing import Any
 
 import pytest
-from stack import DAGS
 
 from flows import pipeline as flow
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import PROFILES
+from tests.deployments.stack import DAGS
 
 STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
 

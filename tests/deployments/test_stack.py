@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import requests
-from stack import FAST, MODEL, ROOT, SMALL, Stack, eventually
+
+from tests.deployments.stack import FAST, MODEL, ROOT, SMALL, Stack, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 TEST_FIGURES = ("test_auroc", "test_auprc", "test_accuracy", "test_sensitivity", "test_specificity")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import FAST, SMALL, Stack, eventually
+
+from tests.deployments.stack import FAST, SMALL, Stack, eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from stack import ROOT
+
+from tests.deployments.stack import ROOT
 
 SCRIPT = ROOT / "deployments/scripts/write_env.py"
 

@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import small
-from steps import run
 
 from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
@@ -29,6 +27,8 @@ from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
 from tasks.validate_model import validate_model
+from tests.support.small import small
+from tests.support.steps import run
 
 ROOT = Path(__file__).parents[2]
 METRICS = {
@@ -146,7 +146,7 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
-from small import small
+from tests.support.small import small
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
 def tell(share, message):

@@ -14,13 +14,13 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from mlflow_server import free_port
-from runs import settings
 
 from pneumonia.cli import ui_servers
 from pneumonia.cli.ui_servers import Server
 from pneumonia.errors import PneumoniaError, TrackingError
 from pneumonia.tracking.run import Run
+from tests.support.mlflow_server import free_port
+from tests.support.runs import settings
 
 
 def python(code: str, port: int = 0) -> Server:

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from runs import EPOCHS, settings, status, steps
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
 from pneumonia.tracking.client import download_artifact, load_json, mlflow_client, run_exists, tracking_uri
 from pneumonia.tracking.run import Run
+from tests.support.runs import EPOCHS, settings, status, steps
 
 
 def test_a_run_holds_what_was_logged(tracked: Config, key: str, tmp_path: Path) -> None:

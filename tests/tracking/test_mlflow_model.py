@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs import settings
 from torch import nn
 
 from pneumonia.config.schema import Config
 from pneumonia.tracking import mlflow_model
 from pneumonia.tracking.client import mlflow_client
 from pneumonia.tracking.run import Run
+from tests.support.runs import settings
 
 
 class Small(nn.Module):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from console import call
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumonia.config import render
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import PROFILES, Config, Section
+from tests.cli.console import call
 
 ODD = 'a "quoted" C:\\path, ünïcode, # no comment, \t tab and \x7f'
 

@@ -6,10 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-from runs import settings, steps
 
 from pneumonia.tracking.client import mlflow_client
 from pneumonia.tracking.run import Run
+from tests.support.runs import settings, steps
 
 
 def test_system_metrics_go_on_where_they_ended(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

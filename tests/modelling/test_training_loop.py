@@ -14,7 +14,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
-from trainings import FULL, config, figures, films, train
 
 from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
@@ -26,6 +25,7 @@ from pneumonia.modelling.training_loop import Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
 from pneumonia.records.epoch import Epoch
+from tests.support.trainings import FULL, config, figures, films, train
 
 CHECKPOINT = "checkpoint.safetensors"
 

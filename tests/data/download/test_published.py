@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from archives import PARTS, files, films, published, zipped
-from films import jpeg, picture
 
 from pneumonia.data.download import http as downloader
 from pneumonia.data.download.published import fetch
 from pneumonia.errors import ConfigError, DataError
+from tests.support.archives import PARTS, files, films, published, zipped
+from tests.support.images import jpeg, picture
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -8,12 +8,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from mlflow_server import Server, Wire
-from runs import EPOCHS, settings, steps
 
 from pneumonia.errors import TrackingError
 from pneumonia.tracking.client import mlflow_client
 from pneumonia.tracking.run import Run
+from tests.support.mlflow_server import Server, Wire
+from tests.support.runs import EPOCHS, settings, steps
 
 
 @pytest.fixture

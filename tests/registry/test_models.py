@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
-from mlflow_server import free_port
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, TrackingError
@@ -18,6 +17,7 @@ from pneumonia.registry import ledger, models
 from pneumonia.registry.ledger import Move
 from pneumonia.registry.models import Version
 from pneumonia.tracking.client import mlflow_client, tracking_uri
+from tests.support.mlflow_server import free_port
 
 NAME = "pneumonia-resnet18"
 MOVES = ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag")

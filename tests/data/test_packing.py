@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import dicom, jpeg, picture, png, published
 
 from pneumonia.config.schema import DataConfig, PreprocessConfig
 from pneumonia.data import packing
@@ -21,6 +20,7 @@ from pneumonia.data.packing import pack
 from pneumonia.errors import DataError
 from pneumonia.imaging.radiograph import read
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
+from tests.support.images import dicom, jpeg, picture, png, published
 
 CONFIG = DataConfig(validation_fraction=0.3)
 SMALL = PreprocessConfig(size=32)

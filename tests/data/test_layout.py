@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from films import published
 
 from pneumonia.data.layout import find_root, scan
 from pneumonia.errors import DataError
+from tests.support.images import published
 
 
 @pytest.fixture

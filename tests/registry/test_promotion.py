@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from runs import settings
-from trained import leave_run, save
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import DataError, PneumoniaError, TrackingError
@@ -14,6 +12,8 @@ from pneumonia.records.model import read_record
 from pneumonia.registry import models
 from pneumonia.registry.promotion import promote_run
 from pneumonia.tracking.client import mlflow_client, tracking_uri
+from tests.support.runs import settings
+from tests.support.trained import leave_run, save
 
 NAME = "pneumonia-resnet18"
 PHANTOM = f"{NAME}-phantom"

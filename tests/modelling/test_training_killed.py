@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from killed import EPOCH_STEPS, EPOCHS
+
+from tests.support.killed import EPOCH_STEPS, EPOCHS
 
 STEPS = EPOCHS * EPOCH_STEPS
 
@@ -23,7 +24,7 @@ def found() -> dict[str, Any]:
     place = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2e9 else None
     with TemporaryDirectory(dir=place) as folder:
         done = subprocess.run(
-            [sys.executable, Path(__file__).with_name("killed.py"), folder],
+            [sys.executable, Path(__file__).parents[1] / "support/killed.py", folder],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from runs import settings
 
 from pneumonia.errors import TrackingError
 from pneumonia.tracking.client import mlflow_client
 from pneumonia.tracking.run import Run
+from tests.support.runs import settings
 
 
 def test_a_deleted_experiment_is_told(work: Path) -> None:

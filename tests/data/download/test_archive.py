@@ -7,11 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from archives import PARTS, films, zipped
-from films import jpeg, picture
 
 from pneumonia.data.download import archive
 from pneumonia.errors import DataError
+from tests.support.archives import PARTS, films, zipped
+from tests.support.images import jpeg, picture
 
 
 def test_links_are_refused(tmp_path: Path) -> None:

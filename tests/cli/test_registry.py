@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from console import call
-from runs import settings
-from trained import leave_run, save
 
 from pneumonia.records.model import read_record
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client, tracking_uri
+from tests.cli.console import call
+from tests.support.runs import settings
+from tests.support.trained import leave_run, save
 
 NAME = "pneumonia-resnet18"
 PHANTOM = f"{NAME}-phantom"

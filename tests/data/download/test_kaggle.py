@@ -7,10 +7,10 @@ import types
 from pathlib import Path
 
 import pytest
-from archives import PARTS, files, published
 
 from pneumonia.data.download.published import fetch_kaggle
 from pneumonia.errors import DataError
+from tests.support.archives import PARTS, files, published
 
 
 class Kaggle(types.ModuleType):

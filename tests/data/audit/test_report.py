@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import jpeg, picture
 from PIL import Image, ImageOps
 
 from pneumonia.config.schema import CLASSES, DataConfig, PhantomConfig, PreprocessConfig
@@ -21,6 +20,7 @@ from pneumonia.data.manifest import Entry, Manifest
 from pneumonia.data.packing import Packed, pack
 from pneumonia.data.phantom import dataset
 from pneumonia.imaging.image_statistics import COUNT
+from tests.support.images import jpeg, picture
 
 CONFIG = DataConfig(on_unreadable="skip")
 PREPROCESS = PreprocessConfig(size=64)

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from mlflow_server import free_port
-from runs import settings
 
 from pneumonia.errors import TrackingError
 from pneumonia.tracking import health
 from pneumonia.tracking.client import check_store
 from pneumonia.tracking.run import Run
+from tests.support.mlflow_server import free_port
+from tests.support.runs import settings
 
 
 class Answer:

@@ -8,7 +8,6 @@ import zlib
 
 import numpy as np
 import pytest
-from films import LOSSLESS, LOSSY, dicom, encode, jpeg, picture, png
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
@@ -16,6 +15,7 @@ from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
+from tests.support.images import LOSSLESS, LOSSY, dicom, encode, jpeg, picture, png
 
 SMALL = PreprocessConfig(size=64)
 GREY = picture()

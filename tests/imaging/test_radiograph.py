@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from films import LOSSLESS, LOSSY, dicom, encode, jpeg, picture, png
 from PIL import Image
 
 from pneumonia.config.schema import PreprocessConfig
@@ -17,6 +16,7 @@ from pneumonia.errors import DataError
 from pneumonia.imaging import radiograph
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read, read_bytes
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
+from tests.support.images import LOSSLESS, LOSSY, dicom, encode, jpeg, picture, png
 
 SMALL = PreprocessConfig(size=64)
 GREY = picture()

@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from console import call
 
 from pneumonia.cli.common import DISCLAIMER
 from pneumonia.config.schema import Config, EvaluateConfig
 from pneumonia.data.patients import patient_of
 from pneumonia.inference.predictor import Predictor
 from pneumonia.statistics.metrics import compute_metrics
+from tests.cli.console import call
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from films import jpeg, picture
+from tests.support.images import jpeg, picture
 
 PARTS = ("train/NORMAL", "train/PNEUMONIA", "val/NORMAL", "val/PNEUMONIA", "test/NORMAL", "test/PNEUMONIA")
 

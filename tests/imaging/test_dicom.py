@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from films import dicom, picture
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -15,6 +14,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
+from tests.support.images import dicom, picture
 
 SIDE = 64
 CONFIG = PreprocessConfig(size=SIDE)  # the films have this size, so that nothing is resampled
