@@ -16,8 +16,8 @@ from pneumonia.data.manifest import Manifest
 from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import write_text
+from pneumonia.progress import Progress, silent, within
 from pneumonia.records.steps import Dataset
-from tasks.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,8 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
     work = Path(config.work)
     root = Path(config.data.root)
     if config.data.root == PHANTOM_ROOT:
-        progress(0.0, "drawing phantoms")
-        root = dataset.generate(
-            work / "phantoms", config.phantom, lambda done, all_: progress(done / all_ / 2, "drawing phantoms")
-        )
-    packed = packing.pack(
-        root, config.data, config.preprocess, work, lambda done, all_: progress(0.5 + done / all_ / 2, "decoding films")
-    )
+        root = dataset.generate(work / "phantoms", config.phantom, within(progress, 0.0, 0.5, "drawing phantoms"))
+    packed = packing.pack(root, config.data, config.preprocess, work, within(progress, 0.5, 1.0, "decoding images"))
     if packed.phantom and not config.model.name.endswith("-phantom"):
         raise ConfigError(f"model.name={config.model.name}: {root} holds phantoms; a name for them ends in -phantom")
     report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.cues, config.data))
@@ -49,7 +44,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         raise DataError(f"the audit stops the pipeline: {', '.join(report.leaks)}; see {folder / 'audit.md'}")
     manifest = folder / "manifest.csv"
     packed.manifest.save(manifest)
-    progress(1.0, f"{len(packed.manifest.entries)} films ready")
+    progress(1.0, 1.0, f"{len(packed.manifest.entries)} films ready")
     return Dataset(
         kind="phantom" if packed.phantom else "radiographs",
         root=str(root),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pneumonia.config.schema import Config
+from pneumonia.progress import Progress, silent
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import ledger, models
-from tasks.progress import Progress, silent
 
 
 def promote_model(
@@ -22,7 +22,7 @@ def promote_model(
         holder = models.champion(uri, name)
         current = holder.version if holder else None
         return Promotion(name=name, promoted=False, version=None, previous=current, reason=reason)
-    progress(0.3, f"registering {name}")
+    progress(0.3, 1.0, f"registering {name}")
     version = models.register(
         uri,
         name,

@@ -25,6 +25,7 @@ from pneumonia.modelling.scoring import score_images
 from pneumonia.modelling.training_loop import Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import save_weights, state_digest, weights_origin
+from pneumonia.progress import Progress, silent
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.model import ModelRecord, OperatingPoint
@@ -32,7 +33,6 @@ from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.statistics.metrics import compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.run import Run
-from tasks.progress import Progress, silent
 
 FLUSH_SECONDS = 300.0  # how long a finished training waits for a tracking server that is away
 
@@ -49,7 +49,7 @@ def train_model(
     Args:
         dataset: from `prepare_data`.
         config: the resolved configuration.
-        progress: told after every step of the optimiser.
+        progress: called after every step of the optimiser.
         tags: further tags of the MLflow run, such as the orchestrator's own run id.
         fresh: forget an earlier training of the same name and start anew.
 
@@ -109,13 +109,13 @@ def _train(dataset: Dataset, config: Config, progress: Progress, folder: Path, k
         history.append(epoch)
         run.log_epochs([epoch.model_dump() for epoch in history])
 
-    def on_step(done: int, total: int) -> None:
+    def on_step(done: float, total: float, message: str = "") -> None:
         steps = math.ceil(len(data.train) / config.train.batch_size)
         last = f", validation AUROC {history[-1].auroc:.3f}" if history else ""
-        progress(done / total, f"epoch {math.ceil(done / steps)}/{config.train.epochs}{last}")
+        progress(done, total, message or f"epoch {math.ceil(done / steps)}/{config.train.epochs}{last}")
 
     fitted = fit(data, config, folder, key, on_epoch, on_step)
-    progress(1.0, "finding the operating point")
+    progress(1.0, 1.0, "finding the operating point")
     point, state = calibrate(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
     fitted = replace(fitted, state=state, weights_digest=state_digest(state))
     weights = folder / "model.safetensors"

@@ -25,6 +25,7 @@ from pneumonia.files import write_text
 from pneumonia.modelling.device import cpu_threads, pick_device, pick_precision
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import score_images
+from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
 from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
 from pneumonia.records.model import ModelRecord
@@ -35,7 +36,6 @@ from pneumonia.reporting.plots import plots
 from pneumonia.statistics.metrics import compute_curves, compute_metrics, paired_differences
 from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run import Run
-from tasks.progress import Progress, silent
 
 
 def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> Validation:
@@ -112,19 +112,19 @@ def _validate(
     manifest = Manifest.load(Path(dataset.manifest))
     test = _Test(manifest, manifest.indices("test"))
     reads = run.count_test_read(dataset.digest)
-    progress(0.1, f"scoring {len(test.rows)} test films")
+    progress(0.1, 1.0, f"scoring {len(test.rows)} test films")
     network, record = load_model(Path(trained.weights))
     films = np.load(dataset.pixels, mmap_mode="r")
     scores = score_images(network, films, test.rows, config.train)
-    progress(0.5, "bootstrap by patient")
+    progress(0.5, 1.0, "bootstrap by patient")
     figures = compute_metrics(test.labels, scores, test.patients, record.threshold, config.evaluate)
-    progress(0.55, "scoring again without each shortcut")
+    progress(0.55, 1.0, "scoring again without each shortcut")
     reliance = _reliance(network, films, test, record, config)
     falls = {cue: found.separation for cue, found in reliance.items()}
     if champion is None:
         verdict = gate.judge(figures, config.gate, reliance=falls)
     else:
-        progress(0.6, f"comparing with the champion, version {champion.version}")
+        progress(0.6, 1.0, f"comparing with the champion, version {champion.version}")
         differences, held = _differences(champion, test, scores, record, trained.tracking_uri, config, dataset)
         verdict = gate.judge(
             figures,
@@ -135,7 +135,7 @@ def _validate(
             same=record.is_model(held),
             reliance=falls,
         )
-    progress(0.9, "writing the report")
+    progress(0.9, 1.0, "writing the report")
     counted = {"test_reads": reads, "audit_test_reads": _audit_reads(dataset)}
     page = _report(dataset, trained, config, record, test, scores, verdict, counted, reliance)
     run.log_figures(figures)

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,13 +27,13 @@ from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
 from pneumonia.imaging import radiograph
 from pneumonia.imaging.image_statistics import COUNT, measure
+from pneumonia.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # raise it when the same file would give other pixels or another entry
 LISTED = 20
 POOL_FROM = 64  # fewer films than this are decoded sooner than threads are started
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Row:
 
 
 def pack(
-    root: Path, config: DataConfig, preprocess: PreprocessConfig, work: Path, progress: Progress | None = None
+    root: Path, config: DataConfig, preprocess: PreprocessConfig, work: Path, progress: Progress = silent
 ) -> Packed:
     """Decode all films below ``root`` into ``work/pixels/<key>.npy``, or open what an earlier call left there.
 
@@ -149,7 +149,7 @@ def _write(
     config: DataConfig,
     preprocess: PreprocessConfig,
     path: Path,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     entries: list[Entry] = []
     pictures: list[NDArray[np.float32]] = []
@@ -165,8 +165,7 @@ def _write(
                 phantom |= row.phantom
             else:
                 unreadable.append(row)
-            if progress:
-                progress(done, len(films))
+            progress(done, len(films))
         _check(root, entries, unreadable, config)
         file.write(_header(len(entries), preprocess.size), at=0)
     content = io.BytesIO()

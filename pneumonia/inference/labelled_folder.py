@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from pneumonia.data.layout import SUFFIXES, find_files
 from pneumonia.data.patients import patient_of
 from pneumonia.errors import DataError
 from pneumonia.inference.predictor import Predictor
+from pneumonia.progress import Progress, silent
 from pneumonia.statistics.metrics import compute_metrics
 
 LISTED = 20
@@ -36,7 +37,7 @@ def evaluate_folder(
     config: EvaluateConfig,
     *,
     skip_unreadable: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Score labelled films.
 
@@ -45,7 +46,7 @@ def evaluate_folder(
         labels: file to index into `CLASSES`, from `find`.
         config: resamples, coverage and seed of the intervals, which are drawn by patient.
         skip_unreadable: leave films that cannot be read out, and name them in the result.
-        progress: told the number of films done and of all films.
+        progress: called with the images done and all images.
 
     Returns:
         A JSON object: `n` films, each figure of `evaluate.NAMES` as ``{value, low, high}``, and what they were made of.

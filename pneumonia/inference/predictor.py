@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import BATCH, score_images
+from pneumonia.progress import Progress, silent
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
 from pneumonia.registry import models
 from pneumonia.tracking.client import (
@@ -104,14 +105,12 @@ class Predictor:
             )
         return cls(network, record, version.name, version.version, config)
 
-    def score(
-        self, files: Sequence[Path | str], progress: Callable[[int, int], None] | None = None
-    ) -> list[dict[str, Any]]:
+    def score(self, files: Sequence[Path | str], progress: Progress = silent) -> list[dict[str, Any]]:
         """Score films.
 
         Args:
             files: JPEG, PNG or DICOM.
-            progress: told the number of films done and of all films.
+            progress: called with the images done and all images.
 
         Returns:
             One object a file, in order: ``{file, probability, decision, threshold, model, version}``, where the
@@ -120,8 +119,7 @@ class Predictor:
         results: list[dict[str, Any]] = []
         for start in range(0, len(files), BATCH):
             results += self._score(files[start : start + BATCH])
-            if progress is not None:
-                progress(len(results), len(files))
+            progress(len(results), len(files))
         return results
 
     def _score(self, files: Sequence[Path | str]) -> list[dict[str, Any]]:

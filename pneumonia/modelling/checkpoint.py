@@ -49,14 +49,14 @@ class TrainingState:
 
 
 def save_checkpoint(
-    path: Path, key: str, progress: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
+    path: Path, key: str, state: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
 ) -> None:
     """Write a checkpoint atomically: a reader sees the old one or the new one, whole.
 
     Args:
         path: the file to replace.
         key: names the training; a checkpoint of another training is refused on loading.
-        progress: where it stands.
+        state: where it stands.
         tensors: groups of named tensors (model, ema, best, optimizer).
         config: the resolved configuration as JSON, kept with the tensors.
     """
@@ -68,7 +68,7 @@ def save_checkpoint(
     metadata = {
         "format": str(FORMAT),
         "key": key,
-        "progress": json.dumps(vars(progress)),
+        "progress": json.dumps(vars(state)),
         "config": config,
         "digest": state_digest(flat),
     }
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path, key: str) -> tuple[TrainingState, dict[str, dict
             raise DataError(f"{path}: the checkpoint belongs to another training ({metadata['key'][:12]}); {ANEW}")
         if metadata["digest"] != state_digest(flat):
             raise DataError(f"{path}: the checkpoint is damaged (its tensors are not those that were written); {ANEW}")
-        progress = TrainingState(**json.loads(metadata["progress"]))
+        state = TrainingState(**json.loads(metadata["progress"]))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: the checkpoint is damaged ({error}); {ANEW}") from None
     except OSError as error:
@@ -100,7 +100,7 @@ def load_checkpoint(path: Path, key: str) -> tuple[TrainingState, dict[str, dict
     for name, tensor in flat.items():
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = tensor
-    return progress, groups
+    return state, groups
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

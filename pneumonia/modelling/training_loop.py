@@ -36,6 +36,7 @@ from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
+from pneumonia.progress import Progress, silent
 from pneumonia.records.epoch import Epoch
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ def fit(
     folder: Path,
     key: str,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_step: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Progress = silent,
 ) -> Fitted:
     """Train, or go on from the checkpoint in `folder`.
 
@@ -79,11 +80,11 @@ def fit(
         session = _Session(data, config, folder / "checkpoint.safetensors", key)
         for epoch in session.history:
             on_epoch(epoch)
-        while not session.progress.finished:
+        while not session.state.finished:
             session.run_epoch(on_step, stop)
             on_epoch(session.history[-1])
             if stop.is_set():
-                raise TrainingInterrupted(f"stopped after epoch {session.progress.epoch}; run it again to go on")
+                raise TrainingInterrupted(f"stopped after epoch {session.state.epoch}; run it again to go on")
     return session.result()
 
 
@@ -109,38 +110,38 @@ class _Session:
         self.optimizer = build_optimizer(self.network, self.train)
         self.average = MovingAverage(self.network, self.train.ema_decay) if self.train.ema_decay else None
         self.best: dict[str, Tensor] = {}
-        self.progress = TrainingState()
+        self.state = TrainingState()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
         self.weight = class_weights(data.labels[data.train], self.train).to(self.device)
         self.resumed = self._restore()
 
     @property
     def history(self) -> list[Epoch]:
-        return [Epoch.model_validate(epoch) for epoch in self.progress.history]
+        return [Epoch.model_validate(epoch) for epoch in self.state.history]
 
     @property
     def evaluated(self) -> nn.Module:
         network: nn.Module = self.network if self.average is None else self.average.network
         return network
 
-    def run_epoch(self, on_step: Callable[[int, int], None], stop: threading.Event) -> None:
-        progress, began, fetching, fresh = self.progress, time.perf_counter(), 0.0, self.progress.seen
-        order = np.random.default_rng([self.train.seed, progress.epoch]).permutation(self.data.train)
+    def run_epoch(self, on_step: Progress, stop: threading.Event) -> None:
+        state, began, fetching, fresh = self.state, time.perf_counter(), 0.0, self.state.seen
+        order = np.random.default_rng([self.train.seed, state.epoch]).permutation(self.data.train)
         self.network.train()
-        while progress.step < self.steps:
-            chosen = order[progress.step * self.train.batch_size :][: self.train.batch_size]
+        while state.step < self.steps:
+            chosen = order[state.step * self.train.batch_size :][: self.train.batch_size]
             if len(chosen) > 1:  # batch norm has no variance of one film
                 fetch = time.perf_counter()
                 pixels, labels = self._batch(chosen)
                 fetching += time.perf_counter() - fetch
                 self._step(pixels, labels)
-            progress.step += 1
-            on_step(progress.epoch * self.steps + progress.step, self.train.epochs * self.steps)
+            state.step += 1
+            on_step(state.epoch * self.steps + state.step, self.train.epochs * self.steps)
             if stop.is_set():
                 self._save()
-                raise TrainingInterrupted(f"stopped in epoch {progress.epoch + 1}; run it again to go on from there")
+                raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to go on from there")
         seconds = time.perf_counter() - began
-        self._close_epoch(seconds, (progress.seen - fresh) / seconds, fetching / seconds)
+        self._close_epoch(seconds, (state.seen - fresh) / seconds, fetching / seconds)
 
     def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         # sorted reading is sequential on disk; the order within a batch does not matter to its gradient
@@ -150,8 +151,8 @@ class _Session:
         return pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
     def _step(self, pixels: Tensor, labels: Tensor) -> None:
-        progress, train = self.progress, self.train
-        done = progress.epoch * self.steps + progress.step
+        state, train = self.state, self.train
+        done = state.epoch * self.steps + state.step
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, done, self.steps)
         generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
@@ -165,20 +166,20 @@ class _Session:
         self.optimizer.step()
         if self.average is not None:
             self.average.update(done)
-        progress.loss += self._finite(float(loss.detach()), f"step {progress.step + 1}") * len(labels)
-        progress.correct += int((logits.argmax(1) == labels).sum())
-        progress.seen += len(labels)
+        state.loss += self._finite(float(loss.detach()), f"step {state.step + 1}") * len(labels)
+        state.correct += int((logits.argmax(1) == labels).sum())
+        state.seen += len(labels)
 
     def _finite(self, loss: float, where: str) -> float:
         if not math.isfinite(loss):
             raise DataError(
-                f"the loss is {loss} in epoch {self.progress.epoch + 1}, {where}; "
+                f"the loss is {loss} in epoch {self.state.epoch + 1}, {where}; "
                 f"lower train.learning_rate ({self.train.learning_rate}) or set train.precision=fp32"
             )
         return loss
 
     def _close_epoch(self, seconds: float, speed: float, data_wait: float) -> None:
-        progress = self.progress
+        state = self.state
         if self.train.norm_films:
             chosen = np.random.default_rng(self.train.seed).permutation(self.data.train)[: self.train.norm_films]
             recalibrate_batch_norm(
@@ -186,9 +187,9 @@ class _Session:
             )
         validation = self._validate()
         epoch = Epoch(
-            epoch=progress.epoch + 1,
-            train_loss=progress.loss / progress.seen,
-            train_accuracy=progress.correct / progress.seen,
+            epoch=state.epoch + 1,
+            train_loss=state.loss / state.seen,
+            train_accuracy=state.correct / state.seen,
             learning_rate=self.optimizer.param_groups[0]["lr"],
             images_per_second=speed,
             seconds=seconds,
@@ -196,14 +197,14 @@ class _Session:
             **validation,
         )
         self._finite(epoch.val_loss, "validation")
-        progress.history.append(epoch.model_dump())
-        if epoch.val_loss < progress.best_loss:
-            progress.best_loss, progress.best_epoch = epoch.val_loss, epoch.epoch
+        state.history.append(epoch.model_dump())
+        if epoch.val_loss < state.best_loss:
+            state.best_loss, state.best_epoch = epoch.val_loss, epoch.epoch
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.evaluated.state_dict().items()}
-        progress.epoch, progress.step, progress.loss, progress.correct, progress.seen = epoch.epoch, 0, 0.0, 0, 0
-        waited = epoch.epoch - progress.best_epoch
+        state.epoch, state.step, state.loss, state.correct, state.seen = epoch.epoch, 0, 0.0, 0, 0
+        waited = epoch.epoch - state.best_epoch
         out_of_patience = bool(self.train.patience) and waited >= self.train.patience
-        progress.finished = epoch.epoch == self.train.epochs or out_of_patience
+        state.finished = epoch.epoch == self.train.epochs or out_of_patience
         self._save()
 
     def _validate(self) -> dict[str, float]:
@@ -232,23 +233,23 @@ class _Session:
             "best": self.best,
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
         }
-        checkpoint.save_checkpoint(self.path, self.key, self.progress, groups, self.config.model_dump_json())
+        checkpoint.save_checkpoint(self.path, self.key, self.state, groups, self.config.model_dump_json())
 
     def _restore(self) -> bool:
         found = checkpoint.load_checkpoint(self.path, self.key)
         if found is None:
             return False
-        self.progress, groups = found
+        self.state, groups = found
         self.network.load_state_dict(groups["model"])
         if self.average is not None:
             self.average.network.load_state_dict(groups["ema"])
         self.best = groups.get("best", {})
         checkpoint.restore_optimizer(self.optimizer, groups["optimizer"])
-        log.info("resumed at epoch %d, step %d", self.progress.epoch + 1, self.progress.step)
+        log.info("resumed at epoch %d, step %d", self.state.epoch + 1, self.state.step)
         return True
 
     def result(self) -> Fitted:
-        return Fitted(self.best, state_digest(self.best), self.history, self.progress.best_epoch, self.resumed)
+        return Fitted(self.best, state_digest(self.best), self.history, self.state.best_epoch, self.resumed)
 
 
 @contextmanager

@@ -149,8 +149,8 @@ sys.path[:0] = [{tests!r}, {root!r}]
 from tests.support.small import small
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
-def tell(share, message):
-    print(share, flush=True)
+def tell(done, total, message):
+    print(done / total, flush=True)
 config = small(Path({work!r}), "train.epochs=6")
 print(train_model(prepare_data(config), config, tell).model_dump_json())
 """

@@ -9,7 +9,7 @@ import stat
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from pneumonia.config.schema import CLASSES
@@ -17,14 +17,14 @@ from pneumonia.data.layout import SUFFIXES
 from pneumonia.data.manifest import FOLDERS
 from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
+from pneumonia.progress import Progress, silent
 
-Progress = Callable[[int, int], None]
 MAX_BYTES = 32 * 2**30
 """Unpacked size from which an archive is taken for a bomb; the published one has 1.2 GB."""
 _LAYOUT = "train/ and test/ with NORMAL/ and PNEUMONIA/ in each"
 
 
-def unzip(archive: Path, target: Path, progress: Progress | None = None, origin: str = "") -> None:
+def unzip(archive: Path, target: Path, progress: Progress = silent, origin: str = "") -> None:
     """Unpack the films of an archive; the folder appears complete or not at all.
 
     The published archive holds a second copy of everything (``chest_xray/chest_xray``), ``__MACOSX`` and
@@ -52,15 +52,14 @@ def unzip(archive: Path, target: Path, progress: Progress | None = None, origin:
                 for done, (name, path) in enumerate(films.items(), start=1):
                     with opened.open(name) as source, _new(folder / path).open("wb") as file:
                         shutil.copyfileobj(source, file, 1 << 20)
-                    if progress:
-                        progress(done, len(films))
+                    progress(done, len(films))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{origin}: is damaged or no zip file ({error}); delete it and fetch it again") from error
     except (RuntimeError, NotImplementedError) as error:
         raise DataError(f"{origin}: cannot be unpacked ({error}); fetch the published archive") from error
 
 
-def copy(source: Path, target: Path, progress: Progress | None = None) -> None:
+def copy(source: Path, target: Path, progress: Progress = silent) -> None:
     """Bring the films of an unpacked archive to a folder, by hard links where the disk allows it.
 
     Raises:
@@ -71,8 +70,7 @@ def copy(source: Path, target: Path, progress: Progress | None = None) -> None:
     with atomic_folder(target) as folder:
         for done, (name, path) in enumerate(films.items(), start=1):
             _link(source / name, _new(folder / path))
-            if progress:
-                progress(done, len(films))
+            progress(done, len(films))
 
 
 def choose(names: Iterable[str], origin: str) -> dict[str, str]:

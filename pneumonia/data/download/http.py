@@ -8,15 +8,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
 
 from pneumonia.errors import DataError
+from pneumonia.progress import Progress, silent
 
-Progress = Callable[[int, int], None]
 TRIES = 5
 """Connections in a row that may bring nothing before giving up."""
 PAUSE = 1.0
@@ -32,7 +31,7 @@ class _Broken(Exception):
     """A connection that may be better the next time."""
 
 
-def download(url: str, file: Path, progress: Progress | None = None) -> None:
+def download(url: str, file: Path, progress: Progress = silent) -> None:
     """Bring a URL to a file.
 
     What has arrived lies in ``<file>.part`` until it is complete. A connection that breaks is taken up again, in this
@@ -51,7 +50,7 @@ def download(url: str, file: Path, progress: Progress | None = None) -> None:
     try:
         with part.open("ab") as opened:
             _lock(opened, part)
-            _complete(url, opened, part, progress or (lambda _done, _all: None))
+            _complete(url, opened, part, progress)
             os.fsync(opened.fileno())
             part.replace(file)
             _note(part).unlink(missing_ok=True)

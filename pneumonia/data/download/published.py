@@ -10,7 +10,6 @@ import json
 import logging
 import re
 import zipfile
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -20,6 +19,7 @@ from pneumonia.data.download.archive import sha256_of
 from pneumonia.data.download.http import download
 from pneumonia.data.layout import scan
 from pneumonia.errors import ConfigError, DataError
+from pneumonia.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
@@ -31,15 +31,14 @@ MENDELEY_URL = (
 none is built in: what arrives is recorded, see `fetch`."""
 MENDELEY_FILE = "ChestXRay2017.zip"
 KAGGLE = "paultimothymooney/chest-xray-pneumonia"
-Progress = Callable[[int, int], None]
 
 
 def fetch(
     destination: Path,
     url: str = MENDELEY_URL,
     sha256: str | None = None,
-    progress: Progress | None = None,
-    unpacking: Progress | None = None,
+    progress: Progress = silent,
+    unpacking: Progress = silent,
 ) -> Path:
     """Download the published archive and unpack its films, or find them there.
 
@@ -77,7 +76,7 @@ def fetch(
     return target
 
 
-def fetch_kaggle(destination: Path, unpacking: Progress | None = None) -> Path:
+def fetch_kaggle(destination: Path, unpacking: Progress = silent) -> Path:
     """Bring Kaggle's copy of the set, through `kagglehub`, which shows its own progress and keeps a cache.
 
     Args:

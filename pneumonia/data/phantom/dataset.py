@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from pneumonia.data.phantom.planted_shortcuts import plant
 from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
+from pneumonia.progress import Progress, silent
 
 FORMAT = 1
 """Counts up whenever the same seed gives other films, so that old folders are drawn anew."""
@@ -62,7 +63,7 @@ def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]
     return anatomy.draw_image(anatomy.Anatomy.draw(rng), label == _PNEUMONIA, rng, size)
 
 
-def generate(root: Path, config: PhantomConfig, progress: Callable[[int, int], None] | None = None) -> Path:
+def generate(root: Path, config: PhantomConfig, progress: Progress = silent) -> Path:
     """Write ``root/chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg``, or find it complete and leave it.
 
     A film depends on (seed, its place in the folder) only, so that on one machine equal configurations give equal
@@ -84,7 +85,7 @@ def generate(root: Path, config: PhantomConfig, progress: Callable[[int, int], N
     if _complete(target, record):
         return target
     with atomic_folder(target) as folder:
-        _draw_all(folder, config, progress or (lambda _done, _total: None))
+        _draw_all(folder, config, progress)
         (folder / "phantom.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)  # phantoms of another configuration
@@ -127,7 +128,7 @@ def _file_name(label: int, patient: int, film: int, serial: int) -> str:
     return f"person{patient}_{'bacteria' if patient % 3 else 'virus'}_{serial}.jpeg"
 
 
-def _draw_all(folder: Path, config: PhantomConfig, progress: Callable[[int, int], None]) -> None:
+def _draw_all(folder: Path, config: PhantomConfig, progress: Progress) -> None:
     films = _plan(config)
     for path in sorted({(folder / film.path).parent for film in films}):
         path.mkdir(parents=True)
