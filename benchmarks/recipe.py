@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     from pneumonia.modelling.training_set import TrainingSet
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ["preprocess.size=128", "augment.blur=1.2", "train.start_size=0", "train.epochs=5", "train.patience=0"]
+SMALL = [
+    "preprocess.size=128",
+    "augment.blur=1.2",
+    "train.progressive_start_size=0",
+    "train.epochs=5",
+    "train.patience=0",
+]
 _NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
 _NO_DAMAGE = ["augment.gamma=0", "augment.blur=0", "augment.noise=0", "augment.jpeg=100"]
 _DOCUMENTED = ["preprocess.equalize=false", "augment.brightness=0.1", "augment.contrast=0.1"]
@@ -125,14 +131,14 @@ def _figures(
     from pneumonia.modelling.device import pick_precision
     from pneumonia.modelling.network import assemble_network
     from pneumonia.modelling.scoring import predict_probabilities
-    from pneumonia.statistics.metrics import compute_metrics
+    from pneumonia.statistics.metrics import Scored, compute_metrics
 
     torch.set_num_threads(1)
-    network = assemble_network(state, mirror=config.evaluate.mirror)
+    network = assemble_network(state, mirror=config.evaluate.flip_tta)
 
     def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
         patients = [data.patients[row] for row in rows]
-        found = compute_metrics(data.labels[rows], scores, patients, threshold, config.evaluate)
+        found = compute_metrics(Scored(data.labels[rows], scores, patients, threshold), config.evaluate)
         return {name: round(found[name].value, 4) for name in FIGURES}
 
     held, every = data.validation, np.arange(len(data.validation))

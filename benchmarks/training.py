@@ -73,7 +73,7 @@ def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
 
 def plain(films: Dataset[Any]) -> float:
     """Train one epoch in the plain way and return the seconds of a step."""
-    network = build_network("none", seed=0).train()
+    network = build_network("resnet18", "none", seed=0).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ends = []
     for images, labels in DataLoader(films, batch_size=BATCH, shuffle=True, num_workers=0):
@@ -132,7 +132,12 @@ def _fastest(compute: Callable[[], torch.Tensor]) -> float:
 def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
     """Let both take turns and return the medians."""
     settings = [f"preprocess.size={SIZE}", "model.weights=none", f"data.root={root}", "train.epochs=2"]
-    settings += ["train.start_size=0", "train.patience=0", "train.norm_films=0", "train.warmup_epochs=0"]
+    settings += [
+        "train.progressive_start_size=0",
+        "train.patience=0",
+        "train.bn_recalibration_images=0",
+        "train.warmup_epochs=0",
+    ]
     config = resolve("full", assignments=settings, environment={})
     total = len(find_files(root))
     count = min(count, total)

@@ -20,8 +20,9 @@ from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
 from pneumonia.modelling.calibration import calibrate
-from pneumonia.modelling.network import load_model, normalise
-from pneumonia.modelling.scoring import score_images
+from pneumonia.modelling.device import Compute
+from pneumonia.modelling.network import load_model
+from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_loop import Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import save_weights, state_digest, weights_origin
@@ -30,7 +31,7 @@ from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
-from pneumonia.statistics.metrics import compute_metrics
+from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.run import Run
 
@@ -123,7 +124,7 @@ def _train(dataset: Dataset, config: Config, progress: Progress, folder: Path, k
     save_weights(weights, state, record)
     network, _ = load_model(weights)
     run.flush(FLUSH_SECONDS)
-    run.log_figures(_validated(network, data, record, config), "validation_")
+    run.log_intervals(_validated(network, data, record, config), "validation_")
     return _write_down(dataset, config, fitted, network, record, weights, key, run)
 
 
@@ -131,10 +132,11 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
     return ModelRecord(
         name=config.model.name,
         phantom=dataset.kind == "phantom",
+        architecture=config.model.architecture,
         preprocess=config.preprocess,
         threshold=config.evaluate.threshold if point is None else point.threshold,
         calibration=None if point is None else point.model_dump(),
-        mirror=config.evaluate.mirror,
+        flip_tta=config.evaluate.flip_tta,
         weights_digest=fitted.weights_digest,
         data_digest=dataset.digest,
         split_digest=dataset.split_digest,
@@ -145,10 +147,10 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
 
 
 def _validated(network: nn.Module, data: TrainingSet, record: ModelRecord, config: Config) -> dict[str, Metric]:
-    """The figures of the model as it is handed on, at its own threshold, on validation films as they are."""
-    scores = score_images(network, data.pixels, data.validation, config.train)
-    patients = [data.patients[row] for row in data.validation]
-    return compute_metrics(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
+    """Compute the metrics of the model as it is registered, at its own threshold, on validation images as they are."""
+    images = data.validation
+    scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
+    return compute_metrics(Scored(images.labels, scores, images.patients, record.threshold), config.evaluate)
 
 
 def _write_down(
@@ -168,8 +170,7 @@ def _write_down(
     run.log_file(Path(dataset.manifest), "data")
     run.log_file(Path(dataset.audit), "data")
     run.log_file(write_text(weights.parent / "config.json", config.model_dump_json(indent=2)))
-    size = config.preprocess.size
-    example = normalise(torch.zeros(2, size, size)).contiguous().numpy()
+    example = np.zeros((2, config.preprocess.size, config.preprocess.size), np.float32)
     uri = run.log_model(network, example, record.model_dump(mode="json"))
     return TrainedModel(
         key=key,

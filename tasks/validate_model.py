@@ -1,4 +1,4 @@
-"""Third step: the model is scored once on the test films, held against the floors and the champion, and reported."""
+"""Third step: score the model once on the test images, judge it by minimums and champion, write the report."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import io
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
 from pneumonia.config.schema import Config
 from pneumonia.data import packing
 from pneumonia.data.audit.report import AuditReport
+from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
 from pneumonia.evaluation import gate
 from pneumonia.evaluation.shortcut_ablation import measure_dependence
 from pneumonia.files import write_text
-from pneumonia.modelling.device import cpu_threads, pick_device, pick_precision
+from pneumonia.modelling.device import Compute
 from pneumonia.modelling.network import load_model
-from pneumonia.modelling.scoring import score_images
+from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
-from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
-from pneumonia.records.model import ModelRecord
+from pneumonia.records.evaluation import ChampionComparison, ShortcutDependence, Verdict
+from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
 from pneumonia.registry import models
 from pneumonia.reporting import report
 from pneumonia.reporting.plots import plots
-from pneumonia.statistics.metrics import compute_curves, compute_metrics, paired_differences
+from pneumonia.statistics.metrics import Scored, compute_curves, compute_metrics, paired_differences
 from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run import Run
 
@@ -81,24 +81,18 @@ def _done(path: Path, trained: TrainedModel, champion: models.Version | None, co
 
 
 @dataclass(frozen=True)
-class _Test:
-    """The test films: their rows in the manifest, labels and patients."""
+class _Candidate:
+    """A trained model with its scores of the test images."""
 
+    network: nn.Module
+    record: ModelRecord
     manifest: Manifest
-    rows: NDArray[np.int64]
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        return self.manifest.labels[self.rows]
-
-    @property
-    def patients(self) -> list[str]:
-        patients = self.manifest.patients
-        return [patients[row] for row in self.rows]
+    images: Images
+    scored: Scored
 
     @property
     def paths(self) -> list[str]:
-        return [self.manifest.entries[row].path for row in self.rows]
+        return [self.manifest.entries[row].path for row in self.images.rows]
 
 
 def _validate(
@@ -109,128 +103,108 @@ def _validate(
     progress: Progress,
     run: Run,
 ) -> Validation:
-    manifest = Manifest.load(Path(dataset.manifest))
-    test = _Test(manifest, manifest.indices("test"))
     reads = run.count_test_read(dataset.digest)
-    progress(0.1, 1.0, f"scoring {len(test.rows)} test films")
-    network, record = load_model(Path(trained.weights))
-    films = np.load(dataset.pixels, mmap_mode="r")
-    scores = score_images(network, films, test.rows, config.train)
+    progress(0.1, 1.0, "scoring the test images")
+    candidate = _scored(dataset, trained, config)
     progress(0.5, 1.0, "bootstrap by patient")
-    figures = compute_metrics(test.labels, scores, test.patients, record.threshold, config.evaluate)
+    metrics = compute_metrics(candidate.scored, config.evaluate)
     progress(0.55, 1.0, "scoring again without each shortcut")
-    reliance = _reliance(network, films, test, record, config)
-    falls = {cue: found.separation for cue, found in reliance.items()}
-    if champion is None:
-        verdict = gate.judge(figures, config.gate, reliance=falls)
-    else:
+    dependence = measure_dependence(
+        candidate.network, candidate.images, candidate.record.preprocess, config.evaluate, Compute.of(config.train)
+    )
+    falls = {name: found.separation for name, found in dependence.items()}
+    comparison, same = None, False
+    if champion is not None:
         progress(0.6, 1.0, f"comparing with the champion, version {champion.version}")
-        differences, held = _differences(champion, test, scores, record, trained.tracking_uri, config, dataset)
-        verdict = gate.judge(
-            figures,
-            config.gate,
-            differences,
-            champion.version,
-            champion_digest=champion.weights_digest,
-            same=record.is_model(held),
-            reliance=falls,
-        )
+        comparison, same = _compare(champion, candidate, trained.tracking_uri, config, dataset)
+    verdict = gate.judge(metrics, config.gate, comparison, same=same, dependence=falls)
     progress(0.9, 1.0, "writing the report")
     counted = {"test_reads": reads, "audit_test_reads": _audit_reads(dataset)}
-    page = _report(dataset, trained, config, record, test, scores, verdict, counted, reliance)
-    run.log_figures(figures)
-    run.log_figures(falls, "reliance_")
+    page = _report(dataset, trained, config, candidate, verdict, counted, dependence)
+    run.log_intervals(metrics)
+    run.log_intervals(falls, "shortcut_dependence_")
     run.log_metrics(counted)
     run.set_tags({"verdict": "passed" if verdict.passed else "not passed"})
     run.log_folder(page.parent, "report")
     return Validation(verdict=verdict, test_reads=reads, report=str(page))
 
 
+def _scored(dataset: Dataset, trained: TrainedModel, config: Config) -> _Candidate:
+    network, record = load_model(Path(trained.weights))
+    manifest = Manifest.load(Path(dataset.manifest))
+    images = Images.of(np.load(dataset.pixels, mmap_mode="r"), manifest, "test")
+    # in float32 whatever the training used: it is what a server computes with
+    scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
+    scored = Scored(images.labels, scores, images.patients, record.threshold)
+    return _Candidate(network, record, manifest, images, scored)
+
+
 def _audit_reads(dataset: Dataset) -> int:
-    """How many cues the shortcut audit tried on the test films' labels."""
+    """Return how many shortcut features the audit tried on the test images' labels."""
     found = AuditReport.model_validate_json(Path(dataset.audit).read_text(encoding="utf-8")).shortcuts
     return sum("test auroc" in row for row in found.examples)
 
 
-def _reliance(
-    network: nn.Module, films: NDArray[np.uint8], test: _Test, record: ModelRecord, config: Config
-) -> dict[str, ShortcutDependence]:
-    device = pick_device(config.train)
-    with cpu_threads(config.train.threads):
-        return measure_dependence(
-            network.to(device),
-            films[test.rows],
-            test.labels,
-            test.patients,
-            record.preprocess,
-            config.evaluate,
-            device=device,
-            precision=pick_precision(config.train, device),
-        )
-
-
-def _differences(
-    champion: models.Version,
-    test: _Test,
-    scores: NDArray[np.float64],
-    candidate: ModelRecord,
-    uri: str,
-    config: Config,
-    dataset: Dataset,
-) -> tuple[dict[str, Metric], ModelRecord]:
-    """Score the champion on the same films, seen through its own preprocessing; and its record."""
+def _compare(
+    champion: models.Version, candidate: _Candidate, uri: str, config: Config, dataset: Dataset
+) -> tuple[ChampionComparison, bool]:
+    """Score the champion on the same images, through its own preprocessing; and say whether both are one model."""
     with tempfile.TemporaryDirectory() as folder:
-        weights = download_artifact(uri, champion.run_id, "weights/model.safetensors", Path(folder))
-        network, held = load_model(weights)
-    packed = packing.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
+        network, record = load_model(download_artifact(uri, champion.run_id, WEIGHTS_ARTIFACT, Path(folder)))
+    packed = packing.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
-    rows = np.array([row[path] for path in test.paths], dtype=np.int64)
-    others = score_images(network, packed.pixels, rows, config.train)
-    differences = paired_differences(
-        test.labels, scores, others, test.patients, candidate.threshold, config.evaluate, threshold_b=held.threshold
+    rows = np.array([row[path] for path in candidate.paths], dtype=np.int64)
+    scores = predict_probabilities(network, packed.pixels, rows, Compute.of(config.train, precision="fp32"))
+    other = replace(candidate.scored, probabilities=scores, threshold=record.threshold)
+    comparison = ChampionComparison(
+        version=champion.version,
+        weights_digest=champion.weights_digest,
+        differences=paired_differences(candidate.scored, other, config.evaluate),
     )
-    return differences, held
+    return comparison, candidate.record.is_model(record)
 
 
 def _report(
     dataset: Dataset,
     trained: TrainedModel,
     config: Config,
-    record: ModelRecord,
-    test: _Test,
-    scores: NDArray[np.float64],
+    candidate: _Candidate,
     verdict: Verdict,
     reads: Mapping[str, int],
-    reliance: Mapping[str, ShortcutDependence],
+    dependence: Mapping[str, ShortcutDependence],
 ) -> Path:
     folder = Path(trained.weights).parent / "report"
     data = report.DataUsed(
-        phantom=record.phantom,
+        phantom=candidate.record.phantom,
         root=dataset.root,
         digest=dataset.digest,
         split_digest=dataset.split_digest,
         dvc_md5=dataset.dvc_md5,
         counts=dataset.counts,
-        patients=_patients(test.manifest),
+        patients=_patients(candidate.manifest),
         unreadable=len(dataset.unreadable),
         **reads,
     )
     used = report.ModelUsed(
         name=config.model.name,
         weights_digest=trained.weights_digest,
-        threshold=record.threshold,
+        threshold=candidate.record.threshold,
         best_epoch=trained.best_epoch,
         run_id=trained.run_id,
         git_commit=pneumonia.git_commit(),
     )
-    curves = compute_curves(test.labels, scores, record.threshold)
     pictures = plots(
-        folder, trained.epochs, curves, verdict.figures, phantom=record.phantom, best_epoch=trained.best_epoch
+        folder,
+        trained.epochs,
+        compute_curves(candidate.scored),
+        verdict.metrics,
+        phantom=candidate.record.phantom,
+        best_epoch=trained.best_epoch,
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
-    write_text(folder / "scores.csv", _table(test, scores))
+    write_text(folder / "scores.csv", _table(candidate))
     return write_text(
-        folder / "report.md", report.markdown(data, used, config, trained.epochs, verdict, pictures, reliance)
+        folder / "report.md", report.markdown(data, used, config, trained.epochs, verdict, pictures, dependence)
     )
 
 
@@ -239,10 +213,13 @@ def _patients(manifest: Manifest) -> dict[str, int]:
     return dict(sorted(Counter(split for split, _, _ in pairs).items()))
 
 
-def _table(test: _Test, scores: NDArray[np.float64]) -> str:
-    """One line a test film, so that any figure of the report can be computed again."""
+def _table(candidate: _Candidate) -> str:
+    """Return a line for each test image, so that any metric of the report can be computed again."""
     page = io.StringIO()
     writer = csv.writer(page, lineterminator="\n")
     writer.writerow(["path", "patient", "label", "probability"])
-    writer.writerows(zip(test.paths, test.patients, test.labels.tolist(), map(repr, scores.tolist()), strict=True))
+    images, scores = candidate.images, np.asarray(candidate.scored.probabilities)
+    writer.writerows(
+        zip(candidate.paths, images.patients, images.labels.tolist(), map(repr, scores.tolist()), strict=True)
+    )
     return page.getvalue()

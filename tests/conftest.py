@@ -97,10 +97,10 @@ def key(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
-    """A random ResNet18; whoever changes it takes a copy."""
+    """A small network with random weights; whoever changes it takes a copy."""
     from pneumonia.modelling.network import build_network  # torch, which must not come before the variable above
 
-    return build_network("none", seed=7).eval()
+    return build_network("tiny", "none", seed=7).eval()
 
 
 @pytest.fixture(scope="session")

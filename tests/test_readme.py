@@ -39,7 +39,7 @@ def test_make_targets_exist(line: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_commands_in_order(work: Path) -> None:
     for name in (".venv", "flows"):
         (work / name).symlink_to(ROOT / name)

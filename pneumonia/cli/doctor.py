@@ -143,11 +143,11 @@ def _hardware(config: Config) -> Iterator[Check]:
     import torch
 
     from pneumonia.config.schema import TrainConfig
-    from pneumonia.modelling.device import pick_precision
+    from pneumonia.modelling.device import Compute
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Check(name="cores", status="ok", text=f"{cores}, of which torch uses {torch.get_num_threads()}")
-    native = pick_precision(TrainConfig(), torch.device("cpu")) == "bf16"
+    native = Compute.of(TrainConfig(device="cpu")).precision == "bf16"
     slow = "" if native else "nothing to do; training takes about twice as long in fp32"
     yield Check(name="bf16", status="ok" if native else "warn", text="native" if native else "none", remedy=slow)
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; the CPU is used"

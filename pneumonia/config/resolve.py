@@ -14,7 +14,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, PROFILES, Config
+from pneumonia.config.schema import (
+    ARCHITECTURES,
+    DATA_FOLDER,
+    DEFAULT_ARCHITECTURE,
+    PHANTOM_ROOT,
+    PROFILES,
+    Config,
+    ModelConfig,
+)
 from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
 from pneumonia.errors import ConfigError
 
@@ -54,10 +62,21 @@ def resolve(
     if is_phantom(root):
         layers.insert(1, ("profile phantom", _profile("phantom")))
     decided = _validate([*layers, ("data.root", {"data": {"root": root}})])
-    if decided.model.weights != "auto":
-        return decided
-    weights = "none" if is_phantom(root) else "imagenet"
-    return decided.model_copy(update={"model": decided.model.model_copy(update={"weights": weights})})
+    named = any(_holds(layer, ["model", "name"]) for _, layer in chosen)
+    return decided.model_copy(update={"model": _model(decided.model, named=named, phantom=is_phantom(root))})
+
+
+def _model(model: ModelConfig, *, named: bool, phantom: bool) -> ModelConfig:
+    """Decide the initial weights, and a name that no other architecture has."""
+    name = model.name if named else model.name.replace(DEFAULT_ARCHITECTURE, model.architecture)
+    for other in ARCHITECTURES:
+        if other != model.architecture and other in name:
+            raise ConfigError(
+                f"model.name={name}: is a name for models of {other}, not of model.architecture={model.architecture}; "
+                "choose another name"
+            )
+    weights = ("none" if phantom else "imagenet") if model.weights == "auto" else model.weights
+    return model.model_copy(update={"name": name, "weights": weights})
 
 
 def _validate(layers: list[tuple[str, dict[str, Any]]]) -> Config:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 PROFILES = ("fast", "full")
-
 CLASSES = ("NORMAL", "PNEUMONIA")
-
 DATA_FOLDER = Path("data/chest_xray")
-
 PHANTOM_ROOT = "phantom"
-
-Cue = Literal["none", "encoding", "size", "brightness", "border", "mark"]
-
+# the names alone: importing the modules would load torch
+ARCHITECTURES = tuple(
+    sorted(file.stem for file in (Path(__file__).parents[1] / "modelling/architectures").glob("[a-z]*.py"))
+)
+DEFAULT_ARCHITECTURE = "resnet18"
+if TYPE_CHECKING:
+    Architecture = str
+else:
+    Architecture = Literal[ARCHITECTURES]
+Shortcut = Literal["none", "encoding", "size", "brightness", "border", "mark"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -62,7 +66,9 @@ class PhantomConfig(Section):
     test: int = Field(400, ge=8, le=100_000, description="Phantoms in test/, both classes together")
     size: int = Field(224, ge=64, le=2048, description="Side in pixels")
     seed: int = Field(0, ge=0, description="Seed of the generator")
-    cue: Cue = Field("none", description="Shortcut planted into the films of PNEUMONIA, to see that it is found")
+    shortcut: Shortcut = Field(
+        "none", description="Shortcut planted into the films of PNEUMONIA, to see that it is found"
+    )
     opacities: bool = Field(
         True, description="Off: the lungs of both classes are healthy, the label says nothing of them"
     )
@@ -94,7 +100,9 @@ class AugmentConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
-    architecture: Literal["resnet18"] = Field("resnet18", description="torchvision's ResNet18, last layer 2 classes")
+    architecture: Architecture = Field(
+        "resnet18", description="resnet18: torchvision's; tiny: 50,000 parameters, for tests and quick looks"
+    )
     weights: str = Field(
         "auto",
         description="imagenet: torchvision's IMAGENET1K_V1; none: random; or a file with a state dict "
@@ -109,7 +117,7 @@ class TrainConfig(Section):
     """The optimisation."""
 
     epochs: int = Field(1, ge=1, le=1000, description="Passes over the training set")
-    start_size: int = Field(
+    progressive_start_size: int = Field(
         0,
         ge=0,
         multiple_of=32,
@@ -128,11 +136,11 @@ class TrainConfig(Section):
     ema_decay: float = Field(
         0.0, ge=0, lt=1, description="Decay a step of the weights' moving average, which is what is evaluated; 0: off"
     )
-    norm_films: int = Field(
+    bn_recalibration_images: int = Field(
         0,
         ge=0,
         le=100_000,
-        description="Unaugmented training films to take batch-norm statistics anew from after each epoch; 0: off",
+        description="Unaugmented training images to recalibrate batch-norm statistics on after each epoch; 0: off",
     )
     patience: int = Field(0, ge=0, le=1000, description="Epochs without a better validation before stopping; 0: off")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
@@ -156,13 +164,13 @@ class EvaluateConfig(Section):
         description="Sensitivity on those films that the calibrated threshold keeps, at the lower end of its interval",
     )
     perturbations: int = Field(4, ge=1, le=1000, description="How often each validation film is changed to calibrate")
-    mirror: bool = Field(
+    flip_tta: bool = Field(
         False, description="Average each film's logits with those of its mirror image, at twice the work"
     )
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
-    rescored: int = Field(
+    ablation_images_per_class: int = Field(
         100, ge=8, le=100_000, description="Films a class on which the reliance on shortcuts is measured, at most"
     )
 
@@ -173,7 +181,7 @@ class GateConfig(Section):
     min_auroc: Fraction = Field(0.96, description="Floor for the AUROC")
     min_sensitivity: Fraction = Field(0.85, description="Floor for the sensitivity at the threshold")
     min_specificity: Fraction = Field(0.70, description="Floor for the specificity at the threshold")
-    max_reliance: float = Field(
+    max_shortcut_dependence: float = Field(
         0.4,
         ge=0,
         le=2,

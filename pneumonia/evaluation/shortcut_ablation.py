@@ -8,7 +8,7 @@ ill films less that of the well ones: 0 where nothing falls, 1 where a perfect s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.config.schema import EvaluateConfig, PreprocessConfig
+from pneumonia.data.images import Images
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.modelling.augment import compress
+from pneumonia.modelling.device import CPU, Compute
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.records.evaluation import ShortcutDependence
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
@@ -31,36 +33,26 @@ STRETCH = 1.2
 
 
 def measure_dependence(
-    network: nn.Module,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    patients: Sequence[str],
-    preprocess: PreprocessConfig,
-    config: EvaluateConfig,
-    *,
-    device: torch.device | None = None,
-    precision: str = "fp32",
+    network: nn.Module, images: Images, preprocess: PreprocessConfig, config: EvaluateConfig, compute: Compute = CPU
 ) -> dict[str, ShortcutDependence]:
-    """Score films as they are and without each cue.
+    """Score images as they are and without each shortcut feature.
 
     Args:
         network: two outputs.
-        pixels: uint8 [n, S, S], preprocessed.
-        labels: int64 [n].
-        patients: [n].
-        preprocess: the model's own; films are equalised again after a change, where it equalises.
-        config: number of films and resamples, coverage, seed.
-        device, precision: as for `pneumonia.modelling.scoring.predict_probabilities`.
+        images: preprocessed.
+        preprocess: the model's own; images are equalised again after a change, where it equalises.
+        config: number of images and resamples, coverage, seed.
+        compute: device, precision, threads.
     """
-    chosen = _chosen(labels, config)
-    films, truth, who = pixels[chosen], labels[chosen], [patients[row] for row in chosen]
+    images = images.take(_chosen(images.labels, config))
+    pixels = images.pixels[images.rows]
 
     def score(changed: NDArray[np.uint8]) -> NDArray[np.float64]:
         changed = _preprocessed(changed, preprocess)
-        return predict_probabilities(network, changed, np.arange(len(changed)), device=device, precision=precision)
+        return predict_probabilities(network, changed, np.arange(len(changed)), compute)
 
-    before = score(films)
-    return {cue: _moved(truth, before, score(common(films)), who, config) for cue, common in ABLATIONS.items()}
+    before = score(pixels)
+    return {name: _moved(images, before, score(ablate(pixels)), config) for name, ablate in ABLATIONS.items()}
 
 
 def remove_shortcuts(films: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:
@@ -77,19 +69,17 @@ def _preprocessed(films: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDA
 def _chosen(labels: NDArray[np.int64], config: EvaluateConfig) -> NDArray[np.int64]:
     """The same number of films of each class, drawn by the bootstrap's seed."""
     rng = np.random.default_rng(config.seed)
-    classes = [rng.permutation(np.flatnonzero(labels == label))[: config.rescored] for label in (0, 1)]
+    classes = [rng.permutation(np.flatnonzero(labels == label))[: config.ablation_images_per_class] for label in (0, 1)]
     return np.sort(np.concatenate(classes)).astype(np.int64)
 
 
 def _moved(
-    labels: NDArray[np.int64],
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    patients: Sequence[str],
-    config: EvaluateConfig,
+    images: Images, before: NDArray[np.float64], after: NDArray[np.float64], config: EvaluateConfig
 ) -> ShortcutDependence:
-    sample = Sample.of(labels, patients)
-    columns = np.stack([(labels == label) * value for label in (0, 1) for value in (1.0, after - before)], axis=1)
+    sample = Sample.of(images.labels, images.patients)
+    columns = np.stack(
+        [(images.labels == label) * value for label in (0, 1) for value in (1.0, after - before)], axis=1
+    )
     sums = np.zeros((sample.n_patients, 4))
     np.add.at(sums, sample.patient, columns)
 

@@ -15,7 +15,7 @@ from pneumonia.data.patients import patient_of
 from pneumonia.errors import DataError
 from pneumonia.inference.predictor import Predictor
 from pneumonia.progress import Progress, silent
-from pneumonia.statistics.metrics import compute_metrics
+from pneumonia.statistics.metrics import Scored, compute_metrics
 
 LISTED = 20
 
@@ -63,7 +63,7 @@ def evaluate_folder(
     patients = [_patient(result["file"], labels[result["file"]]) for result in scored]
     threshold = predictor.record.threshold
     scores = np.array([result["probability"] for result in scored])
-    figures = compute_metrics(truth, scores, patients, threshold, config)
+    figures = compute_metrics(Scored(truth, scores, patients, threshold), config)
     if refused:
         logger.warning("%d films that cannot be read are left out", len(refused))
     return {

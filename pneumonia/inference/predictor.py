@@ -16,8 +16,9 @@ from torch import nn
 from pneumonia.config.schema import CLASSES, Config, ModelConfig
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
+from pneumonia.modelling.device import Compute
 from pneumonia.modelling.network import load_model
-from pneumonia.modelling.scoring import BATCH, score_images
+from pneumonia.modelling.scoring import BATCH, predict_probabilities
 from pneumonia.progress import Progress, silent
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
 from pneumonia.registry import models
@@ -46,7 +47,7 @@ class Predictor:
     """
 
     def __init__(self, network: nn.Module, record: ModelRecord, name: str, version: str, config: Config) -> None:
-        self._train = config.train
+        self._compute = Compute.of(config.train, precision="fp32")
         self.network = network
         self.record = record
         self.name = name
@@ -145,7 +146,7 @@ class Predictor:
         Returns:
             float64 [N].
         """
-        return score_images(self.network, pixels, np.arange(len(pixels)), self._train)
+        return predict_probabilities(self.network, pixels, np.arange(len(pixels)), self._compute)
 
     def _result(self, file: str, probability: float) -> dict[str, Any]:
         return {

@@ -21,9 +21,10 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from pneumonia.config.schema import AugmentConfig, Config, EvaluateConfig
+from pneumonia.data.images import Images
 from pneumonia.modelling.augment import augment
-from pneumonia.modelling.device import autocast, cpu_threads, pick_device
-from pneumonia.modelling.network import assemble_network, normalise
+from pneumonia.modelling.device import CPU, Compute
+from pneumonia.modelling.network import assemble_network
 from pneumonia.modelling.scoring import BATCH
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import LAST_LAYER
@@ -38,34 +39,29 @@ SHARPEST = 10.0
 
 def calibrate(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
     """The operating point of these weights, and the weights with its calibration in the last layer."""
-    device = pick_device(config.train)
-    network = assemble_network(state, mirror=config.evaluate.mirror).to(device)
-    with cpu_threads(config.train.threads):
-        point = find_operating_point(network, data, config.augment, config.evaluate, device)
+    network = assemble_network(state, config.model.architecture, flip_tta=config.evaluate.flip_tta)
+    compute = Compute.of(config.train, precision="fp32")
+    point = find_operating_point(network, data.validation, config.augment, config.evaluate, compute)
     return point, apply_calibration(state, point)
 
 
 def find_operating_point(
-    network: nn.Module,
-    data: TrainingSet,
-    changes: AugmentConfig,
-    config: EvaluateConfig,
-    device: torch.device | None = None,
+    network: nn.Module, images: Images, changes: AugmentConfig, config: EvaluateConfig, compute: Compute = CPU
 ) -> OperatingPoint:
-    """Find the point.
+    """Fit the calibration and choose the threshold.
 
     Args:
-        network: in evaluation mode, float32.
-        data: its validation films are used; both classes must occur.
+        network: in evaluation mode.
+        images: of validation; both classes must occur.
         changes: the augmentation of the training.
-        config: how often each film is changed, the sensitivity to keep, and the bootstrap that says how surely.
-        device: where the network is; the CPU by default.
+        config: how often each image is changed, the sensitivity to keep, and the bootstrap that says how surely.
+        compute: device, precision, threads.
     """
-    held, truth = data.validation, data.labels[data.validation]
-    found = margins(network, data.pixels, held, changes, config.perturbations, device)
+    truth = images.labels
+    found = margins(network, images, changes, config.perturbations, compute)
     slope, bias = _platt(found, truth)
     scores = expit(found * slope + bias)
-    threshold = _threshold(scores, truth, [data.patients[row] for row in held], config)
+    threshold = _threshold(scores, truth, images.patients, config)
     return OperatingPoint(
         temperature=1 / slope,
         bias=bias,
@@ -78,26 +74,20 @@ def find_operating_point(
 
 @torch.inference_mode()
 def margins(
-    network: nn.Module,
-    pixels: NDArray[np.uint8],
-    indices: NDArray[np.int64],
-    changes: AugmentConfig,
-    draws: int,
-    device: torch.device | None = None,
-    precision: str = "fp32",
-    seed: int = SEED,
+    network: nn.Module, images: Images, changes: AugmentConfig, draws: int, compute: Compute = CPU, seed: int = SEED
 ) -> NDArray[np.float64]:
-    """Logit of PNEUMONIA minus that of NORMAL for films changed at random, float64 [draws, n]."""
-    device = device or torch.device("cpu")
+    """Return the logit of PNEUMONIA minus that of NORMAL for images changed at random, float64 [draws, n]."""
+    network = network.to(compute.device)
     generator = torch.Generator().manual_seed(seed)
     found = []
-    for _ in range(draws):
-        for start in range(0, len(indices), BATCH):
-            films = torch.from_numpy(pixels[indices[start : start + BATCH]]).to(device).float().div_(255)
-            with autocast(device, precision):
-                logits = network(normalise(augment(films, changes, generator)))
-            found.append((logits[:, 1].double() - logits[:, 0].double()).cpu().numpy())
-    return np.concatenate(found).reshape(draws, len(indices))
+    with compute.limited():
+        for _ in range(draws):
+            for start in range(0, len(images), BATCH):
+                batch = compute.images(images.pixels[images.rows[start : start + BATCH]])
+                with compute.autocast():
+                    logits = network(augment(batch, changes, generator))
+                found.append((logits[:, 1].double() - logits[:, 0].double()).cpu().numpy())
+    return np.concatenate(found).reshape(draws, len(images))
 
 
 def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:

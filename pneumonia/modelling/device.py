@@ -5,27 +5,74 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from pneumonia.config.schema import TrainConfig
 from pneumonia.errors import DataError
 
 
-def pick_device(train: TrainConfig) -> torch.device:
-    """Return the device to train on.
+@dataclass(frozen=True)
+class Compute:
+    """What a network is computed with.
 
-    Raises:
-        DataError: CUDA is asked for and there is none.
+    Attributes:
+        device: where it is.
+        precision: ``fp32`` or ``bf16``.
+        threads: CPU threads; 0 leaves the number as it is.
     """
+
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "fp32"
+    threads: int = 0
+
+    @classmethod
+    def of(cls, train: TrainConfig, precision: str | None = None) -> Self:
+        """Return what the configuration asks for; `precision` overrides its own.
+
+        Raises:
+            DataError: CUDA is asked for and there is none.
+        """
+        device = _device(train)
+        return cls(device, precision or _precision(train, device), train.threads)
+
+    def autocast(self) -> Any:
+        """Return the context in which the network computes in this precision."""
+        bf16 = self.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
+
+    def images(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """Bring uint8 [B, H, W] to the device, as float in 0..1."""
+        return torch.from_numpy(pixels).to(self.device, non_blocking=True).float().div_(255)
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Compute with this number of CPU threads inside the context."""
+        before = torch.get_num_threads()
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+CPU = Compute()
+
+
+def _device(train: TrainConfig) -> torch.device:
     available = torch.cuda.is_available()
     if train.device == "cuda" and not available:
         raise DataError("train.device=cuda: torch sees no CUDA device; set train.device=auto or cpu")
     return torch.device("cuda" if available and train.device != "cpu" else "cpu")
 
 
-def pick_precision(train: TrainConfig, device: torch.device) -> str:
+def _precision(train: TrainConfig, device: torch.device) -> str:
     """Return ``bf16`` or ``fp32``; auto takes bf16 where it is computed natively, since emulation is slower."""
     if train.precision != "auto":
         return train.precision
@@ -33,11 +80,6 @@ def pick_precision(train: TrainConfig, device: torch.device) -> str:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "fp32"
-
-
-def autocast(device: torch.device, precision: str) -> Any:
-    """Return the context in which the network computes in `precision`."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt, from malloc.h
@@ -63,15 +105,3 @@ def kept_memory() -> Iterator[None]:
         library.mallopt(_MMAP_THRESHOLD, 32 << 20)
         library.mallopt(_TRIM_THRESHOLD, 64 << 20)
         library.malloc_trim(0)
-
-
-@contextmanager
-def cpu_threads(count: int) -> Iterator[None]:
-    """Compute with `count` CPU threads inside the context; 0 leaves the number as it is."""
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

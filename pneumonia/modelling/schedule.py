@@ -32,12 +32,12 @@ def image_side(train: TrainConfig, full: int, done: int, steps: int) -> int:
     Small films show the coarse picture in a fraction of the time; the last third of the training sees them whole
     (Howard 2018, "Training Imagenet in 3 hours": progressive resizing).
     """
-    if not train.start_size or train.start_size >= full:
+    if not train.progressive_start_size or train.progressive_start_size >= full:
         return full
     grown = 1.5 * done / (train.epochs * steps)
     if grown >= 1:
         return full
-    return train.start_size + int((full - train.start_size) * grown) // _STRIDE * _STRIDE
+    return train.progressive_start_size + int((full - train.progressive_start_size) * grown) // _STRIDE * _STRIDE
 
 
 def resize_batch(films: Tensor, to: int) -> Tensor:

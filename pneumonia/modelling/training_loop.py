@@ -28,9 +28,9 @@ from pneumonia.modelling import checkpoint
 from pneumonia.modelling.augment import augment
 from pneumonia.modelling.batch_norm import recalibrate_batch_norm
 from pneumonia.modelling.checkpoint import TrainingState
-from pneumonia.modelling.device import autocast, cpu_threads, kept_memory, pick_device, pick_precision
+from pneumonia.modelling.device import Compute, kept_memory
 from pneumonia.modelling.ema import MovingAverage
-from pneumonia.modelling.network import build_network, forward_grey
+from pneumonia.modelling.network import build_network
 from pneumonia.modelling.optimizer import build_optimizer, class_weights
 from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
 from pneumonia.modelling.scoring import predict_probabilities
@@ -76,7 +76,7 @@ def fit(
         TrainingInterrupted: SIGTERM came; the checkpoint is written.
     """
     _check(data)
-    with cpu_threads(config.train.threads), kept_memory(), _termination() as stop:
+    with Compute.of(config.train).limited(), kept_memory(), _termination() as stop:
         session = _Session(data, config, folder / "checkpoint.safetensors", key)
         for epoch in session.history:
             on_epoch(epoch)
@@ -89,11 +89,11 @@ def fit(
 
 
 def _check(data: TrainingSet) -> None:
-    for name, indices in (("training", data.train), ("validation", data.validation)):
-        if len(np.unique(data.labels[indices])) < 2:
+    for name, images in (("training", data.train), ("validation", data.validation)):
+        if len(np.unique(images.labels)) < 2:
             raise DataError(
-                f"the {name} split has {len(indices)} films and not both classes; "
-                "give more films, or raise data.patient_fraction or data.validation_fraction"
+                f"the {name} split has {len(images)} images and not both classes; "
+                "give more images, or raise data.patient_fraction or data.validation_fraction"
             )
 
 
@@ -103,16 +103,15 @@ class _Session:
     def __init__(self, data: TrainingSet, config: Config, path: Path, key: str) -> None:
         self.data, self.config, self.train = data, config, config.train
         self.path, self.key = path, key
-        self.device = pick_device(self.train)
-        self.precision = pick_precision(self.train, self.device)
-        network = build_network(config.model.weights, self.train.seed)
-        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.compute = Compute.of(self.train)
+        network = build_network(config.model.architecture, config.model.weights, self.train.seed)
+        self.network = network.to(self.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.network, self.train)
         self.average = MovingAverage(self.network, self.train.ema_decay) if self.train.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.state = TrainingState()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
-        self.weight = class_weights(data.labels[data.train], self.train).to(self.device)
+        self.weight = class_weights(data.train.labels, self.train).to(self.compute.device)
         self.resumed = self._restore()
 
     @property
@@ -126,15 +125,15 @@ class _Session:
 
     def run_epoch(self, on_step: Progress, stop: threading.Event) -> None:
         state, began, fetching, fresh = self.state, time.perf_counter(), 0.0, self.state.seen
-        order = np.random.default_rng([self.train.seed, state.epoch]).permutation(self.data.train)
+        order = np.random.default_rng([self.train.seed, state.epoch]).permutation(len(self.data.train))
         self.network.train()
         while state.step < self.steps:
             chosen = order[state.step * self.train.batch_size :][: self.train.batch_size]
             if len(chosen) > 1:  # batch norm has no variance of one film
                 fetch = time.perf_counter()
-                pixels, labels = self._batch(chosen)
+                images, labels = self._batch(chosen)
                 fetching += time.perf_counter() - fetch
-                self._step(pixels, labels)
+                self._step(images, labels)
             state.step += 1
             on_step(state.epoch * self.steps + state.step, self.train.epochs * self.steps)
             if stop.is_set():
@@ -145,21 +144,20 @@ class _Session:
 
     def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         # sorted reading is sequential on disk; the order within a batch does not matter to its gradient
-        chosen = np.sort(chosen)
-        pixels = torch.from_numpy(self.data.pixels[chosen])
-        labels = torch.from_numpy(self.data.labels[chosen])
-        return pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+        batch = self.data.train.take(np.sort(chosen))
+        labels = torch.from_numpy(batch.labels).to(self.compute.device, non_blocking=True)
+        return self.compute.images(batch.pixels[batch.rows]), labels
 
-    def _step(self, pixels: Tensor, labels: Tensor) -> None:
+    def _step(self, images: Tensor, labels: Tensor) -> None:
         state, train = self.state, self.train
         done = state.epoch * self.steps + state.step
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, done, self.steps)
         generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
         size = image_side(train, self.config.preprocess.size, done, self.steps)
-        images = augment(resize_batch(pixels.float().div_(255), size), self.config.augment, generator)
-        with autocast(self.device, self.precision):
-            logits = forward_grey(self.network, images)
+        images = augment(resize_batch(images, size), self.config.augment, generator)
+        with self.compute.autocast():
+            logits = self.network(images)
         loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -180,12 +178,12 @@ class _Session:
 
     def _close_epoch(self, seconds: float, speed: float, data_wait: float) -> None:
         state = self.state
-        if self.train.norm_films:
-            chosen = np.random.default_rng(self.train.seed).permutation(self.data.train)[: self.train.norm_films]
-            recalibrate_batch_norm(
-                self.evaluated, self.data.pixels, chosen, device=self.device, precision=self.precision
-            )
+        if count := self.train.bn_recalibration_images:
+            images = self.data.train
+            chosen = np.random.default_rng(self.train.seed).permutation(images.rows)[:count]
+            recalibrate_batch_norm(self.evaluated, images.pixels, chosen, self.compute)
         validation = self._validate()
+        self._finite(validation["val_loss"], "validation")
         epoch = Epoch(
             epoch=state.epoch + 1,
             train_loss=state.loss / state.seen,
@@ -196,7 +194,6 @@ class _Session:
             data_wait=data_wait,
             **validation,
         )
-        self._finite(epoch.val_loss, "validation")
         state.history.append(epoch.model_dump())
         if epoch.val_loss < state.best_loss:
             state.best_loss, state.best_epoch = epoch.val_loss, epoch.epoch
@@ -208,10 +205,8 @@ class _Session:
         self._save()
 
     def _validate(self) -> dict[str, float]:
-        labels = self.data.labels[self.data.validation]
-        positive = predict_probabilities(
-            self.evaluated, self.data.pixels, self.data.validation, device=self.device, precision=self.precision
-        )
+        images, labels = self.data.validation, self.data.validation.labels
+        positive = predict_probabilities(self.evaluated, images.pixels, images.rows, self.compute)
         likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
         called = positive >= self.config.evaluate.threshold
         hits = int((called & (labels == 1)).sum())

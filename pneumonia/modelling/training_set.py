@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Films in memory-mapped form.
+    """The images that a network is trained on and those that it is validated on, of one packed array."""
 
-    Attributes:
-        pixels: uint8 [N, S, S].
-        labels: int64 [N], 1 for PNEUMONIA.
-        train, validation: int64 indices into all of these.
-        patients: [N] keys.
-    """
-
-    pixels: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    patients: Sequence[str]
+    train: Images
+    validation: Images
 
     @classmethod
-    def of(cls, pixels: NDArray[np.uint8], manifest: Manifest) -> TrainingSet:
-        """The films of a packing, divided as its manifest says."""
-        train, validation = manifest.indices("train"), manifest.indices("validation")
-        return cls(pixels, manifest.labels, train, validation, manifest.patients)
+    def of(cls, pixels: NDArray[np.uint8], manifest: Manifest) -> Self:
+        """Divide a packing's images as its manifest says."""
+        return cls(Images.of(pixels, manifest, "train"), Images.of(pixels, manifest, "validation"))

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from pneumonia.errors import ConfigError
 from pneumonia.files import write_bytes
-from pneumonia.modelling._torchvision import models
 from pneumonia.records.model import ModelRecord, first_line
 
 LAST_LAYER = ("fc.weight", "fc.bias")
 
 CHOICES = (
-    "choose model.weights=imagenet (torchvision's, downloaded once), model.weights=FILE (a ResNet18 state dict, "
-    ".safetensors or .pt) or model.weights=none (random start)"
+    "choose model.weights=imagenet (torchvision's, downloaded once), model.weights=FILE (a state dict of the "
+    "architecture, .safetensors or .pt) or model.weights=none (random start)"
 )
 
 
@@ -30,16 +29,12 @@ def weights_origin(weights: str) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else weights
 
 
-def imagenet_state() -> dict[str, Tensor]:
-    weights = models().ResNet18_Weights.IMAGENET1K_V1
-    try:
-        state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, or a download that does not match its hash
-        raise ConfigError(f"model.weights=imagenet: {weights.url} cannot be had ({error}); {CHOICES}") from None
-    return state
-
-
 def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a state dict without running any code from the file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds more than tensors.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -56,7 +51,12 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def transfer(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+def transfer(network: nn.Module, state: Mapping[str, Tensor], architecture: str, origin: str) -> None:
+    """Load initial weights into a network; the last layer only where it has as many classes.
+
+    Raises:
+        ConfigError: they are of another architecture; `origin` names them in the message.
+    """
     target = network.state_dict()
     features = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     missing = [name for name in target if name not in features and not name.startswith("fc.")]
@@ -68,7 +68,7 @@ def transfer(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> No
             f"{len(missing)} layers missing, {len(unknown)} unknown, {len(misfit)} of another shape "
             f"(first: {(missing + unknown + misfit)[0]})"
         )
-        raise ConfigError(f"model.weights={origin}: not a ResNet18: {problem}; {CHOICES}")
+        raise ConfigError(f"model.weights={origin}: not a {architecture}: {problem}; {CHOICES}")
     last = {name: state[name] for name in LAST_LAYER if name in state}
     if {name: tensor.shape for name, tensor in last.items()} == {name: target[name].shape for name in LAST_LAYER}:
         features |= last

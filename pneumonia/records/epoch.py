@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pneumonia.records.base import Document
 
 
-class Epoch(BaseModel):
-    """What one epoch came to; precision, recall and f1 are PNEUMONIA's at the configured threshold, on validation.
+class Epoch(Document):
+    """The metrics of one epoch; precision, recall and f1 are PNEUMONIA's at the configured threshold, on validation.
 
     `train_accuracy` is measured on augmented batches while the weights change. `images_per_second` counts training
     steps alone; `data_wait` is the share of their time spent on fetching pixels, before any augmentation.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     epoch: int
     train_loss: float

@@ -8,7 +8,7 @@ from pneumonia.records.base import Document
 
 
 class Metric(Document):
-    """A figure with its interval; `value` is what the data show, not the bootstrap's mean."""
+    """A metric with its interval; `value` is that of the data, not the bootstrap's mean."""
 
     value: float
     low: float
@@ -16,7 +16,7 @@ class Metric(Document):
 
 
 class Bin(Document):
-    """The films whose probability falls into [low, high), the last bin into [low, high]."""
+    """The images whose probability falls into [low, high), the last bin into [low, high]."""
 
     low: float
     high: float
@@ -33,12 +33,12 @@ class Curves(Document):
     true_positive_rate: tuple[float, ...]
     recall: tuple[float, ...]
     precision: tuple[float, ...]
-    reliability: tuple[Bin, ...]  # bins that hold no film are left out
-    confusion: tuple[tuple[int, int], tuple[int, int]]  # rows: truth, columns: call, both NORMAL then PNEUMONIA
+    reliability: tuple[Bin, ...]  # bins that hold no image are left out
+    confusion: tuple[tuple[int, int], tuple[int, int]]  # rows: truth, columns: decision, both NORMAL then PNEUMONIA
 
 
 class Reason(Document):
-    """One condition and how it came out; `value` and `limit` are what was compared, None where nothing was."""
+    """One condition and its outcome; `value` and `limit` are what was compared, None where nothing was."""
 
     name: str
     passed: bool
@@ -48,7 +48,7 @@ class Reason(Document):
 
 
 class ChampionComparison(Document):
-    """The champion that the candidate was held against, and the differences candidate − champion."""
+    """The champion that the candidate was compared with, and the differences candidate − champion."""
 
     version: str
     weights_digest: str | None = None
@@ -56,16 +56,16 @@ class ChampionComparison(Document):
 
 
 class Verdict(Document):
-    """Passed if every reason is; `figures` are the candidate's."""
+    """Passed if every reason is; `metrics` are the candidate's."""
 
     passed: bool
     reasons: tuple[Reason, ...]
-    figures: dict[str, Metric]
+    metrics: dict[str, Metric]
     champion: ChampionComparison | None = None
 
 
 class ShortcutDependence(Document):
-    """What taking a cue out of the films did.
+    """What removing a shortcut feature from the images changed.
 
     Attributes:
         separation: fall of the difference between the classes' mean probabilities.

@@ -4,35 +4,58 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 
 from pneumonia.config.schema import CLASSES, PreprocessConfig
 from pneumonia.errors import DataError
+from pneumonia.records.base import Document
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
+WEIGHTS_ARTIFACT = "weights/model.safetensors"
+"""The run's artifact that holds weights and record."""
 
 
-class ModelRecord(BaseModel):
-    """What a consumer of the weights has to know to use them as they were judged.
+class OperatingPoint(Document):
+    """The calibration and threshold that a network is used at, and its metrics there.
 
-    `threshold` is the probability of PNEUMONIA from which a film is called PNEUMONIA; `calibration` is the operating
-    point that it comes from (see `pneumonia.modelling.calibration`), which is already in the weights; `mirror` says
-    that the network is used as `FlipAveraged`. Digests are sha256 in hex.
+    Attributes:
+        temperature, bias: the calibrated log odds of PNEUMONIA are the network's divided by the temperature, plus the
+            bias (Platt 1999, "Probabilistic Outputs for Support Vector Machines").
+        threshold: probability of PNEUMONIA after that, 0 to 1, from which an image is classified as PNEUMONIA.
+        sensitivity, specificity, auroc: on the augmented validation images at this point, all draws together; the AUROC
+            is the mean over draws.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    temperature: float
+    bias: float
+    threshold: float
+    sensitivity: float
+    specificity: float
+    auroc: float
 
-    format: int = RECORD_FORMAT
+
+class ModelRecord(Document):
+    """What a consumer of the weights has to know to use them as they were judged.
+
+    Attributes:
+        architecture: one of `pneumonia.config.schema.ARCHITECTURES`.
+        threshold: probability of PNEUMONIA from which an image is classified as PNEUMONIA.
+        calibration: the operating point that the threshold comes from, which is already in the weights.
+        flip_tta: the logits of an image and of its mirror image are averaged.
+        weights_digest, data_digest, split_digest: sha256 in hex.
+    """
+
+    format: Literal[2] = 2
     name: str
     phantom: bool
+    architecture: str
     classes: tuple[str, ...] = CLASSES
     preprocess: PreprocessConfig
     threshold: float
     calibration: dict[str, float] | None = None
-    mirror: bool = False
+    flip_tta: bool = False
     weights_digest: str
     data_digest: str
     split_digest: str
@@ -44,16 +67,17 @@ class ModelRecord(BaseModel):
         """Whether both are one model: the same weights, used in the same way."""
         return all(
             getattr(self, name) == getattr(other, name)
-            for name in ("weights_digest", "preprocess", "mirror", "threshold")
+            for name in ("weights_digest", "architecture", "preprocess", "flip_tta", "threshold")
         )
 
 
 def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, empty where there is none."""
     return next(iter(str(error).splitlines()), "")
 
 
 def read_record(path: Path) -> ModelRecord:
-    """Read only the record of a weights file.
+    """Read only the record of a weights file, of this format or of an earlier one; loads no torch.
 
     Raises:
         DataError: no safetensors file, or one without a record of this project.
@@ -61,39 +85,21 @@ def read_record(path: Path) -> ModelRecord:
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
-        record = ModelRecord.model_validate(json.loads(metadata["record"]))
+        found = json.loads(metadata["record"])
+        if found["format"] not in (1, RECORD_FORMAT):
+            raise DataError(f"{path}: the record has format {found['format']}, this version reads {RECORD_FORMAT}")
+        return ModelRecord.model_validate(_upgraded(found))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); name a model's .safetensors") from None
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise DataError(
             f"{path}: not a model of this project ({first_line(error)}); train one with `python flows/pipeline.py`"
         ) from None
-    if record.format != RECORD_FORMAT:
-        raise DataError(f"{path}: the record has format {record.format}, this version reads {RECORD_FORMAT}")
-    return record
 
 
-class OperatingPoint(BaseModel):
-    """Where a network is to be used, and what it came to there.
-
-    Attributes:
-        temperature, bias: the calibrated log odds of PNEUMONIA are the network's divided by the temperature, plus the
-            bias (Platt 1999, "Probabilistic Outputs for Support Vector Machines").
-        threshold: probability of PNEUMONIA after that, 0 to 1, from which a film is called PNEUMONIA.
-        sensitivity, specificity, auroc: on the changed validation films at this point, all draws together; the AUROC
-            is the mean over draws.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    temperature: float
-    bias: float
-    threshold: float
-    sensitivity: float
-    specificity: float
-    auroc: float
-
-
-WEIGHTS_ARTIFACT = "weights/model.safetensors"
-
-"""The run's artifact that holds weights and record."""
+def _upgraded(found: dict[str, Any]) -> dict[str, Any]:
+    """Turn a record of format 1, which knew one architecture and called flip_tta mirror, into one of format 2."""
+    if found["format"] == RECORD_FORMAT:
+        return found
+    rest = {key: value for key, value in found.items() if key != "mirror"}
+    return rest | {"format": RECORD_FORMAT, "architecture": "resnet18", "flip_tta": found.get("mirror", False)}

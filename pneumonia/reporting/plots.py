@@ -6,16 +6,17 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure as Canvas
+from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from pneumonia.config.schema import CLASSES
 from pneumonia.files import write_bytes
+from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Curves, Metric
 
 NOT_A_DEVICE = "Not a medical device"
@@ -48,34 +49,9 @@ _POINT: dict[str, Any] = {
 }
 
 
-class EpochLike(Protocol):
-    """What the report reads of `pneumonia.records.epoch.Epoch`."""
-
-    @property
-    def epoch(self) -> int: ...
-    @property
-    def train_loss(self) -> float: ...
-    @property
-    def train_accuracy(self) -> float: ...
-    @property
-    def val_loss(self) -> float: ...
-    @property
-    def val_accuracy(self) -> float: ...
-    @property
-    def precision(self) -> float: ...
-    @property
-    def recall(self) -> float: ...
-    @property
-    def f1(self) -> float: ...
-    @property
-    def auroc(self) -> float: ...
-    @property
-    def seconds(self) -> float: ...
-
-
 def plots(
     folder: Path,
-    history: Sequence[EpochLike],
+    history: Sequence[Epoch],
     curves: Curves,
     figures: Mapping[str, Metric],
     *,
@@ -101,7 +77,7 @@ def plots(
         PneumoniaError: the folder cannot be written, or the disk is full.
     """
     note = f"{'Phantoms (synthetic films) · ' if phantom else ''}{NOT_A_DEVICE}"
-    drawings: dict[str, Callable[[], Canvas]] = {}
+    drawings: dict[str, Callable[[], Figure]] = {}
     if history:
         drawings["learning_curves.png"] = lambda: _learning_curves(history, best_epoch)
     drawings["roc.png"] = lambda: _roc(curves, figures)
@@ -111,9 +87,9 @@ def plots(
     return [_save(draw(), folder / name, note) for name, draw in drawings.items()]
 
 
-def _canvas(width: float, height: float) -> Canvas:
+def _canvas(width: float, height: float) -> Figure:
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    canvas = Canvas(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
+    canvas = Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
     FigureCanvasAgg(canvas)
     return canvas
 
@@ -129,14 +105,14 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _save(canvas: Canvas, path: Path, note: str) -> Path:
+def _save(canvas: Figure, path: Path, note: str) -> Path:
     canvas.supxlabel(note, x=0.98, ha="right", fontsize=8, color=GREY)
     image = io.BytesIO()
     canvas.savefig(image, format="png", metadata={"Software": None})  # no version: equal input, equal bytes
     return write_bytes(path, image.getvalue())
 
 
-def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Canvas:
+def _learning_curves(history: Sequence[Epoch], best_epoch: int | None) -> Figure:
     canvas = _canvas(11, 3.9)
     epochs = [epoch.epoch for epoch in history]
     best = epochs[-1] if best_epoch is None else best_epoch
@@ -158,7 +134,7 @@ def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Ca
     return canvas
 
 
-def _roc(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
+def _roc(curves: Curves, figures: Mapping[str, Metric]) -> Figure:
     canvas = _canvas(5, 5.2)
     axes = canvas.subplots()
     _style(axes, f"ROC: AUROC {_interval(figures.get('auroc'))}", "1 − specificity", "Sensitivity")
@@ -192,7 +168,7 @@ def _corner(axes: Axes) -> Axes:
     return corner
 
 
-def _precision_recall(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
+def _precision_recall(curves: Curves, figures: Mapping[str, Metric]) -> Figure:
     canvas = _canvas(5, 5.2)
     axes = canvas.subplots()
     _style(axes, f"Precision-recall: AUPRC {_interval(figures.get('auprc'))}", "Recall (sensitivity)", "Precision")
@@ -209,14 +185,14 @@ def _precision_recall(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
     return _unit(canvas, axes)
 
 
-def _unit(canvas: Canvas, axes: Axes) -> Canvas:
+def _unit(canvas: Figure, axes: Axes) -> Figure:
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_box_aspect(1)
     return canvas
 
 
-def _confusion(curves: Curves) -> Canvas:
+def _confusion(curves: Curves) -> Figure:
     canvas = _canvas(5, 5)
     axes = canvas.subplots()
     shares = [[n / sum(row) for n in row] for row in curves.confusion]
@@ -235,7 +211,7 @@ def _confusion(curves: Curves) -> Canvas:
     return canvas
 
 
-def _reliability(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
+def _reliability(curves: Curves, figures: Mapping[str, Metric]) -> Figure:
     canvas = _canvas(5, 6)
     upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     bins = curves.reliability

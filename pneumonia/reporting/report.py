@@ -6,20 +6,15 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config
 from pneumonia.records.base import Document
-from pneumonia.records.evaluation import Metric, Verdict
-from pneumonia.reporting.plots import NOT_A_DEVICE, EpochLike, plots
-
-if TYPE_CHECKING:  # it needs torch
-    from pneumonia.records.evaluation import ShortcutDependence
-
-__all__ = ["DataUsed", "ModelUsed", "command", "markdown", "plots"]
+from pneumonia.records.epoch import Epoch
+from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
+from pneumonia.reporting.plots import NOT_A_DEVICE
 
 WORDS = {
     "auroc": "AUROC",
@@ -68,10 +63,10 @@ def markdown(
     data: DataUsed,
     model: ModelUsed,
     config: Config,
-    history: Sequence[EpochLike],
+    history: Sequence[Epoch],
     verdict: Verdict,
     pictures: Sequence[Path | str] = (),
-    reliance: Mapping[str, ShortcutDependence] | None = None,
+    dependence: Mapping[str, ShortcutDependence] | None = None,
 ) -> str:
     """The report as a Markdown page that lies in the same folder as its `pictures`, which it links by their names."""
     parts = [
@@ -79,10 +74,10 @@ def markdown(
         _notice(data),
         "## Verdict",
         _verdict(verdict),
-        "## Figures",
-        _figures(data, model, config, verdict),
+        "## Metrics",
+        _metrics(data, model, config, verdict),
         *(f"![{Path(picture).stem.replace('_', ' ')}]({Path(picture).name})" for picture in pictures),
-        *(("## Shortcuts", _reliance(reliance, config)) if reliance else ()),
+        *(("## Shortcuts", _dependence(dependence, config)) if dependence else ()),
         "## Data",
         _data(data),
         "## Training",
@@ -122,7 +117,7 @@ def command(config: Config) -> str:
 def _notice(data: DataUsed) -> str:
     lines = [f"> **{NOT_A_DEVICE}.** For research and engineering; no diagnosis may rest on it."]
     if data.phantom:
-        lines += [">", "> **Made from phantoms.** The films are synthetic: the figures say nothing about patients."]
+        lines += [">", "> **Made from phantoms.** The images are synthetic: the metrics say nothing about patients."]
     return "\n".join(lines)
 
 
@@ -132,7 +127,7 @@ def _verdict(verdict: Verdict) -> str:
     return f"{head}\n\n{_table(('Condition', 'Outcome', 'Why'), rows)}"
 
 
-def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict) -> str:
+def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict) -> str:
     test = data.counts.get("test", {})
     settings = config.evaluate
     text = (
@@ -149,33 +144,34 @@ def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
         )
     if settings.calibrate:
         text += " Probabilities are calibrated for classes that are equally likely; add the log odds of yours."
-    parts = [text, _figure_table("Figure", verdict.figures)]
+    parts = [text, _metric_table("Metric", verdict.metrics)]
     if verdict.champion is not None and verdict.champion.differences:
         parts.append(f"Against champion version {verdict.champion.version} on the same films (candidate − champion):")
-        parts.append(_figure_table("Difference", verdict.champion.differences, "+z"))
+        parts.append(_metric_table("Difference", verdict.champion.differences, "+z"))
     return "\n\n".join(parts)
 
 
-def _reliance(reliance: Mapping[str, ShortcutDependence], config: Config) -> str:
+def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) -> str:
+    count = config.evaluate.ablation_images_per_class
     text = (
-        f"Up to {config.evaluate.rescored} test films of each class, scored again after each shortcut was taken out of "
-        "all of them. The separation is the mean probability of the ill films less that of the well ones; what it "
-        "falls by is the model's reliance on the shortcut."
+        f"Up to {count} test images of each class, scored again after each shortcut feature was removed from all of "
+        "them. The separation is the mean probability of the positives less that of the negatives; what it falls by is "
+        "the model's dependence on the shortcut."
     )
     rows = [
         (cue, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in (found.normal, found.pneumonia)),
          f"{found.separation.value:.3f} ({found.separation.low:.3f} to {found.separation.high:.3f})")
-        for cue, found in reliance.items()
+        for cue, found in dependence.items()
     ]  # fmt: skip
     head = ("Shortcut", *(f"{name} moves by" for name in CLASSES), "Separation falls by")
     return f"{text}\n\n{_table(head, rows, numbers=3)}"
 
 
-def _figure_table(head: str, figures: Mapping[str, Metric], sign: str = "") -> str:
+def _metric_table(head: str, metrics: Mapping[str, Metric], sign: str = "") -> str:
     form = f"{sign}.3f"
     rows = [
-        (WORDS.get(name, name), f"{figure.value:{form}}", f"{figure.low:{form}} to {figure.high:{form}}")
-        for name, figure in figures.items()
+        (WORDS.get(name, name), f"{metric.value:{form}}", f"{metric.low:{form}} to {metric.high:{form}}")
+        for name, metric in metrics.items()
     ]
     return _table((head, "Value", "Interval"), rows, numbers=2)
 
@@ -197,7 +193,7 @@ def _data(data: DataUsed) -> str:
     return f"{_table(('Origin', ''), origin)}\n\n{_table(head, rows, numbers=4)}"
 
 
-def _epochs(history: Sequence[EpochLike], best: int, threshold: float) -> str:
+def _epochs(history: Sequence[Epoch], best: int, threshold: float) -> str:
     if not history:
         return ""
     head = ("Epoch", "Train loss", "Train acc.", "Val. loss", "Val. acc.", "Precision", "Recall", "F1", "AUROC")

@@ -21,63 +21,68 @@ METRICS = (
 PAIRED_METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
 
 
-def compute_metrics(
-    labels: ArrayLike, probabilities: ArrayLike, patients: Sequence[str], threshold: float, config: EvaluateConfig
-) -> dict[str, Metric]:
-    """The figures named in `NAMES`, each with its interval.
+@dataclass(frozen=True)
+class Scored:
+    """Images that a model has scored.
 
-    Args:
+    Attributes:
         labels: [n] of 0 (NORMAL) or 1 (PNEUMONIA).
         probabilities: [n] of PNEUMONIA, 0 to 1.
-        patients: [n] keys; films of one key are drawn together.
-        threshold: a film is called PNEUMONIA from this probability on, 0 to 1.
+        patients: [n] keys; images of one key are drawn together. None: every image is a patient of its own.
+        threshold: an image is classified as PNEUMONIA from this probability on, 0 to 1.
+    """
+
+    labels: ArrayLike
+    probabilities: ArrayLike
+    patients: Sequence[str] | None = None
+    threshold: float = 0.5
+
+
+def compute_metrics(scored: Scored, config: EvaluateConfig) -> dict[str, Metric]:
+    """Compute the metrics named in `METRICS`, each with its interval.
+
+    Precision and F1 are 0 where nothing is classified as PNEUMONIA. `auprc` is the average precision (no
+    interpolation). `brier` is the mean squared error of the probability. `ece` is the mean, weighted by images, of the
+    distance between the mean probability and the share of PNEUMONIA in `BINS` bins of equal width; resampling adds
+    noise to every bin and so distance, which is why its interval lies high.
+
+    Resamples that hold one class only have no AUROC; they are left out of every metric, and a warning says how many.
+
+    Args:
+        scored: labels, probabilities, patients, threshold.
         config: number of resamples, coverage, seed.
-
-    Precision and F1 are 0 where nothing is called PNEUMONIA. `auprc` is the average precision (no interpolation).
-    `brier` is the mean squared error of the probability. `ece` is the mean, weighted by films, of the distance between
-    the mean probability and the share of PNEUMONIA in `BINS` bins of equal width; resampling adds noise to every bin
-    and so distance, which is why its interval lies high.
-
-    Resamples that hold one class only have no AUROC; they are left out of every figure, and a warning
-    says how many.
 
     Raises:
         DataError: NaN or infinite probabilities, or only one class.
         ValueError: lengths that differ, labels other than 0 and 1, probabilities or threshold outside 0 to 1.
     """
-    sample = Sample.of(labels, patients)
-    scorer = _Scorer.of(sample, probabilities, threshold)
-    return _summarise(sample, [scorer], METRICS, config)
+    sample = Sample.of(scored.labels, scored.patients)
+    return _summarise(sample, [_Scorer.of(sample, scored)], METRICS, config)
 
 
-def paired_differences(
-    labels: ArrayLike,
-    probabilities_a: ArrayLike,
-    probabilities_b: ArrayLike,
-    patients: Sequence[str],
-    threshold: float,
-    config: EvaluateConfig,
-    threshold_b: float | None = None,
-) -> dict[str, Metric]:
-    """The differences a − b of the figures named in `PAIRED`, both models on the same resamples.
+def paired_differences(a: Scored, b: Scored, config: EvaluateConfig) -> dict[str, Metric]:
+    """Compute the differences a − b of the metrics named in `PAIRED_METRICS`, both models on the same resamples.
 
-    Args and errors as for `figures`; `threshold_b` is model b's own threshold where it has one.
+    Args:
+        a, b: two models' scores of the same images, each at its own threshold.
+        config: number of resamples, coverage, seed.
+
+    Raises:
+        ValueError: labels or patients that differ; otherwise as `compute_metrics`.
     """
-    sample = Sample.of(labels, patients)
-    scorers = [
-        _Scorer.of(sample, probabilities_a, threshold),
-        _Scorer.of(sample, probabilities_b, threshold if threshold_b is None else threshold_b),
-    ]
-    return _summarise(sample, scorers, PAIRED_METRICS, config)
+    same_patients = a.patients is b.patients or list(a.patients or ()) == list(b.patients or ())
+    if not (same_patients and np.array_equal(np.asarray(a.labels), np.asarray(b.labels))):
+        raise ValueError("paired differences need two models' scores of the same images")
+    sample = Sample.of(a.labels, a.patients)
+    return _summarise(sample, [_Scorer.of(sample, a), _Scorer.of(sample, b)], PAIRED_METRICS, config)
 
 
-def compute_curves(labels: ArrayLike, probabilities: ArrayLike, threshold: float = 0.5) -> Curves:
-    """ROC, precision-recall, reliability and confusion. Args and errors as for `figures`."""
+def compute_curves(scored: Scored) -> Curves:
+    """Compute ROC, precision-recall, reliability and confusion. Errors as for `compute_metrics`."""
     from sklearn.metrics import precision_recall_curve, roc_curve  # half a second, and only the report needs it
 
-    sample = Sample.of(labels, None)
-    values = _probabilities(probabilities, sample)
-    _check_threshold(threshold)
+    sample = Sample.of(scored.labels, None)
+    values, threshold = _probabilities(scored, sample), scored.threshold
     false_positive_rate, true_positive_rate, _ = roc_curve(sample.labels, values)
     precision, recall, _ = precision_recall_curve(sample.labels, values, drop_intermediate=True)
     called = values >= threshold
@@ -103,12 +108,11 @@ class _Scorer:
     sums: Floats  # [patients, …] tp, fp, fn, tn, squared error and the calibration bins' errors, by patient
 
     @classmethod
-    def of(cls, sample: Sample, probabilities: ArrayLike, threshold: float) -> _Scorer:
-        values = _probabilities(probabilities, sample)
-        _check_threshold(threshold)
+    def of(cls, sample: Sample, scored: Scored) -> _Scorer:
+        values = _probabilities(scored, sample)
         order = np.argsort(-values, kind="stable")
         steps = np.flatnonzero(np.diff(values[order], prepend=np.inf))
-        labels, called = sample.labels, values >= threshold
+        labels, called = sample.labels, values >= scored.threshold
         columns = [labels * called, (1 - labels) * called, labels * ~called, (1 - labels) * ~called]
         columns.append((values - labels) ** 2)
         columns.extend((values - labels) * (_bins(values) == index) for index in range(BINS))
@@ -163,8 +167,10 @@ def _summarise(
     return dict(zip(names, intervals(sample, score, config), strict=True))
 
 
-def _probabilities(probabilities: ArrayLike, sample: Sample) -> Floats:
-    values = np.asarray(probabilities, dtype=np.float64)
+def _probabilities(scored: Scored, sample: Sample) -> Floats:
+    if not 0 <= scored.threshold <= 1:
+        raise ValueError(f"threshold: {scored.threshold} is outside 0 to 1")
+    values = np.asarray(scored.probabilities, dtype=np.float64)
     if values.shape != sample.labels.shape:
         raise ValueError(f"probabilities: shape {values.shape} for {len(sample.labels)} labels")
     bad = np.flatnonzero(~np.isfinite(values))
@@ -176,11 +182,6 @@ def _probabilities(probabilities: ArrayLike, sample: Sample) -> Floats:
     if ((values < 0) | (values > 1)).any():
         raise ValueError(f"probabilities: outside 0 to 1, from {values.min():g} to {values.max():g}")
     return values
-
-
-def _check_threshold(threshold: float) -> None:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: {threshold} is outside 0 to 1")
 
 
 def _bins(values: Floats) -> NDArray[np.intp]:

@@ -7,10 +7,11 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
+from pneumonia.records.evaluation import Metric
 from pneumonia.tracking.client import (
     PATIENCE,
     check_store,
@@ -37,17 +38,6 @@ READS_TAG = "pneumonia.test_reads"
 BATCH = 100  # MLflow takes at most 100 parameters in one request
 
 logger = logging.getLogger(__name__)
-
-
-class MetricLike(Protocol):
-    """A value with its interval."""
-
-    @property
-    def value(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
 
 
 class Run:
@@ -209,18 +199,18 @@ class Run:
         """
         self._epochs.flush(timeout)
 
-    def log_figures(self, figures: Mapping[str, MetricLike], prefix: str = "test_") -> None:
-        """Log each figure as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``; those that are there are left.
+    def log_intervals(self, metrics: Mapping[str, Metric], prefix: str = "test_") -> None:
+        """Log each as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``; those that are there are left.
 
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
         values: dict[str, float] = {}
-        for name, figure in figures.items():
+        for name, metric in metrics.items():
             values |= {
-                f"{prefix}{name}": figure.value,
-                f"{prefix}{name}_low": figure.low,
-                f"{prefix}{name}_high": figure.high,
+                f"{prefix}{name}": metric.value,
+                f"{prefix}{name}_low": metric.low,
+                f"{prefix}{name}_high": metric.high,
             }
         self.log_metrics(values)
 

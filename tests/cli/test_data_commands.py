@@ -49,7 +49,7 @@ def test_phantoms_are_drawn_where_it_is_said() -> None:
     done = call("data", "phantom", "films", *sizes, "--json")
     assert done.exit_code == 0
     document = json.loads(done.stdout)
-    drawn = {"train": 8, "test": 8, "size": 64, "seed": 3, "cue": "none", "opacities": True}
+    drawn = {"train": 8, "test": 8, "size": 64, "seed": 3, "shortcut": "none", "opacities": True}
     assert document == {"root": "films/chest_xray", **drawn}
     assert len(list(Path(document["root"]).rglob("*.jpeg"))) == 16
     again = call("data", "phantom", "films", *sizes)

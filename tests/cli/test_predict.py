@@ -12,7 +12,7 @@ from pneumonia.cli.common import DISCLAIMER
 from pneumonia.config.schema import Config, EvaluateConfig
 from pneumonia.data.patients import patient_of
 from pneumonia.inference.predictor import Predictor
-from pneumonia.statistics.metrics import compute_metrics
+from pneumonia.statistics.metrics import Scored, compute_metrics
 from tests.cli.console import call
 
 
@@ -95,7 +95,7 @@ def test_figures_are_those_of_the_library(weights: Path, labelled: Path) -> None
     labels = [int(file.parent.name == "PNEUMONIA") for file in files]
     scores = [result["probability"] for result in predictor.score(files)]
     patients = [patient_of(file.name, label) for file, label in zip(files, labels, strict=True)]
-    expected = compute_metrics(labels, scores, patients, 0.5, EvaluateConfig(bootstrap=200))
+    expected = compute_metrics(Scored(labels, scores, patients, 0.5), EvaluateConfig(bootstrap=200))
     for name, figure in expected.items():
         assert found[name] == pytest.approx(figure.model_dump(), abs=1e-6), name
     assert found["n"] == 24

@@ -40,7 +40,7 @@ def check_pages(ports: tuple[int, int], run: str) -> None:
     assert page["api_url"] == "/api", "the page asks its own server, whatever the port"
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_both_pages_show_the_runs_made_here_and_end_on_sigterm(work: Path, tmp_path: Path) -> None:
     run = Run.open(settings(work), "key", "the run", {})
     run.finish()

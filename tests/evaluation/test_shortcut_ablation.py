@@ -1,24 +1,25 @@
-"""The controlled re-score sees what a network leans on, and nothing where it leans on nothing."""
+"""The shortcut ablation measures what a network depends on, and nothing where it depends on nothing."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumonia.config.schema import Cue, EvaluateConfig, PreprocessConfig
+from pneumonia.config.schema import EvaluateConfig, PreprocessConfig, Shortcut
+from pneumonia.data.images import Images
 from pneumonia.data.phantom.dataset import render
 from pneumonia.data.phantom.planted_shortcuts import plant
 from pneumonia.evaluation.shortcut_ablation import ABLATIONS, measure_dependence
 from pneumonia.imaging.preprocessing import equalize
 
 PLAIN = PreprocessConfig(size=64)
-QUICK = EvaluateConfig(bootstrap=200, rescored=40)
+QUICK = EvaluateConfig(bootstrap=200, ablation_images_per_class=40)
 
 
 class Reader(nn.Module):
@@ -28,9 +29,8 @@ class Reader(nn.Module):
         super().__init__()
         self.read, self.limit, self.sharpness = read, limit, sharpness
 
-    def forward(self, films: Tensor) -> Tensor:
-        grey = films[:, 0] * 0.229 + 0.485
-        margin = (self.read(grey) - self.limit) * self.sharpness  # type: ignore[operator]
+    def forward(self, images: Tensor) -> Tensor:
+        margin = (self.read(images) - self.limit) * self.sharpness  # type: ignore[operator]
         return torch.stack([torch.zeros_like(margin), margin], dim=1)
 
 
@@ -40,17 +40,17 @@ RIM = Reader(lambda grey: -grey[:, :2].mean(dim=(1, 2)), -0.07, 60)
 LEVEL = Reader(lambda grey: -grey.mean(dim=(1, 2)), -0.41)
 
 
-def films(cue: Cue, count: int = 60) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
+def films(cue: Shortcut, count: int = 60) -> Images:
     """Healthy phantoms, every other one with the cue."""
     drawn = [render(0, np.random.default_rng([3, at]), 64) for at in range(count)]
     labels = np.arange(count) % 2
     planted = [plant(film, cue if label else "none", 90)[0] for film, label in zip(drawn, labels, strict=True)]
-    return np.stack(planted), labels.astype(np.int64), [str(at // 3) for at in range(count)]
+    patients = [str(at // 3) for at in range(count)]
+    return Images(np.stack(planted), np.arange(count), labels.astype(np.int64), patients)
 
 
-def falls(network: nn.Module, cue: Cue, preprocess: PreprocessConfig = PLAIN) -> dict[str, float]:
-    pixels, labels, patients = films(cue)
-    found = measure_dependence(network, pixels, labels, patients, preprocess, QUICK)
+def falls(network: nn.Module, cue: Shortcut, preprocess: PreprocessConfig = PLAIN) -> dict[str, float]:
+    found = measure_dependence(network, films(cue), preprocess, QUICK)
     for one in found.values():
         assert one.separation.low <= one.separation.value <= one.separation.high
         assert one.separation.value == pytest.approx(one.normal.value - one.pneumonia.value)
@@ -58,20 +58,20 @@ def falls(network: nn.Module, cue: Cue, preprocess: PreprocessConfig = PLAIN) ->
 
 
 @pytest.mark.parametrize(("network", "cue"), [(CORNER, "mark"), (RIM, "border"), (LEVEL, "brightness")])
-def test_what_the_network_reads_is_named(network: nn.Module, cue: Cue) -> None:
+def test_what_the_network_reads_is_named(network: nn.Module, cue: Shortcut) -> None:
     found = falls(network, cue)
     assert found[cue] > 0.6
     assert max(value for name, value in found.items() if name != cue) < 0.4
 
 
-def test_a_network_that_equalises_cannot_lean_on_the_grey_levels() -> None:
-    pixels, labels, patients = films("brightness")
-    seen = np.stack([equalize(film) for film in pixels])
-    found = measure_dependence(LEVEL, seen, labels, patients, PreprocessConfig(size=64, equalize=True), QUICK)
+def test_a_network_that_equalises_cannot_depend_on_the_grey_levels() -> None:
+    images = films("brightness")
+    seen = replace(images, pixels=np.stack([equalize(film) for film in images.pixels]))
+    found = measure_dependence(LEVEL, seen, PreprocessConfig(size=64, equalize=True), QUICK)
     assert abs(found["brightness"].separation.value) < 0.05
 
 
-def test_a_blind_network_leans_on_nothing() -> None:
+def test_a_blind_network_depends_on_nothing() -> None:
     assert set(falls(Reader(lambda grey: grey[:, 0, 0] * 0, 0.0), "mark").values()) == {0.0}
 
 
@@ -87,7 +87,7 @@ def test_every_change_brings_films_that_differ_in_its_cue_together() -> None:
 
 @pytest.mark.parametrize("cue", ABLATIONS)
 def test_changes_keep_the_form_and_leave_what_they_are_given(cue: str) -> None:
-    pixels, _, _ = films("none", 6)
+    pixels = films("none", 6).pixels
     before = pixels.copy()
     changed = ABLATIONS[cue](pixels)
     assert (changed.shape, changed.dtype) == (pixels.shape, np.uint8)
@@ -96,11 +96,10 @@ def test_changes_keep_the_form_and_leave_what_they_are_given(cue: str) -> None:
 
 
 def test_every_cue_that_can_be_planted_can_be_taken_out() -> None:
-    assert set(get_args(Cue)) - {"none"} <= set(ABLATIONS)
+    assert set(get_args(Shortcut)) - {"none"} <= set(ABLATIONS)
 
 
 def test_as_many_films_of_each_class_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, labels, patients = films("mark")
     seen: list[int] = []
 
     class Counter(Reader):
@@ -109,5 +108,5 @@ def test_as_many_films_of_each_class_as_are_asked_for(monkeypatch: pytest.Monkey
             return super().forward(images)
 
     counter = Counter(lambda grey: grey.mean(dim=(1, 2)), 0.5)
-    measure_dependence(counter, pixels, labels, patients, PLAIN, EvaluateConfig(bootstrap=100, rescored=8))
+    measure_dependence(counter, films("mark"), PLAIN, EvaluateConfig(bootstrap=100, ablation_images_per_class=8))
     assert seen == [16] * (1 + len(ABLATIONS))

@@ -15,7 +15,7 @@ from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.imaging.radiograph import read
 from pneumonia.inference.predictor import Predictor
-from pneumonia.modelling.network import build_network, normalise
+from pneumonia.modelling.network import build_network
 from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import models
@@ -29,10 +29,11 @@ PREPROCESS = PreprocessConfig(size=32, equalize=True)
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network at random, whose threshold lies among its own scores."""
-    network = build_network("none", seed=3)
+    network = build_network("tiny", "none", seed=3)
     record = ModelRecord(
         name=NAME,
         phantom=False,
+        architecture="tiny",
         preprocess=PREPROCESS,
         threshold=0.5,
         weights_digest=state_digest(network.state_dict()),
@@ -86,10 +87,10 @@ def register(config: Config, weights: Path, name: str = NAME, weights_digest: st
 
 def test_a_score_is_the_networks_probability(config: Config, weights: Path, films: list[Path]) -> None:
     results = Predictor.load(str(weights), config).score(films)
-    network = build_network("none", seed=3).eval()
+    network = build_network("tiny", "none", seed=3).eval()
     pixels = torch.from_numpy(np.stack([read(film, PREPROCESS).pixels for film in films]))
     with torch.no_grad():
-        expected = network(normalise(pixels)).softmax(1)[:, 1]
+        expected = network(pixels / 255).softmax(1)[:, 1]
     assert [result["file"] for result in results] == [str(film) for film in films]
     assert [result["probability"] for result in results] == pytest.approx(expected.tolist(), abs=1e-5)
     assert len({result["probability"] for result in results}) == len(films)

@@ -151,11 +151,11 @@ def test_a_failing_write_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.
 WRITER = """
 import sys, torch
 from pathlib import Path
-from pneumonia import checkpoint
+from pneumonia.modelling import checkpoint
 tensors = {"model": {"a": torch.zeros(4_000_000)}}
 for epoch in range(10**6):
     tensors["model"]["a"].fill_(epoch)
-    checkpoint.save(Path(sys.argv[1]), "key", checkpoint.Progress(epoch=epoch), tensors, "{}")
+    checkpoint.save_checkpoint(Path(sys.argv[1]), "key", checkpoint.TrainingState(epoch=epoch), tensors, "{}")
     print(epoch, flush=True)
 """
 

@@ -11,51 +11,52 @@ import torch
 
 from pneumonia.config.schema import TrainConfig
 from pneumonia.errors import DataError
-from pneumonia.modelling.device import autocast, cpu_threads, kept_memory, pick_device, pick_precision
+from pneumonia.modelling.device import Compute, kept_memory
 
 CPU = torch.device("cpu")
 
 
 def test_the_cpu_can_be_asked_for() -> None:
-    assert pick_device(TrainConfig(device="cpu")) == CPU
+    assert Compute.of(TrainConfig(device="cpu")).device == CPU
 
 
 def test_auto_takes_cuda_where_there_is_one() -> None:
-    assert pick_device(TrainConfig()).type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert Compute.of(TrainConfig()).device.type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_that_is_not_there_is_told() -> None:
     with pytest.raises(DataError, match=r"train\.device=cuda.*set train\.device=auto or cpu"):
-        pick_device(TrainConfig(device="cuda"))
+        Compute.of(TrainConfig(device="cuda"))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_precision_that_is_asked_for_is_taken(precision: str) -> None:
-    assert pick_precision(TrainConfig(precision=precision), CPU) == precision  # type: ignore[arg-type]
+    assert Compute.of(TrainConfig(precision=precision)).precision == precision  # type: ignore[arg-type]
+    assert Compute.of(TrainConfig(), precision="fp32").precision == "fp32"
 
 
 def test_auto_takes_bf16_where_the_processor_has_it() -> None:
     with open("/proc/cpuinfo") as file:  # noqa: PTH123 - no file of this project
         native = {"avx512_bf16", "amx_tile"} & set(file.read().split())
-    assert pick_precision(TrainConfig(), CPU) == ("bf16" if native else "fp32")
+    assert Compute.of(TrainConfig(device="cpu")).precision == ("bf16" if native else "fp32")
 
 
 def test_autocast_computes_in_the_precision() -> None:
     a = torch.rand(8, 8)
     for precision, kind in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        with autocast(CPU, precision):
+        with Compute(precision=precision).autocast():
             assert (a @ a).dtype == kind
     assert (a @ a).dtype == torch.float32
 
 
 def test_threads_are_put_back() -> None:
     before = torch.get_num_threads()
-    with contextlib.suppress(ZeroDivisionError), cpu_threads(before + 1):
+    with contextlib.suppress(ZeroDivisionError), Compute(threads=before + 1).limited():
         assert torch.get_num_threads() == before + 1
         raise ZeroDivisionError
     assert torch.get_num_threads() == before
-    with cpu_threads(0):
+    with Compute().limited():
         assert torch.get_num_threads() == before
 
 

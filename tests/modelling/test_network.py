@@ -1,4 +1,4 @@
-"""The network: weights that come from elsewhere, the film's way in, and its digest."""
+"""The network: weights that come from elsewhere, the one forward, and its digest."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pneumonia.config.schema import CLASSES
+from pneumonia.config.schema import ARCHITECTURES, CLASSES
 from pneumonia.errors import ConfigError
-from pneumonia.modelling.network import IMAGENET_MEAN, IMAGENET_STD, build_network, forward_grey, normalise
+from pneumonia.modelling.network import FlipAveraged, build_network
 from pneumonia.modelling.weights import state_digest
+from tests.support.reference import three_channels, torchvision_resnet18
 
 CHOICES = ("model.weights=imagenet", "model.weights=FILE", "model.weights=none")
 
@@ -26,18 +27,28 @@ def imagenet_like(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**state, "fc.weight": torch.randn(1000, 512), "fc.bias": torch.randn(1000)}
 
 
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    return build_network("resnet18", "none", seed=7).eval()
+
+
+@pytest.fixture(scope="module")
+def state(network: nn.Module) -> dict[str, Tensor]:
+    return network.state_dict()
+
+
 # ---- building
 
 
 def test_the_last_layer_has_the_two_classes(network: nn.Module) -> None:
-    assert network(torch.zeros(2, 3, 64, 64)).shape == (2, len(CLASSES))
+    assert network(torch.zeros(2, 64, 64)).shape == (2, len(CLASSES))
     assert sum(parameter.numel() for parameter in network.parameters()) == 11_177_538  # ResNet18's, 2 classes
 
 
 def test_a_seed_names_a_random_start() -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    first, again, other = (state_digest(build_network("none", seed).state_dict()) for seed in (0, 0, 1))
+    first, again, other = (state_digest(build_network("resnet18", "none", seed).state_dict()) for seed in (0, 0, 1))
     assert first == again != other
     assert torch.equal(torch.get_rng_state(), before), "the caller's random state was touched"
 
@@ -51,8 +62,8 @@ def test_a_file_gives_all_layers_but_the_last(
     given = {name: tensor.to(kind) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     given |= {name: tensor.to(kind) for name, tensor in imagenet_like({}).items()}
     save_file(given, path) if suffix == ".safetensors" else torch.save(given, path)
-    loaded = build_network(str(path), seed=3).state_dict()
-    fresh = build_network("none", seed=3).state_dict()
+    loaded = build_network("resnet18", str(path), seed=3).state_dict()
+    fresh = build_network("resnet18", "none", seed=3).state_dict()
     for name, tensor in loaded.items():
         expected = fresh[name] if name.startswith("fc.") else given[name]
         assert tensor.dtype == fresh[name].dtype
@@ -62,28 +73,29 @@ def test_a_file_gives_all_layers_but_the_last(
 def test_a_last_layer_of_two_classes_is_kept(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(state, path)
-    assert state_digest(build_network(str(path), seed=0).state_dict()) == state_digest(state)
+    assert state_digest(build_network("resnet18", str(path), seed=0).state_dict()) == state_digest(state)
 
 
 def test_half_a_last_layer_is_drawn_anew(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({name: tensor for name, tensor in state.items() if name != "fc.bias"}, path)
     assert torch.equal(
-        build_network(str(path), 3).state_dict()["fc.weight"], build_network("none", 3).state_dict()["fc.weight"]
+        build_network("resnet18", str(path), 3).state_dict()["fc.weight"],
+        build_network("resnet18", "none", 3).state_dict()["fc.weight"],
     )
 
 
 def test_files_from_before_the_batch_counters_load(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "weights.pt"
     torch.save({name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}, path)
-    assert state_digest(build_network(str(path), seed=0).state_dict()) == state_digest(state)
+    assert state_digest(build_network("resnet18", str(path), seed=0).state_dict()) == state_digest(state)
 
 
 @pytest.mark.real
 def test_the_shared_weights_load(shared: Path) -> None:
     path = shared / "weights" / "resnet18-imagenet-partial.pt"
     given = torch.load(path, weights_only=True)
-    loaded = build_network(str(path), seed=0).state_dict()
+    loaded = build_network("resnet18", str(path), seed=0).state_dict()
     assert given["fc.weight"].shape == (1000, 512)
     assert loaded["fc.weight"].shape == (2, 512)
     for name in ("conv1.weight", "layer3.1.conv2.weight", "bn1.running_var"):
@@ -129,7 +141,7 @@ def test_weights_that_do_not_serve_name_the_choices(
     path = tmp_path / f"weights{suffix}"
     spoil(path, state)
     with pytest.raises(ConfigError, match=re.escape(str(path))) as failure:
-        build_network(str(path), seed=0)
+        build_network("resnet18", str(path), seed=0)
     assert all(choice in str(failure.value) for choice in CHOICES)
     assert failure.value.exit_code == 2
 
@@ -149,7 +161,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, legacy: bool)
     path, trace = tmp_path / "weights.pt", tmp_path / "ran"
     torch.save({"conv1.weight": torch.zeros(1), "x": _Opens(trace)}, path, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(ConfigError, match="tensors alone") as failure:
-        build_network(str(path), seed=0)
+        build_network("resnet18", str(path), seed=0)
     assert all(choice in str(failure.value) for choice in CHOICES)
     assert not trace.exists()
 
@@ -159,7 +171,7 @@ def test_other_things_in_a_file_are_refused(tmp_path: Path, content: object) -> 
     path = tmp_path / "weights.pt"
     torch.save(content, path)
     with pytest.raises(ConfigError, match="not a state dict of tensors"):
-        build_network(str(path), seed=0)
+        build_network("resnet18", str(path), seed=0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -173,7 +185,7 @@ def test_damage_is_told_whatever_it_leads_to(tmp_path: Path, seed: int, legacy: 
         content[position] ^= 0x55
     path.write_bytes(content)
     with pytest.raises(ConfigError):
-        build_network(str(path), seed=0)
+        build_network("resnet18", str(path), seed=0)
 
 
 def test_imagenet_without_a_network_names_the_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,49 +194,65 @@ def test_imagenet_without_a_network_names_the_choices(tmp_path: Path, monkeypatc
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    with pytest.raises(ConfigError, match=r"model\.weights=imagenet: https://\S+ cannot be had") as failure:
-        build_network("imagenet", seed=0)
+    with pytest.raises(ConfigError, match=r"model\.weights=imagenet: https://\S+ cannot be downloaded") as failure:
+        build_network("resnet18", "imagenet", seed=0)
     assert all(choice in str(failure.value) for choice in CHOICES)
 
 
-# ---- the film's way in
-
-
-def test_normalising_is_imagenets() -> None:
-    pixels = torch.randint(0, 256, (3, 8, 10), dtype=torch.uint8)
-    shown = normalise(pixels)
-    assert shown.shape == (3, 3, 8, 10)
-    assert shown.is_contiguous(memory_format=torch.channels_last)
-    for channel, (mean, deviation) in enumerate(zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)):
-        torch.testing.assert_close(shown[:, channel], (pixels / 255 - mean) / deviation)
-    torch.testing.assert_close(normalise(pixels / 255), shown)
-
-
-def test_normalising_leaves_its_input_alone() -> None:
-    images = torch.rand(2, 8, 8)
-    before = images.clone()
-    normalise(images)
-    assert torch.equal(images, before)
+# ---- the one forward
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_cheap_way_in_is_the_same_function(training: bool) -> None:
-    network = build_network("none", seed=0).double().train(training)
+def test_the_grey_resnet_computes_what_torchvisions_does(training: bool) -> None:
+    network = build_network("resnet18", "none", seed=0).double().train(training)
     for module in network.modules():  # not the mild numbers of a fresh network
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, -1, 1)
             nn.init.uniform_(module.bias, -1, 1)
     images = torch.rand(2, 32, 40, dtype=torch.float64)
     labels = torch.tensor([0, 1])
+    original = torchvision_resnet18(network)
 
-    def run(logits: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return logits, list(torch.autograd.grad(F.cross_entropy(logits, labels), list(network.parameters())))
+    def run(used: nn.Module, given: Tensor) -> tuple[Tensor, list[Tensor]]:
+        logits = used(given)
+        return logits, list(torch.autograd.grad(F.cross_entropy(logits, labels), list(used.parameters())))
 
-    expected, gradients = run(network(normalise(images)))
-    logits, others = run(forward_grey(network, images))
+    expected, gradients = run(original, three_channels(images))
+    logits, others = run(network, images)
     torch.testing.assert_close(logits, expected, rtol=1e-10, atol=1e-10)
     for gradient, other in zip(gradients, others, strict=True):
         torch.testing.assert_close(other, gradient, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_keeps_the_interface(architecture: str) -> None:
+    network = build_network(architecture, "none", seed=0).eval()
+    images = torch.rand(2, 64, 96)
+    kept = images.clone()
+    with torch.no_grad():
+        logits, feature_map = network(images), network.features(images)  # type: ignore[operator]
+    assert torch.equal(images, kept), "the input is left alone"
+    assert logits.shape == (2, len(CLASSES))
+    last = network.get_submodule("fc")
+    assert isinstance(last, nn.Linear)
+    assert feature_map.shape[:2] == (2, last.in_features)
+    torch.testing.assert_close(last(feature_map.mean(dim=(2, 3))), logits)  # what a heat map rests on
+    again = build_network(architecture, "none", seed=0)
+    assert state_digest(again.state_dict()) == state_digest(network.state_dict())
+
+
+def test_the_small_network_is_small() -> None:
+    network = build_network("tiny", "none", seed=0)
+    assert 40_000 < sum(parameter.numel() for parameter in network.parameters()) < 60_000
+    with pytest.raises(ConfigError, match=r"none for model\.architecture=tiny; choose model\.weights=none"):
+        build_network("tiny", "imagenet", seed=0)
+
+
+def test_averaging_with_the_mirror_image_is_blind_to_the_side() -> None:
+    network = FlipAveraged(build_network("tiny", "none", seed=0)).eval()
+    images = torch.rand(2, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), network(images.flip(-1)))
 
 
 # ---- the digest

@@ -120,7 +120,7 @@ def test_an_average_follows_statistics_and_counts_and_leaves_the_followed_alone(
 
 
 def test_films_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() -> None:
-    train = TrainConfig(epochs=9, start_size=128)
+    train = TrainConfig(epochs=9, progressive_start_size=128)
     sides = [image_side(train, 224, done, 10) for done in range(90)]
     assert sorted(set(sides)) == [128, 160, 192, 224]
     assert sides == sorted(sides)
@@ -130,7 +130,7 @@ def test_films_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() ->
 
 @pytest.mark.parametrize(("start", "full"), [(0, 224), (128, 128), (128, 96)])
 def test_films_that_have_nowhere_to_grow_from_are_whole_throughout(start: int, full: int) -> None:
-    train = TrainConfig(epochs=3, start_size=start)
+    train = TrainConfig(epochs=3, progressive_start_size=start)
     assert {image_side(train, full, done, 10) for done in range(30)} == {full}
 
 

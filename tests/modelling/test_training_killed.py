@@ -1,4 +1,4 @@
-"""A training that is killed goes on as if nothing had happened, to the last bit of its weights."""
+"""A training that is killed resumes as if nothing had happened, to the last bit of its weights."""
 
 from __future__ import annotations
 
@@ -13,25 +13,32 @@ from typing import Any
 
 import pytest
 
-from tests.support.killed import EPOCH_STEPS, EPOCHS
+from tests.support.killed import EPOCH_STEPS, EPOCHS, PLACES
 
+pytestmark = pytest.mark.integration
+ROOT = Path(__file__).parents[2]
 STEPS = EPOCHS * EPOCH_STEPS
 
 
-@pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
+def killed(form: str) -> dict[str, Any]:
     memory = Path("/dev/shm")  # noqa: S108 - checkpoints in memory, where there is room for them
     place = memory if memory.is_dir() and shutil.disk_usage(memory).free > 2e9 else None
     with TemporaryDirectory(dir=place) as folder:
         done = subprocess.run(
-            [sys.executable, Path(__file__).parents[1] / "support/killed.py", folder],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            [sys.executable, ROOT / "tests/support/killed.py", folder, form],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=500,
         )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    return killed("places")
 
 
 def test_undisturbed(found: dict[str, Any]) -> None:
@@ -40,8 +47,33 @@ def test_undisturbed(found: dict[str, Any]) -> None:
     assert len(found["undisturbed"]["digest"]) == 64
 
 
-@pytest.mark.slow
-def test_ten_kills_ten_resumes_one_digest(found: dict[str, Any]) -> None:
+@pytest.mark.parametrize("place", PLACES)
+def test_a_kill_at_each_place_and_a_resume_give_the_same_digest(found: dict[str, Any], place: str) -> None:
+    ended, resumed = found[place]
+    assert ended["status"] == -9
+    assert EPOCH_STEPS < ended["steps"][-1] <= 2 * EPOCH_STEPS, "in the second epoch"
+    assert resumed["resumed"]
+    assert resumed["steps"][0] == EPOCH_STEPS + 1, "the first epoch is not trained again"
+    assert resumed["digest"] == found["undisturbed"]["digest"]
+
+
+def test_one_training_killed_again_and_again(found: dict[str, Any]) -> None:
+    *ended, last = found["again and again"]
+    assert [run["status"] for run in ended] == [-9, -9, -9]
+    assert (last["digest"], last["resumed"]) == (found["undisturbed"]["digest"], True)
+
+
+def test_sigterm_keeps_the_steps_of_an_unfinished_epoch(found: dict[str, Any]) -> None:
+    ended, resumed = found["sigterm"]
+    assert ended["status"] == 1
+    assert ended["steps"][-1] < STEPS
+    assert resumed["steps"][0] == ended["steps"][-1] + 1, "it resumes at the very step"
+    assert resumed["digest"] == found["undisturbed"]["digest"]
+
+
+@pytest.mark.nightly
+def test_ten_kills_ten_resumes_one_digest() -> None:
+    found = killed("moments")
     assert len(found["kills"]) == 10
     for kill in found["kills"]:
         assert kill["killed"]["status"] == -9, "the training had ended before the signal came"
@@ -50,16 +82,3 @@ def test_ten_kills_ten_resumes_one_digest(found: dict[str, Any]) -> None:
             assert kill["resumed"]["resumed"]
             assert kill["resumed"]["steps"][0] > 1, "the first epoch is not trained again"
     assert len({kill["killed"]["steps"][-1] for kill in found["kills"]}) >= 5, "at different moments"
-
-
-def test_one_training_killed_again_and_again(found: dict[str, Any]) -> None:
-    *killed, last = found["often"]
-    assert [run["status"] for run in killed] == [-9, -9, -9]
-    assert (last["digest"], last["resumed"]) == (found["undisturbed"]["digest"], True)
-
-
-def test_a_polite_end_keeps_the_steps_of_an_unfinished_epoch(found: dict[str, Any]) -> None:
-    ended, resumed = found["polite"]
-    assert ended["status"] == 1
-    assert resumed["steps"][0] == ended["steps"][-1] + 1, "it goes on at the very step"
-    assert resumed["digest"] == found["undisturbed"]["digest"]

@@ -19,12 +19,13 @@ from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.modelling import training_loop
 from pneumonia.modelling.augment import augment
-from pneumonia.modelling.network import build_network, normalise
+from pneumonia.modelling.network import build_network
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_loop import Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
 from pneumonia.records.epoch import Epoch
+from tests.support.reference import three_channels, torchvision_resnet18
 from tests.support.trainings import FULL, config, figures, films, train
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -50,7 +51,9 @@ def same(one: Fitted, other: Fitted) -> bool:
 
 
 def test_it_learns(tmp_path: Path) -> None:
-    fitted = train(tmp_path, films(64, 32), "train.epochs=3", "train.norm_films=64", "train.learning_rate=0.0003")
+    fitted = train(
+        tmp_path, films(64, 32), "train.epochs=6", "train.bn_recalibration_images=64", "train.learning_rate=0.003"
+    )
     assert fitted.history[-1].train_loss < 0.5 * fitted.history[0].train_loss
     assert max(epoch.auroc for epoch in fitted.history) > 0.9
 
@@ -67,10 +70,10 @@ def test_an_epochs_figures_are_those_of_its_weights(tmp_path: Path) -> None:
     data = films(validation=40)
     fitted = train(tmp_path, data, "evaluate.threshold=0.6")
     (epoch,) = fitted.history
-    network = build_network("none", 0)
+    network = build_network("tiny", "none", 0)
     network.load_state_dict(fitted.state)
-    positive = predict_probabilities(network, data.pixels, data.validation)
-    labels = data.labels[data.validation]
+    positive = predict_probabilities(network, data.validation.pixels, data.validation.rows)
+    labels = data.validation.labels
     called = positive >= 0.6
     assert epoch.val_loss == pytest.approx(F.nll_loss(_log(positive), torch.from_numpy(labels)).item(), rel=1e-5)
     assert epoch.val_accuracy == np.mean(called == labels)
@@ -90,24 +93,29 @@ def test_one_epoch_is_the_plain_loop(tmp_path: Path) -> None:
     """Against the same epoch written as a textbook has it: no fused step, no cheap way in, no moving average."""
     data, still = films(40, 16), [f"augment.{change}=0" for change in ("flip", "rotation", "brightness", "contrast")]
     # a rate so low that Adam, which divides by a gradient's size, does not blow up differences in rounding
-    loss = ["train.class_weights=true", "train.label_smoothing=0.1", "train.learning_rate=1e-5", "train.norm_films=0"]
-    fitted = train(tmp_path, data, *still, *loss)
-    network = build_network("none", 0).train()
+    loss = [
+        "train.class_weights=true",
+        "train.label_smoothing=0.1",
+        "train.learning_rate=1e-5",
+        "train.bn_recalibration_images=0",
+    ]
+    fitted = train(tmp_path, data, *still, *loss, "model.architecture=resnet18")
+    network = torchvision_resnet18(build_network("resnet18", "none", 0))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, fused=False, foreach=False)
     weight = torch.tensor([40 / (2 * 10), 40 / (2 * 30)])
-    order = np.random.default_rng([0, 0]).permutation(data.train)
+    order = np.random.default_rng([0, 0]).permutation(len(data.train))
     total = 0.0
     for batch in (order[:16], order[16:32], order[32:]):
-        batch = np.sort(batch)
-        labels = torch.from_numpy(data.labels[batch])
-        logits = network(normalise(torch.from_numpy(data.pixels[batch])))
+        images = data.train.take(np.sort(batch))
+        labels = torch.from_numpy(images.labels)
+        logits = network(three_channels(torch.from_numpy(images.pixels[images.rows]) / 255))
         loss = F.cross_entropy(logits, labels, weight, label_smoothing=0.1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         total += loss.item() * len(batch)
     assert fitted.history[0].train_loss == pytest.approx(total / 40, rel=1e-4)
-    start, expected = build_network("none", 0).state_dict(), network.state_dict()
+    start, expected = build_network("resnet18", "none", 0).state_dict(), network.state_dict()
     for name, value in fitted.state.items():
         moved, should = (value - start[name]).double(), (expected[name] - start[name]).double()
         assert float((moved - should).norm()) <= 0.05 * float(should.norm()), name
@@ -119,8 +127,9 @@ def test_the_moving_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
     assert averaged.history[0].train_loss == plain.history[0].train_loss, "the average does not touch the training"
     assert averaged.history[0].val_loss != plain.history[0].val_loss
     assert averaged.weights_digest != plain.weights_digest
-    start = build_network("none", 0).state_dict()["conv1.weight"]
-    distance = [float((fitted.state["conv1.weight"] - start).norm()) for fitted in (averaged, plain)]
+    first = "stages.0.0.weight"
+    start = build_network("tiny", "none", 0).state_dict()[first]
+    distance = [float((fitted.state[first] - start).norm()) for fitted in (averaged, plain)]
     assert 0 < distance[0] < distance[1]
 
 
@@ -133,8 +142,10 @@ def test_a_part_of_the_loss_changes_the_weights(tmp_path: Path, short: Fitted, p
 
 def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
     data = films(16, 8)
-    turned = dataclasses.replace(data, labels=np.where(np.arange(24) < 16, data.labels, 1 - data.labels))
-    fitted = train(tmp_path, turned, "train.epochs=30", "train.patience=2", "train.norm_films=16")
+    turned = dataclasses.replace(
+        data, validation=dataclasses.replace(data.validation, labels=1 - data.validation.labels)
+    )
+    fitted = train(tmp_path, turned, "train.epochs=30", "train.patience=2", "train.bn_recalibration_images=16")
     assert len(fitted.history) == fitted.best_epoch + 2 < 30
 
 
@@ -164,7 +175,7 @@ def test_each_step_draws_its_own_augmentation(tmp_path: Path, monkeypatch: pytes
         drawn.append(source.initial_seed())
         return augment(images, chosen, source)
 
-    monkeypatch.setattr("pneumonia.train.augment", watched)
+    monkeypatch.setattr("pneumonia.modelling.training_loop.augment", watched)
     train(tmp_path / "0", films(16, 8), "train.epochs=2", "train.batch_size=8")
     train(tmp_path / "1", films(16, 8), "train.seed=1")
     assert len(drawn) == len(set(drawn)) == 5
@@ -177,18 +188,17 @@ def test_films_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         sides.append(tuple(images.shape[1:]))
         return images
 
-    monkeypatch.setattr("pneumonia.train.augment", seen)
-    data = films()
-    large = dataclasses.replace(data, pixels=data.pixels.repeat(2, 1).repeat(2, 2))
-    train(tmp_path, large, "preprocess.size=64", "train.start_size=32", "train.epochs=3")
+    monkeypatch.setattr("pneumonia.modelling.training_loop.augment", seen)
+    train(tmp_path, films(side=64), "preprocess.size=64", "train.progressive_start_size=32", "train.epochs=3")
     assert sides == [(32, 32)] * 6 + [(64, 64)] * 3
 
 
 def test_the_pixels_may_be_a_read_only_map(tmp_path: Path, short: Fitted) -> None:
     data = films(16, 8)
-    np.save(tmp_path / "pixels.npy", data.pixels)
-    mapped = dataclasses.replace(data, pixels=np.load(tmp_path / "pixels.npy", mmap_mode="r"))
-    assert same(train(tmp_path, mapped), short)
+    np.save(tmp_path / "pixels.npy", data.train.pixels)
+    mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
+    parts = (dataclasses.replace(part, pixels=mapped) for part in (data.train, data.validation))
+    assert same(train(tmp_path, TrainingSet(*parts)), short)
 
 
 # ---- cut off and gone on with
@@ -310,8 +320,8 @@ class _exploding:  # noqa: N801 - a context
 
 def _only(part: str, label: int) -> Callable[[TrainingSet], TrainingSet]:
     def change(data: TrainingSet) -> TrainingSet:
-        chosen = getattr(data, part)
-        return dataclasses.replace(data, **{part: chosen[data.labels[chosen] == label]})
+        images = getattr(data, part)
+        return dataclasses.replace(data, **{part: images.take(np.flatnonzero(images.labels == label))})
 
     return change
 
@@ -320,13 +330,13 @@ def _only(part: str, label: int) -> Callable[[TrainingSet], TrainingSet]:
 @pytest.mark.parametrize("label", [0, 1, 2])
 def test_a_split_without_both_classes_is_refused(tmp_path: Path, part: str, label: int) -> None:
     name = {"train": "training", "validation": "validation"}[part]
-    with pytest.raises(DataError, match=rf"the {name} split has \d+ films and not both classes; give more films"):
+    with pytest.raises(DataError, match=rf"the {name} split has \d+ images and not both classes; give more images"):
         train(tmp_path, _only(part, label)(films()))
     assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_bf16_trains_as_well(tmp_path: Path) -> None:
     fitted = train(tmp_path, films(16, 8), "train.precision=bf16")
-    assert fitted.state["conv1.weight"].dtype == torch.float32
+    assert fitted.state["fc.weight"].dtype == torch.float32
     assert math.isfinite(fitted.history[0].train_loss)
     assert same(train(tmp_path / "again", films(16, 8), "train.precision=bf16"), fitted)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError, PneumoniaError
-from pneumonia.modelling.network import load_model, normalise
+from pneumonia.modelling.network import load_model
 from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import ModelRecord, read_record
 
@@ -23,6 +23,7 @@ def record(state: dict[str, Tensor], **changes: object) -> ModelRecord:
     values = {
         "name": "pneumonia-resnet18",
         "phantom": False,
+        "architecture": "tiny",
         "preprocess": PreprocessConfig(size=32, equalize=True),
         "threshold": 0.4,
         "weights_digest": state_digest(state),
@@ -43,15 +44,15 @@ def test_weights_and_record_come_back(tmp_path: Path, network: nn.Module, state:
     assert found == written == read_record(path)
     assert state_digest(loaded.state_dict()) == written.weights_digest
     assert not loaded.training
-    images = torch.rand(2, 3, 64, 64)
+    images = torch.rand(2, 64, 64)
     torch.testing.assert_close(loaded(images), network(images), rtol=1e-4, atol=1e-5)
     assert [entry.name for entry in path.parent.iterdir()] == ["model.safetensors"]
 
 
-def test_a_mirrored_model_says_the_same_of_a_film_and_its_mirror_image(tmp_path: Path, network: nn.Module) -> None:
+def test_flip_averaging_gives_the_same_for_an_image_and_its_mirror_image(tmp_path: Path, network: nn.Module) -> None:
     network = network.eval()
-    films = normalise(torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1)))
-    save_weights(tmp_path / "m.safetensors", network.state_dict(), record(network.state_dict(), mirror=True))
+    films = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    save_weights(tmp_path / "m.safetensors", network.state_dict(), record(network.state_dict(), flip_tta=True))
     mirrored, _ = load_model(tmp_path / "m.safetensors")
     with torch.inference_mode():
         seen = mirrored(films)
@@ -68,7 +69,7 @@ def test_the_file_holds_no_pickle(tmp_path: Path, state: dict[str, Tensor]) -> N
         assert json.loads(file.metadata()["record"])["threshold"] == 0.4
 
 
-@pytest.mark.parametrize("position", [-1, -20_000_000])
+@pytest.mark.parametrize("position", [-1, -20_000])
 def test_weights_that_were_tampered_with_are_refused(tmp_path: Path, state: dict[str, Tensor], position: int) -> None:
     path = tmp_path / "model.safetensors"
     save_weights(path, state, record(state))
@@ -83,15 +84,39 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     other = {"a": torch.zeros(3)}
     save_weights(path, other, record(other))
-    with pytest.raises(DataError, match="holds no ResNet18"):
+    with pytest.raises(DataError, match="holds no tiny of two classes"):
         load_model(path)
 
 
 def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
-    save_weights(path, {"a": torch.zeros(3)}, record({}, format=2))
-    with pytest.raises(DataError, match="format 2"):
+    known = record({}).model_dump(mode="json")
+    save_file({"a": torch.zeros(1)}, path, metadata={"record": json.dumps({**known, "format": 3})})
+    with pytest.raises(DataError, match="format 3, this version reads 2"):
         read_record(path)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_record_of_format_1_is_read(tmp_path: Path, mirror: bool) -> None:
+    """It knew one architecture, and called the averaging with the mirror image by another name."""
+    path = tmp_path / "model.safetensors"
+    known = record({}).model_dump(mode="json")
+    old = {key: value for key, value in known.items() if key not in ("architecture", "flip_tta")}
+    save_file({"a": torch.zeros(1)}, path, metadata={"record": json.dumps({**old, "format": 1, "mirror": mirror})})
+    found = read_record(path)
+    assert (found.format, found.architecture, found.flip_tta) == (2, "resnet18", mirror)
+    assert found == record({}, architecture="resnet18", flip_tta=mirror)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("weights_digest", "0"), ("architecture", "resnet18"), ("flip_tta", True), ("threshold", 0.41),
+     ("preprocess", PreprocessConfig(size=64))],
+)  # fmt: skip
+def test_what_makes_two_models_the_same(name: str, value: object) -> None:
+    one = record({})
+    assert one.is_model(one.model_copy(update={"name": "other", "data_digest": "other"}))
+    assert not one.is_model(one.model_copy(update={name: value}))
 
 
 @pytest.mark.parametrize(

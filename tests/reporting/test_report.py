@@ -21,7 +21,7 @@ from pneumonia.evaluation.gate import judge
 from pneumonia.records.evaluation import Curves, Metric, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE, PANELS, plots
 from pneumonia.reporting.report import WORDS, DataUsed, ModelUsed, command, markdown, recipe
-from pneumonia.statistics.metrics import METRICS, compute_curves, compute_metrics, paired_differences
+from pneumonia.statistics.metrics import METRICS, Scored, compute_curves, compute_metrics, paired_differences
 
 PICTURES = ["learning_curves.png", "roc.png", "precision_recall.png", "confusion.png", "reliability.png"]
 
@@ -44,27 +44,27 @@ class Line(NamedTuple):
 HISTORY = [Line(1), Line(2, val_loss=0.3), Line(3, val_loss=0.35)]
 
 
-class Scored(NamedTuple):
-    compute_curves: Curves
-    compute_metrics: dict[str, Metric]
+class Evaluated(NamedTuple):
+    curves: Curves
+    metrics: dict[str, Metric]
     verdict: Verdict
 
 
 @pytest.fixture(scope="module")
-def scored() -> Scored:
+def scored() -> Evaluated:
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
     one, other = (1 / (1 + np.exp(-3 * (labels - 0.5) - rng.normal(size=120))) for _ in range(2))
     patients = [str(i // 2) for i in range(120)]
     config = EvaluateConfig(bootstrap=100)
-    found = compute_metrics(labels, one, patients, 0.4, config)
-    differences = paired_differences(labels, one, other, patients, 0.4, config)
+    found = compute_metrics(Scored(labels, one, patients, 0.4), config)
+    differences = paired_differences(Scored(labels, one, patients, 0.4), Scored(labels, other, patients, 0.4), config)
     verdict = judge(found, Config().gate, differences, 7, champion_digest="old")
-    return Scored(compute_curves(labels, one, 0.4), found, verdict)
+    return Evaluated(compute_curves(Scored(labels, one, None, 0.4)), found, verdict)
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory, scored: Scored) -> list[Path]:
+def drawn(tmp_path_factory: pytest.TempPathFactory, scored: Evaluated) -> list[Path]:
     return plots(tmp_path_factory.mktemp("report") / "new", HISTORY, scored.curves, scored.figures, best_epoch=2)
 
 
@@ -95,7 +95,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line[2:-2].split(" | ")] for line in text.splitlines() if line.startswith("| ")]
 
 
-def test_the_page_says_where_everything_came_from(scored: Scored) -> None:
+def test_the_page_says_where_everything_came_from(scored: Evaluated) -> None:
     table = rows(page(scored.verdict))
     for row in (
         ["Kind", "radiographs"],
@@ -112,7 +112,7 @@ def test_the_page_says_where_everything_came_from(scored: Scored) -> None:
         assert row in table
 
 
-def test_the_page_shows_every_figure_with_its_interval(scored: Scored) -> None:
+def test_the_page_shows_every_figure_with_its_interval(scored: Evaluated) -> None:
     text = page(scored.verdict, test_reads=3, audit_test_reads=8)
     table = rows(text)
     for name in METRICS:
@@ -128,7 +128,7 @@ def test_the_page_shows_every_figure_with_its_interval(scored: Scored) -> None:
     assert "calibrated for classes that are equally likely" in text
 
 
-def test_the_page_gives_the_verdict_with_each_reason(scored: Scored) -> None:
+def test_the_page_gives_the_verdict_with_each_reason(scored: Evaluated) -> None:
     text = page(scored.verdict)
     assert ("**Passed**" if scored.verdict.passed else "**Not passed**") in text
     for reason in scored.verdict.reasons:
@@ -137,25 +137,25 @@ def test_the_page_gives_the_verdict_with_each_reason(scored: Scored) -> None:
     assert "**Not passed**" in page(scored.verdict.model_copy(update={"passed": False}))
 
 
-def test_the_page_marks_the_epoch_that_was_kept(scored: Scored) -> None:
+def test_the_page_marks_the_epoch_that_was_kept(scored: Evaluated) -> None:
     table = rows(page(scored.verdict))
     values = ["0.4000", "0.8100", "0.3000", "0.8200", "0.8300", "0.8400", "0.8500", "0.8600", "12"]
     assert [f"**{cell}**" for cell in ["2", *values]] in table
     assert ["3", "0.4000", "0.8100", "0.3500", *values[3:]] in table
 
 
-def test_the_page_links_its_pictures_as_neighbours(scored: Scored) -> None:
+def test_the_page_links_its_pictures_as_neighbours(scored: Evaluated) -> None:
     assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page(scored.verdict)) == PICTURES
 
 
 @pytest.mark.parametrize("phantom", [False, True])
-def test_the_page_says_what_it_is_not(scored: Scored, phantom: bool) -> None:
+def test_the_page_says_what_it_is_not(scored: Evaluated, phantom: bool) -> None:
     text = page(scored.verdict, phantom=phantom)
     assert NOT_A_DEVICE in text
     assert ("phantoms" in text.replace("[phantom]", "")) is phantom
 
 
-def test_a_path_cannot_break_a_table(scored: Scored) -> None:
+def test_a_path_cannot_break_a_table(scored: Evaluated) -> None:
     text = page(scored.verdict, root="a|b\nc")
     assert "| Folder | `a\\|b c` |" in text
 
@@ -192,7 +192,7 @@ def options(line: str) -> Mapping[str, list[str]]:
     return found
 
 
-def test_a_password_in_the_tracking_uri_stays_out(scored: Scored) -> None:
+def test_a_password_in_the_tracking_uri_stays_out(scored: Evaluated) -> None:
     config = resolve("full", assignments=["tracking.uri=https://me:secret@server"], environment={})
     assert "secret" not in page(scored.verdict, config)
 
@@ -212,7 +212,7 @@ def test_the_pictures_are_pictures_that_fit_a_page(drawn: list[Path]) -> None:
 
 
 def test_the_same_input_draws_the_same_bytes_and_the_note_tells_phantoms_apart(
-    drawn: list[Path], scored: Scored, tmp_path: Path
+    drawn: list[Path], scored: Evaluated, tmp_path: Path
 ) -> None:
     again = plots(tmp_path, HISTORY, scored.curves, scored.figures, best_epoch=2)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in drawn]
@@ -231,15 +231,15 @@ def test_the_same_input_draws_the_same_bytes_and_the_note_tells_phantoms_apart(
     ],
 )
 def test_extreme_models_can_be_drawn(labels: list[int], probabilities: list[float], tmp_path: Path) -> None:
-    found = plots(tmp_path, HISTORY[:1], compute_curves(labels, probabilities), {})
+    found = plots(tmp_path, HISTORY[:1], compute_curves(Scored(labels, probabilities)), {})
     assert [path.name for path in found] == PICTURES
 
 
-def test_without_a_history_there_are_no_learning_curves(scored: Scored, tmp_path: Path) -> None:
+def test_without_a_history_there_are_no_learning_curves(scored: Evaluated, tmp_path: Path) -> None:
     assert [path.name for path in plots(tmp_path, [], scored.curves, {})] == PICTURES[1:]
 
 
-def test_a_folder_that_cannot_be_written_is_named(scored: Scored, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(scored: Evaluated, tmp_path: Path) -> None:
     (tmp_path / "report").write_text("a file")
     with pytest.raises(PneumoniaError, match=r"report/roc.png: cannot be written \(.+\); free space"):
         plots(tmp_path / "report", [], scored.curves, {})

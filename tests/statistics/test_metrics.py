@@ -18,7 +18,14 @@ from sklearn import metrics
 from pneumonia.config.schema import EvaluateConfig
 from pneumonia.errors import DataError
 from pneumonia.records.evaluation import Curves, Metric
-from pneumonia.statistics.metrics import METRICS, PAIRED_METRICS, compute_curves, compute_metrics, paired_differences
+from pneumonia.statistics.metrics import (
+    METRICS,
+    PAIRED_METRICS,
+    Scored,
+    compute_curves,
+    compute_metrics,
+    paired_differences,
+)
 
 QUICK = EvaluateConfig(bootstrap=100)
 
@@ -63,7 +70,7 @@ labelled = st.lists(st.tuples(st.booleans(), st.integers(0, 16), st.integers(0, 
 def test_values_are_those_of_scikit_learn(rows: list[tuple[bool, int, int]], cut: int) -> None:
     labels = np.array([int(label) for label, _, _ in rows])
     probabilities = np.array([value / 16 for _, value, _ in rows])
-    found = compute_metrics(labels, probabilities, [str(patient) for _, _, patient in rows], cut / 16, QUICK)
+    found = compute_metrics(Scored(labels, probabilities, [str(patient) for _, _, patient in rows], cut / 16), QUICK)
     assert list(found) == list(METRICS)
     expected = reference(labels, probabilities, cut / 16)
     for name in METRICS:
@@ -81,7 +88,7 @@ def test_intervals_are_those_of_a_loop_over_copied_films(n: int) -> None:
     for row in drawn:
         chosen = np.array([film for patient in row for film in members[patient]])
         loop.append(reference(labels[chosen], probabilities[chosen], 0.5))
-    found = compute_metrics(labels, probabilities, patients, 0.5, QUICK)
+    found = compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
     for name in METRICS:
         low, high = np.quantile([one[name] for one in loop], [0.025, 0.975])
         assert (found[name].low, found[name].high) == pytest.approx((low, high), abs=1e-12), name
@@ -102,7 +109,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_only_when_grouped_by_
         shared = np.repeat(rng.normal(scale=math.sqrt(0.8), size=patients), a_patient)
         score = distance * labels + shared + rng.normal(scale=math.sqrt(0.2), size=len(labels))
         for kind, patient in keys.items():
-            auroc = compute_metrics(labels, 1 / (1 + np.exp(-score)), patient, 0.5, config)["auroc"]
+            auroc = compute_metrics(Scored(labels, 1 / (1 + np.exp(-score)), patient, 0.5), config)["auroc"]
             covered[kind] += auroc.low <= truth <= auroc.high
     assert 0.89 <= covered["grouped"] / repeats <= 0.99
     assert covered["films"] / repeats < 0.8  # films of one patient taken for independent: far too sure
@@ -111,17 +118,19 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_only_when_grouped_by_
 def test_the_order_of_the_films_and_repeating_the_call_change_nothing() -> None:
     labels, probabilities, patients = films()
     shuffled = np.random.default_rng(5).permutation(len(labels))
-    first = compute_metrics(labels, probabilities, patients, 0.5, QUICK)
-    assert compute_metrics(labels, probabilities, patients, 0.5, QUICK) == first
-    other = compute_metrics(labels[shuffled], probabilities[shuffled], [patients[i] for i in shuffled], 0.5, QUICK)
+    first = compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
+    assert compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK) == first
+    other = compute_metrics(
+        Scored(labels[shuffled], probabilities[shuffled], [patients[i] for i in shuffled], 0.5), QUICK
+    )
     for name, figure in first.items():
         assert other[name].model_dump() == pytest.approx(figure.model_dump(), abs=1e-12)
-    assert compute_metrics(labels, probabilities, patients, 0.5, EvaluateConfig(bootstrap=100, seed=1)) != first
+    assert compute_metrics(Scored(labels, probabilities, patients, 0.5), EvaluateConfig(bootstrap=100, seed=1)) != first
 
 
 def test_less_confidence_is_a_narrower_interval() -> None:
     wide, narrow = (
-        compute_metrics(*films(), 0.5, EvaluateConfig(bootstrap=500, confidence=confidence))["auroc"]
+        compute_metrics(Scored(*films(), 0.5), EvaluateConfig(bootstrap=500, confidence=confidence))["auroc"]
         for confidence in (0.95, 0.6)
     )
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
@@ -130,22 +139,26 @@ def test_less_confidence_is_a_narrower_interval() -> None:
 def test_paired_differences_are_those_of_the_figures_on_the_same_resamples() -> None:
     labels, a, patients = films()
     b = np.clip(a + np.random.default_rng(3).normal(scale=0.05, size=len(a)), 0, 1)
-    difference = paired_differences(labels, a, b, patients, 0.5, QUICK)
-    of_a, of_b = (compute_metrics(labels, each, patients, 0.5, QUICK) for each in (a, b))
+    difference = paired_differences(Scored(labels, a, patients, 0.5), Scored(labels, b, patients, 0.5), QUICK)
+    of_a, of_b = (compute_metrics(Scored(labels, each, patients, 0.5), QUICK) for each in (a, b))
     assert list(difference) == list(PAIRED_METRICS)
     for name in PAIRED_METRICS:
         assert difference[name].value == pytest.approx(of_a[name].value - of_b[name].value)
     assert difference["auroc"].high - difference["auroc"].low < (of_a["auroc"].high - of_a["auroc"].low) / 2
-    swapped = paired_differences(labels, b, a, patients, 0.5, QUICK)["auroc"]
+    swapped = paired_differences(Scored(labels, b, patients, 0.5), Scored(labels, a, patients, 0.5), QUICK)["auroc"]
     assert (-swapped.high, -swapped.low) == pytest.approx((difference["auroc"].low, difference["auroc"].high))
 
 
 def test_a_model_does_not_differ_from_itself_but_for_its_threshold() -> None:
     labels, probabilities, patients = films()
     nothing = Metric(value=0, low=0, high=0)
-    same = paired_differences(labels, probabilities, probabilities, patients, 0.5, QUICK)
+    same = paired_differences(
+        Scored(labels, probabilities, patients, 0.5), Scored(labels, probabilities, patients, 0.5), QUICK
+    )
     assert all(figure == nothing for figure in same.values())
-    lower = paired_differences(labels, probabilities, probabilities, patients, 0.5, QUICK, threshold_b=0.3)
+    lower = paired_differences(
+        Scored(labels, probabilities, patients, 0.5), Scored(labels, probabilities, patients, 0.3), QUICK
+    )
     assert lower["auroc"] == nothing
     assert lower["sensitivity"].value < 0 < lower["specificity"].value
 
@@ -154,7 +167,7 @@ def test_resamples_of_one_class_are_left_out_counted_and_told(caplog: pytest.Log
     labels, probabilities, patients = [0, 1, 1, 1], [0.2, 0.9, 0.8, 0.1], ["well", "a", "b", "b"]
     config = EvaluateConfig(bootstrap=2000)
     with caplog.at_level(logging.WARNING):
-        found = compute_metrics(labels, probabilities, patients, 0.5, config)
+        found = compute_metrics(Scored(labels, probabilities, patients, 0.5), config)
     told = re.search(r"(\d+) of 2000 bootstrap resamples held one class only", caplog.text)
     assert told is not None
     assert int(told[1]) / 2000 == pytest.approx((2 / 3) ** 3 + (1 / 3) ** 3, abs=0.03)  # never "well", or nothing else
@@ -164,12 +177,12 @@ def test_resamples_of_one_class_are_left_out_counted_and_told(caplog: pytest.Log
 
 def test_an_ordinary_set_leaves_no_resample_out(caplog: pytest.LogCaptureFixture) -> None:
     labels, probabilities, patients = films()
-    compute_metrics(labels, probabilities, patients, 0.5, QUICK)
+    compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
     assert not caplog.records
 
 
 def test_a_patient_with_films_of_both_classes_is_drawn_with_both(caplog: pytest.LogCaptureFixture) -> None:
-    found = compute_metrics([0, 1], [0.2, 0.7], ["same", "same"], 0.5, QUICK)
+    found = compute_metrics(Scored([0, 1], [0.2, 0.7], ["same", "same"], 0.5), QUICK)
     assert found["auroc"] == Metric(value=1, low=1, high=1)
     assert not caplog.records
 
@@ -202,21 +215,21 @@ def test_bad_input_is_refused(
     message: str,
 ) -> None:
     with pytest.raises(error, match=message):
-        compute_metrics(labels, probabilities, patients, threshold, QUICK)
+        compute_metrics(Scored(labels, probabilities, patients, threshold), QUICK)
     if len(patients) == len(labels):  # the curves take no patients
         with pytest.raises(error, match=message):
-            compute_curves(labels, probabilities, threshold)
+            compute_curves(Scored(labels, probabilities, None, threshold))
 
 
 def test_two_thousand_resamples_are_quick_and_small() -> None:
     labels, probabilities, patients = films(624, a_patient=2)
     start = time.process_time()
-    compute_metrics(labels, probabilities, patients, 0.5, EvaluateConfig(bootstrap=2000))
+    compute_metrics(Scored(labels, probabilities, patients, 0.5), EvaluateConfig(bootstrap=2000))
     assert time.process_time() - start < 2
     labels, probabilities, patients = films(50_000, a_patient=2)
     tracemalloc.start()
     try:
-        compute_metrics(labels, probabilities, patients, 0.5, QUICK)
+        compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
         assert tracemalloc.get_traced_memory()[1] < 200e6
     finally:
         tracemalloc.stop()
@@ -227,7 +240,7 @@ def test_two_thousand_resamples_are_quick_and_small() -> None:
 def test_curves_enclose_the_areas_and_count_the_films(rows: list[tuple[bool, int, int]], cut: int) -> None:
     labels = np.array([int(label) for label, _, _ in rows])
     probabilities = np.array([value / 16 for _, value, _ in rows])
-    found = compute_curves(labels, probabilities, cut / 16)
+    found = compute_curves(Scored(labels, probabilities, None, cut / 16))
     auroc = np.trapezoid(found.true_positive_rate, found.false_positive_rate)
     assert auroc == pytest.approx(metrics.roc_auc_score(labels, probabilities))
     assert found.recall[0] == 0

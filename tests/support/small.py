@@ -9,6 +9,7 @@ from pneumonia.config.schema import Config
 
 SMALL = (
     "data.root=phantom",
+    "model.architecture=tiny",
     "phantom.train=64",
     "phantom.test=32",
     "phantom.size=64",
@@ -19,7 +20,7 @@ SMALL = (
     "evaluate.bootstrap=100",
     "tracking.system_metrics=false",
 )
-OPEN_GATE = ("gate.min_auroc=0", "gate.min_sensitivity=0", "gate.min_specificity=0", "gate.max_reliance=2")
+OPEN_GATE = ("gate.min_auroc=0", "gate.min_sensitivity=0", "gate.min_specificity=0", "gate.max_shortcut_dependence=2")
 
 
 def small(work: Path, *assignments: str) -> Config:

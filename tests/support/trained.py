@@ -14,10 +14,11 @@ from pneumonia.tracking.run import Run
 
 def save(path: Path, name: str, seed: int = 0) -> Path:
     """A model's file; phantoms' where the name says so."""
-    state = build_network("none", seed=seed).state_dict()
+    state = build_network("tiny", "none", seed=seed).state_dict()
     record = ModelRecord(
         name=name,
         phantom=name.endswith("-phantom"),
+        architecture="tiny",
         preprocess=PreprocessConfig(size=32),
         threshold=0.5,
         weights_digest=state_digest(state),

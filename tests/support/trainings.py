@@ -8,6 +8,7 @@ import numpy as np
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
+from pneumonia.data.images import Images
 from pneumonia.modelling.training_loop import Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.records.epoch import Epoch
@@ -15,6 +16,7 @@ from pneumonia.records.epoch import Epoch
 RECIPE = (
     "data.root=phantom",
     "model.weights=none",
+    "model.architecture=tiny",
     "preprocess.size=32",
     "train.threads=1",
     "train.device=cpu",
@@ -44,15 +46,15 @@ def config(*assignments: str, profile: str = "fast") -> Config:
     return resolve(profile, assignments=[*RECIPE, *assignments], environment={})
 
 
-def films(train: int = 48, validation: int = 16, seed: int = 0) -> TrainingSet:
-    """Draw 32x32 noise; a quarter of the films are NORMAL, the others have a bright corner."""
+def films(train: int = 48, validation: int = 16, seed: int = 0, side: int = 32) -> TrainingSet:
+    """Draw noise of a side in pixels; a quarter of the images are NORMAL, the others have a bright corner."""
     rng = np.random.default_rng(seed)
     count = train + validation
     labels = (np.arange(count) % 4 > 0).astype(np.int64)
-    pixels = rng.integers(40, 120, (count, 32, 32), dtype=np.uint8)
-    pixels[labels == 1, :12, :12] += 60
-    indices = np.arange(count)
-    return TrainingSet(pixels, labels, indices[:train], indices[train:], [str(index) for index in indices])
+    pixels = rng.integers(40, 120, (count, side, side), dtype=np.uint8)
+    pixels[labels == 1, : side * 3 // 8, : side * 3 // 8] += 60
+    images = Images(pixels, np.arange(count), labels, [str(row) for row in range(count)])
+    return TrainingSet(images.take(np.arange(train)), images.take(np.arange(train, count)))
 
 
 def figures(history: list[Epoch]) -> list[dict[str, float]]:

@@ -13,14 +13,13 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
 from pneumonia.inference.predictor import Predictor
-from pneumonia.modelling.network import FlipAveraged, load_model, normalise
+from pneumonia.modelling.network import FlipAveraged, load_model
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client
@@ -100,7 +99,7 @@ def test_a_second_training_of_the_same_weights_is_no_better(work: Path) -> None:
 
 def test_the_same_weights_used_in_another_way_are_another_model(work: Path) -> None:
     first = run(small(work))
-    _, trained, validation, _ = run(small(work, "evaluate.mirror=true"))
+    _, trained, validation, _ = run(small(work, "evaluate.flip_tta=true"))
     assert trained.weights_digest == first[1].weights_digest
     assert not any("already champion" in reason.text for reason in validation.verdict.reasons)
 
@@ -225,7 +224,7 @@ def test_scores_of_the_report_give_its_figures(work: Path) -> None:
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: bool) -> None:
-    config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2", f"evaluate.mirror={mirror}")
+    config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2", f"evaluate.flip_tta={mirror}")
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
     logged = mlflow_client(trained.tracking_uri).get_run(trained.run_id).data.metrics
@@ -246,7 +245,7 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     films = np.load(dataset.pixels)[:3]
     location = mlflow_client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
     exported = mlflow.pyfunc.load_model(location.artifact_location)
-    odds = np.diff(exported.predict(normalise(torch.from_numpy(films)).contiguous().numpy()))[:, 0]
+    odds = np.diff(exported.predict(films.astype(np.float32) / 255))[:, 0]
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(films), abs=1e-5)
     assert scored.record.threshold == record.threshold
     truth = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "test"]
@@ -261,7 +260,7 @@ def test_a_model_that_reads_a_planted_cue_is_refused_by_its_name(work: Path, cue
         "phantom.train=200",
         "phantom.test=80",
         "phantom.size=224",
-        f"phantom.cue={cue}",
+        f"phantom.shortcut={cue}",
         "phantom.opacities=false",
     )
     training = ("preprocess.size=64", "train.epochs=5", "train.batch_size=16", "train.threads=1")

@@ -82,7 +82,7 @@ def test_a_failed_run_never_hides_its_error(wire: Wire, work: Path, key: str, ca
     assert "stays open" in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_server_that_is_stopped_and_started_again(server: Server, work: Path, key: str) -> None:
     run = Run.open(settings(work, server.url), key, "name", {})
     try:

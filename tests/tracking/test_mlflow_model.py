@@ -85,7 +85,7 @@ def test_a_model_is_logged_once(work: Path, monkeypatch: pytest.MonkeyPatch) -> 
     run = Run.open(settings(work), "key", "name", {})
     example = np.zeros((2, 3, 16, 16), np.float32)
     with monkeypatch.context() as patch:
-        patch.setattr(mlflow_model, "save", interrupted)
+        patch.setattr(mlflow_model, "save_network", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run.log_model(Small(), example, {})
     first = run.log_model(Small(), example, {})

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
+from pneumonia.records.evaluation import Metric
 from pneumonia.tracking.client import download_artifact, load_json, mlflow_client, run_exists, tracking_uri
 from pneumonia.tracking.run import Run
 from tests.support.runs import EPOCHS, settings, status, steps
@@ -23,7 +23,7 @@ def test_a_run_holds_what_was_logged(tracked: Config, key: str, tmp_path: Path) 
     run.log_parameters(tracked.model_dump())
     run.log_dataset("phantom", "ab" * 32, "/films", {"train": 3})
     assert run.log_epochs(EPOCHS[:2])
-    run.log_figures({"auroc": SimpleNamespace(value=0.9, low=0.8, high=1.0)})
+    run.log_intervals({"auroc": Metric(value=0.9, low=0.8, high=1.0)})
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "figures.json").write_text('{"auroc": 0.9}')
     run.log_folder(tmp_path / "report", "report")
@@ -166,7 +166,7 @@ def test_the_uri(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert tracking_uri(settings(tmp_path, "sqlite:////x/mlflow.db")) == "sqlite:////x/mlflow.db"
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_new_database_is_made_without_a_word(tmp_path: Path) -> None:
     program = (
         "import logging, sys; logging.basicConfig(level=logging.INFO)\n"

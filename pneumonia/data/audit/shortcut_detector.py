@@ -18,7 +18,7 @@ from pneumonia.config.schema import DataConfig, EvaluateConfig
 from pneumonia.data.audit import shortcut_features
 from pneumonia.data.audit.checks import Finding
 from pneumonia.data.manifest import Manifest
-from pneumonia.statistics.metrics import compute_metrics
+from pneumonia.statistics.metrics import Scored, compute_metrics
 
 FOLDS = 5
 LEAST = 0.6
@@ -118,7 +118,7 @@ def _row(
 
 
 def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Sequence[str]) -> dict[str, float]:
-    figure = compute_metrics(labels, scores, patients, 0.5, EvaluateConfig(bootstrap=300))["auroc"]
+    figure = compute_metrics(Scored(labels, scores, patients), EvaluateConfig(bootstrap=300))["auroc"]
     return {"auroc": round(figure.value, 3), "low": round(figure.low, 3), "high": round(figure.high, 3)}
 
 

@@ -154,7 +154,7 @@ def _draw(folder: Path, films: Sequence[_Film], config: PhantomConfig) -> int:
         body = anatomy.Anatomy.draw(np.random.default_rng([config.seed, 0, film.patient]))
         rng = np.random.default_rng([config.seed, 1, film.index])
         pixels = anatomy.draw_image(body, ill and config.opacities, rng, config.size)
-        pixels, quality = plant(pixels, config.cue if ill else "none", QUALITY)
+        pixels, quality = plant(pixels, config.shortcut if ill else "none", QUALITY)
         Image.fromarray(pixels).save(folder / film.path, "JPEG", quality=quality, comment=PHANTOM_COMMENT)
     return len(films)
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pneumonia.config.schema import Cue, DataConfig, PhantomConfig, PreprocessConfig
+from pneumonia.config.schema import DataConfig, PhantomConfig, PreprocessConfig, Shortcut
 from pneumonia.data.audit import shortcut_features
 from pneumonia.data.audit.shortcut_detector import TOGETHER, WORDS, detect_shortcuts
 from pneumonia.data.packing import pack
@@ -16,7 +16,7 @@ from pneumonia.data.phantom import dataset
 from pneumonia.imaging.image_statistics import COUNT
 
 CONFIG = DataConfig()
-PLANTED = [cue for cue in get_args(Cue) if cue != "none"]
+PLANTED = [cue for cue in get_args(Shortcut) if cue != "none"]
 
 
 def rows(root: Path, work: Path, **preprocess: Any) -> dict[str, dict[str, Any]]:
@@ -31,8 +31,8 @@ def flagged(found: dict[str, dict[str, Any]]) -> set[str]:
     return {cue for cue, row in found.items() if row["flagged"] and cue != TOGETHER}
 
 
-def draw(folder: Path, cue: Cue) -> Path:
-    return dataset.generate(folder / cue, PhantomConfig(train=200, test=60, size=224, cue=cue))
+def draw(folder: Path, cue: Shortcut) -> Path:
+    return dataset.generate(folder / cue, PhantomConfig(train=200, test=60, size=224, shortcut=cue))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_nothing_is_found_where_nothing_is_planted(plain: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("cue", PLANTED)
-def test_a_planted_cue_is_found_and_no_other(tmp_path: Path, cue: Cue) -> None:
+def test_a_planted_cue_is_found_and_no_other(tmp_path: Path, cue: Shortcut) -> None:
     found = rows(draw(tmp_path, cue), tmp_path / "work", equalize=True)  # the equalised films no longer show it
     assert flagged(found) == {cue}
     assert found[cue]["low"] > 0.95

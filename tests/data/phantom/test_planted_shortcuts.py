@@ -1,4 +1,4 @@
-"""A planted cue changes the films of PNEUMONIA in one way, and nothing else."""
+"""A planted shortcut changes the films of PNEUMONIA in one way, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config.schema import Cue, PhantomConfig
+from pneumonia.config.schema import PhantomConfig, Shortcut
 from pneumonia.data.phantom import dataset
 from pneumonia.data.phantom.planted_shortcuts import plant
 
-CUES = [cue for cue in get_args(Cue) if cue != "none"]
+SHORTCUTS = [shortcut for shortcut in get_args(Shortcut) if shortcut != "none"]
 
 
-def films(root: Path, cue: Cue, *, opacities: bool = True) -> dict[str, NDArray[np.uint8]]:
-    folder = dataset.generate(root / cue, PhantomConfig(train=8, test=8, size=96, cue=cue, opacities=opacities))
+def films(root: Path, shortcut: Shortcut, *, opacities: bool = True) -> dict[str, NDArray[np.uint8]]:
+    folder = dataset.generate(
+        root / shortcut, PhantomConfig(train=8, test=8, size=96, shortcut=shortcut, opacities=opacities)
+    )
     found = {}
     for path in sorted(folder.rglob("*.jpeg")):
         with Image.open(path) as film:
@@ -26,9 +28,9 @@ def films(root: Path, cue: Cue, *, opacities: bool = True) -> dict[str, NDArray[
     return found
 
 
-@pytest.mark.parametrize("cue", CUES)
-def test_only_pneumonia_carries_the_cue(tmp_path: Path, cue: Cue) -> None:
-    plain, planted = films(tmp_path, "none"), films(tmp_path, cue)
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+def test_only_pneumonia_carries_the_shortcut(tmp_path: Path, shortcut: Shortcut) -> None:
+    plain, planted = films(tmp_path, "none"), films(tmp_path, shortcut)
     assert list(plain) == list(planted)
     for name, film in planted.items():
         assert np.array_equal(film, plain[name]) == ("NORMAL" in name)

@@ -1,0 +1,44 @@
+"""Rows of a packed array with what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.data.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images of a packed array.
+
+    Attributes:
+        pixels: uint8 [N, S, S], the whole array; usually memory-mapped.
+        rows: int64 [n], which of its rows these are.
+        labels: int64 [n], 1 for PNEUMONIA.
+        patients: [n] keys.
+    """
+
+    pixels: NDArray[np.uint8]
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    patients: Sequence[str]
+
+    @classmethod
+    def of(cls, pixels: NDArray[np.uint8], manifest: Manifest, split: str) -> Self:
+        """Return the images of a split, in the manifest's order."""
+        rows, patients = manifest.indices(split), manifest.patients
+        return cls(pixels, rows, manifest.labels[rows], [patients[row] for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, chosen: NDArray[np.integer]) -> Images:
+        """Return some of these, by their positions among these."""
+        return Images(
+            self.pixels, self.rows[chosen], self.labels[chosen], [self.patients[position] for position in chosen]
+        )
