@@ -83,8 +83,8 @@ def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from pneumonia.files import Whole
-with Whole(Path(sys.argv[1])) as file:
+from pneumonia.files import AtomicFile
+with AtomicFile(Path(sys.argv[1])) as file:
     file.write(b"half")
     print("written", flush=True)
     time.sleep(60)
@@ -120,8 +120,8 @@ def test_a_folder_is_held_once(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from pneumonia.files import exclusive
-with exclusive(Path(sys.argv[1])):
+from pneumonia.files import locked_folder
+with locked_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """

@@ -23,7 +23,7 @@ def start(*arguments: str, cwd: Path, **options: object) -> subprocess.Completed
 
 def test_help_comes_quickly_and_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; from pneumonia.cli import app; app(['--help'], standalone_mode=False); "
+        "import sys; from pneumonia.cli.main import app; app(['--help'], standalone_mode=False); "
         "print(sorted({'torch', 'mlflow', 'sklearn', 'numpy', 'requests', 'prefect'} & set(sys.modules)))"
     )
 

@@ -245,9 +245,9 @@ def test_an_interruption_leaves_nothing_behind_and_passes(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pneumonia.config import DataConfig, PreprocessConfig
+from pneumonia.config.schema import DataConfig, PreprocessConfig
 from pneumonia.data.packing import pack
-def kill(done, total):
+def kill(done, total, message=""):
     if done == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 pack(Path(sys.argv[1]), DataConfig(), PreprocessConfig(size=32), Path(sys.argv[2]), kill)

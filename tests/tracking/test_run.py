@@ -170,8 +170,8 @@ def test_the_uri(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_new_database_is_made_without_a_word(tmp_path: Path) -> None:
     program = (
         "import logging, sys; logging.basicConfig(level=logging.INFO)\n"
-        "from pneumonia.config import Config\n"
-        "from pneumonia.tracking import Run\n"
+        "from pneumonia.config.schema import Config\n"
+        "from pneumonia.tracking.run import Run\n"
         "run = Run.open(Config(work=sys.argv[1]), 'key', 'name', {})\n"
         "run.log_epochs([{'epoch': 1, 'val_loss': 0.5}])\n"
         "run.finish()\n"
