@@ -1,4 +1,4 @@
-"""Whether a film at full size is judged as its 224-px copy in the set: pixels and probabilities side by side.
+"""Whether an image at full size is judged as its 224-px copy in the set: pixels and probabilities side by side.
 
 python benchmarks/originals.py --model FILE.safetensors --originals DIR --copies data/chest_xray
 """
@@ -19,31 +19,31 @@ from pneumonia.inference.predictor import Predictor
 
 
 def compare(predictor: Predictor, originals: Path, copies: Path) -> dict[str, Any]:
-    """Films whose path below both folders is the same, read with the model's own preprocessing."""
+    """Images whose path below both folders is the same, read with the model's own preprocessing."""
     names = [path.relative_to(originals) for path in find_files(originals)]
     names = [name for name in names if (copies / name).is_file()]
-    films = [
+    images = [
         [radiograph.read(root / name, predictor.record.preprocess) for name in names] for root in (originals, copies)
     ]
-    found: dict[str, Any] = {"films": len(names), "size": predictor.record.preprocess.size}
+    found: dict[str, Any] = {"images": len(names), "size": predictor.record.preprocess.size}
     for kind in ("levels", "pixels"):
-        first, second = (np.stack([getattr(film, kind) for film in side]).astype(int) for side in films)
+        first, second = (np.stack([getattr(image, kind) for image in side]).astype(int) for side in images)
         found[f"median difference of {kind}"] = float(np.median(np.abs(first - second)))
-    scores = [predictor.probabilities(np.stack([film.pixels for film in side])) for side in films]
+    scores = [predictor.probabilities(np.stack([image.pixels for image in side])) for side in images]
     moved = np.abs(scores[0] - scores[1])
     called = [side >= predictor.record.threshold for side in scores]
     return found | {
         "median difference of probability": round(float(np.median(moved)), 5),
-        "95 % of films within": round(float(np.quantile(moved, 0.95)), 4),
+        "95 % of images within": round(float(np.quantile(moved, 0.95)), 4),
         "largest": round(float(moved.max()), 4),
-        "films called otherwise": int((called[0] != called[1]).sum()),
+        "images called otherwise": int((called[0] != called[1]).sum()),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a model's .safetensors")
-    parser.add_argument("--originals", type=Path, required=True, help="full-size films, in the set's layout")
+    parser.add_argument("--originals", type=Path, required=True, help="full-size images, in the set's layout")
     parser.add_argument("--copies", type=Path, default=Path("data/chest_xray"))
     given = parser.parse_args()
     print(json.dumps(compare(Predictor.load(given.model, Config()), given.originals, given.copies), indent=2))

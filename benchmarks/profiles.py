@@ -1,8 +1,8 @@
-"""Run a profile cold and say how long each step took, how much memory it needed and what it came to on the test films.
+"""Run a profile cold and say how long each step took, how much memory it needed and what it came to on the test images.
 
 python benchmarks/profiles.py --profile fast --data data/chest_xray [--weights FILE] [--json]
 
-Cold means an empty work folder: the films are decoded, nothing is cached. The steps are the pipeline's own, in one
+Cold means an empty work folder: the images are decoded, nothing is cached. The steps are the pipeline's own, in one
 process without an orchestrator, and the clock starts when that process has imported what it needs.
 """
 
@@ -62,9 +62,9 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
         "best_epoch": trained.best_epoch,
         "best_val_accuracy": round(trained.best_val_accuracy, 4),
         "promoted": promotion.promoted,
-        "figures": {
-            name: {end: round(value, 4) for end, value in figure.model_dump().items()}
-            for name, figure in validation.verdict.figures.items()
+        "metrics": {
+            name: {end: round(value, 4) for end, value in metric.model_dump().items()}
+            for name, metric in validation.verdict.metrics.items()
         },
         # a file by its name alone: where it lies says something of this machine only
         "config": config.model_dump(mode="json", exclude={"work", "tracking"})
@@ -89,7 +89,7 @@ def measure(profile: str, assignments: list[str]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", choices=("fast", "full"), default="fast")
-    parser.add_argument("--data", default="phantom", help="folder of films, or phantom")
+    parser.add_argument("--data", default="phantom", help="folder of images, or phantom")
     parser.add_argument("--weights", help="imagenet, none, or a file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
@@ -105,8 +105,8 @@ def main() -> None:
         print(json.dumps(found, indent=2))
         return
     print(f"{given.profile}: {found['total_seconds']} s {found['seconds']}, {found['peak_bytes'] / 1e9:.2f} GB at most")
-    for name, figure in found["figures"].items():
-        print(f"  {name:<18} {figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})")
+    for name, metric in found["metrics"].items():
+        print(f"  {name:<18} {metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ python benchmarks/recipe.py --data data/chest_xray --weights FILE [--pieces reci
                             [--jobs 2] [--train-only] [--test] [--results DIR] [--json]
 
 The recipe itself, a smaller form of it, and the smaller form with one part taken away, each trained once a seed; the
-seed also draws the patient-grouped split. Pieces are compared on validation films, of patients that no training saw;
-these films did choose the epoch and the threshold. `stripped`: every cue of the shortcut audit is taken out, which no
-piece trains on. `judged`: the films are changed at random as the recipe changes training films, other draws; what this
-says of a piece that was not trained on such changes is its resistance to them.
-With --test the models are scored on the test folder too, each once, at the threshold that is stored in its record. A
-finished cell is kept in the results' folder, and a second call goes on where the first was stopped.
+seed also draws the patient-grouped split. Pieces are compared on validation images, of patients that no training saw;
+these images did choose the epoch and the threshold. `stripped`: every feature of the shortcut audit is taken out, which
+no piece trains on. `judged`: the images are changed at random as the recipe changes training images, other draws; what
+this says of a piece that was not trained on such changes is its resistance to them. With --test the models are scored
+on the test folder too, each once, at the threshold that is stored in its record. A finished cell is kept in the
+results' folder, and a second call goes on where the first was stopped.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
 _NO_DAMAGE = ["augment.gamma=0", "augment.blur=0", "augment.noise=0", "augment.jpeg=100"]
 _DOCUMENTED = ["preprocess.equalize=false", "augment.brightness=0.1", "augment.contrast=0.1"]
 PIECES = {
-    "recipe": ("profile full: films that grow from 128 to 224 px, ten epochs", []),
+    "recipe": ("profile full: images that grow from 128 to 224 px, ten epochs", []),
     "small": ("the same at 128 px throughout, five epochs; what follows is compared with this", SMALL),
     "plain": (
         "flip, rotation and mild levels alone: no equalisation, geometry or damage",
@@ -56,9 +56,9 @@ PIECES = {
     "no-geometry": ("no change of scale, aspect and place", [*SMALL, *_NO_GEOMETRY]),
     "no-damage": ("no gamma, blur, noise and compression", [*SMALL, *_NO_DAMAGE]),
 }
-JUDGED = 4  # draws of changes a validation film
+JUDGED = 4  # draws of changes a validation image
 JUDGE_SEED = 104_729  # of these; other changes than those that calibrate
-FIGURES = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
+METRICS = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
 
 
 def child(piece: str, seed: int, given: argparse.Namespace) -> None:
@@ -101,7 +101,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
         "seed": seed,
         "minutes": sum(epoch["seconds"] for epoch in json.loads(history.read_text())) / 60,
         "point": point.model_dump(),
-        **_figures(state, point.threshold, data, manifest.indices("test") if given.test else None, config),
+        **_metrics(state, point.threshold, data, manifest.indices("test") if given.test else None, config),
     }
     (folder / "cell.json").write_text(json.dumps(found))
 
@@ -118,10 +118,11 @@ def _key(manifest: Manifest, config: Config) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _figures(
+def _metrics(
     state: dict[str, Any], threshold: float, data: TrainingSet, test: NDArray[np.int64] | None, config: Config
 ) -> dict[str, Any]:
-    """On validation films as they are, changed, and without each cue; and on the test films, where they are given."""
+    """On validation images as they are, changed, and without each feature; and on the test images, where they are
+    given."""
     import torch
     from scipy.special import expit
 
@@ -136,14 +137,14 @@ def _figures(
     torch.set_num_threads(1)
     network = assemble_network(state, mirror=config.evaluate.flip_tta)
 
-    def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
+    def metrics(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
         patients = [data.patients[row] for row in rows]
         found = compute_metrics(Scored(data.labels[rows], scores, patients, threshold), config.evaluate)
-        return {name: round(found[name].value, 4) for name in FIGURES}
+        return {name: round(found[name].value, 4) for name in METRICS}
 
     held, every = data.validation, np.arange(len(data.validation))
     full = resolve("full", assignments=[f"data.root={config.data.root}"], environment={})
-    # as wide as on the films that it was made for
+    # as wide as on the images that it was made for
     blur = full.augment.blur * config.preprocess.size / full.preprocess.size
     changes = full.augment.model_copy(update={"blur": blur})
     precision = pick_precision(config.train, torch.device("cpu"))
@@ -159,14 +160,14 @@ def _figures(
         precision=precision,
     )
     found: dict[str, Any] = {
-        "validation": figures(held, predict_probabilities(network, data.pixels, held)),
-        "stripped": figures(held, predict_probabilities(network, bare, every, precision=precision)),
-        "judged": figures(np.tile(held, JUDGED), expit(margins.ravel())),
-        "reliance": {cue: round(moved.separation.value, 4) for cue, moved in reliance.items()},
+        "validation": metrics(held, predict_probabilities(network, data.pixels, held)),
+        "stripped": metrics(held, predict_probabilities(network, bare, every, precision=precision)),
+        "judged": metrics(np.tile(held, JUDGED), expit(margins.ravel())),
+        "reliance": {feature: round(moved.separation.value, 4) for feature, moved in reliance.items()},
     }
     if test is not None:
         scores = predict_probabilities(network, data.pixels, test)
-        found["test"] = figures(test, scores)
+        found["test"] = metrics(test, scores)
         found["scores"], found["labels"] = scores.round(5).tolist(), data.labels[test].tolist()
     return found
 
@@ -231,7 +232,7 @@ def table(results: Path) -> dict[str, Any]:
         ]
         tested = [cell for cell in cells if "test" in cell]
         if tested:
-            row["test"] = {name: spread([cell["test"][name] for cell in tested]) for name in FIGURES}
+            row["test"] = {name: spread([cell["test"][name] for cell in tested]) for name in METRICS}
             row["together"] = _together(tested)
         found[piece] = row
     return found
@@ -255,7 +256,7 @@ def _together(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data/chest_xray", help="folder of films")
+    parser.add_argument("--data", default="data/chest_xray", help="folder of images")
     parser.add_argument("--weights", help="imagenet, none, or a file")
     parser.add_argument("--pieces", nargs="+", default=list(PIECES), choices=PIECES, metavar="PIECE")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
@@ -281,7 +282,7 @@ def main() -> None:
     for piece, row in found.items():
         for part in ("stripped", "judged", "test"):
             if part in row:
-                told = (f"{name} {row[part][name]['mean']:.4f} ± {row[part][name]['sd']:.4f}" for name in FIGURES)
+                told = (f"{name} {row[part][name]['mean']:.4f} ± {row[part][name]['sd']:.4f}" for name in METRICS)
                 print(f"{piece:<16} {part:<8} {'  '.join(told)}")
 
 

@@ -1,6 +1,6 @@
 """The shortcut audit of one or more folders as one JSON document: python benchmarks/shortcuts.py NAME=DIR [NAME=DIR …]
 
-`docs/plots.py` draws it; the committed results are of `originals`, a sample of the published films as they were
+`docs/plots.py` draws it; the committed results are of `originals`, a sample of the published images as they were
 published, and `set`, all of them at 224 pixels.
 """
 
@@ -17,14 +17,14 @@ from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 
 
 def audit(folder: str) -> dict[str, object]:
-    """Films in all, and the AUROC of each cue in training and on the test folder."""
+    """Images in all, and the AUROC of each feature in training and on the test folder."""
     config = resolve("full", assignments=[f"data.root={folder}"], environment={})
     with tempfile.TemporaryDirectory() as work:
         packed = packing.pack(Path(folder), config.data, config.preprocess, Path(work))
-        finding = detect_shortcuts(packed.manifest, packed.cues, config.data)
+        finding = detect_shortcuts(packed.manifest, packed.features, config.data)
     left_out = {"meaning", "remedy"}
-    cues = [{key: value for key, value in row.items() if key not in left_out} for row in finding.examples]
-    return {"films": len(packed.manifest.entries), "summary": finding.summary, "cues": cues}
+    features = [{key: value for key, value in row.items() if key not in left_out} for row in finding.examples]
+    return {"images": len(packed.manifest.entries), "summary": finding.summary, "features": features}
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
 """Images per second of a training epoch, decoding included, against the plain recipe, in one run.
 
-python benchmarks/training.py [--data DIR] [--films N] [--rounds N] [--json]
+python benchmarks/training.py [--data DIR] [--radiographs N] [--rounds N] [--json]
 
 The plain recipe is what a first script does with torchvision: ImageFolder, PIL as RGB, resized, flip, rotation and
 colour jitter, ImageNet-normalised, a DataLoader with num_workers=0, ResNet18 in float32 and contiguous. Ours is the
 product's own path: `pixels.pack`, then `train.fit` with the recipe of the profile `full`, whose augmentation does more.
-Same films, batch, size and threads; the two take turns, so that other work on the machine meets both. A rate is made of
-the median step, each epoch's first one left out: it prepares kernels and memory, and a real epoch has one of 73. Our
-steps of a first epoch carry the decoding, the plain ones decode in every epoch. Peak is the fastest bf16 matrix product
-or convolution of the same run.
+Same radiographs, batch, size and threads; the two take turns, so that other work on the machine meets both. A rate is
+made of the median step, each epoch's first one left out: it prepares kernels and memory, and a real epoch has one of
+73. Our steps of a first epoch carry the decoding, the plain ones decode in every epoch. Peak is the fastest bf16 matrix
+product or convolution of the same run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SIZE, BATCH = 224, 64
 FLOPS_PER_IMAGE = 3 * 2 * 1.82e9
 
 
-def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
+def plain_images(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
     """Return the chosen files below `root`, opened one by one."""
     models()  # from here on the package imports also beside a torch of another build
     from torchvision import datasets, transforms
@@ -71,12 +71,12 @@ def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
     return Subset(ConcatDataset(folders), chosen.tolist())
 
 
-def plain(films: Dataset[Any]) -> float:
+def plain(radiographs: Dataset[Any]) -> float:
     """Train one epoch in the plain way and return the seconds of a step."""
     network = build_network("resnet18", "none", seed=0).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ends = []
-    for images, labels in DataLoader(films, batch_size=BATCH, shuffle=True, num_workers=0):
+    for images, labels in DataLoader(radiographs, batch_size=BATCH, shuffle=True, num_workers=0):
         loss = F.cross_entropy(network(images), labels)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -86,7 +86,7 @@ def plain(films: Dataset[Any]) -> float:
 
 
 def ours(root: Path, count: int, config: Config) -> dict[str, float]:
-    """Decode cold and train in the product's way; return the seconds of a step and of decoding its films."""
+    """Decode cold and train in the product's way; return the seconds of a step and of decoding its radiographs."""
     epochs: list[Epoch] = []
     ends: list[list[float]] = [[]]
 
@@ -141,10 +141,10 @@ def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
     config = resolve("full", assignments=settings, environment={})
     total = len(find_files(root))
     count = min(count, total)
-    films = plain_films(root, np.random.default_rng(0).permutation(total)[:count])
+    radiographs = plain_images(root, np.random.default_rng(0).permutation(total)[:count])
     taken: list[dict[str, float]] = []
     for _ in range(rounds):
-        taken.append({"plain": plain(films), "peak": peak(), **ours(root, count, config)})
+        taken.append({"plain": plain(radiographs), "peak": peak(), **ours(root, count, config)})
         print(f"round {len(taken)} of {rounds}: {taken[-1]}", file=sys.stderr)
     middle = {name: median(turn[name] for turn in taken) for name in taken[0]}
     return {
@@ -158,26 +158,28 @@ def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
         "bf16_peak_gflops": middle["peak"] / 1e9,
         "achieved_gflops": BATCH * FLOPS_PER_IMAGE / middle["step"] / 1e9,
         "peak_share": median(BATCH * FLOPS_PER_IMAGE / turn["step"] / turn["peak"] for turn in taken),
-        "films": count,
+        "radiographs": count,
         "batch": BATCH,
         "size": SIZE,
         "rounds": rounds,
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
-        "films_from": "phantoms" if (root / "phantom.json").exists() else "radiographs at original resolution",
+        "images_from": "phantoms" if (root / "phantom.json").exists() else "radiographs at original resolution",
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of full-size films; phantoms of 1024 px where none is named")
-    parser.add_argument("--films", type=int, default=256, help="films of an epoch")
+    parser.add_argument(
+        "--data", type=Path, help="folder of full-size radiographs; phantoms of 1024 px where none is named"
+    )
+    parser.add_argument("--radiographs", type=int, default=256, help="radiographs of an epoch")
     parser.add_argument("--rounds", type=int, default=3, help="turns that each of the two takes")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = given.data or dataset.generate(Path(folder), PhantomConfig(train=given.films, test=16, size=1024))
-        found = measure(root, given.films, given.rounds)
+        root = given.data or dataset.generate(Path(folder), PhantomConfig(train=given.radiographs, test=16, size=1024))
+        found = measure(root, given.radiographs, given.rounds)
     if given.json:
         print(json.dumps(found, indent=2))
         return

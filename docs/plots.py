@@ -30,14 +30,14 @@ def save(canvas: Figure, name: str) -> None:
     canvas.savefig(IMAGES / f"{name}.png", dpi=110)
 
 
-def cues() -> None:
-    """How well each cue alone tells the class."""
+def features() -> None:
+    """How well each feature alone tells the class."""
     audits = load("shortcuts.json")
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     axes = canvas.subplots(1, 2, sharey=True)
-    titles = {"originals": "the films as published", "set": "the same set reduced to 224 px"}
+    titles = {"originals": "the images as published", "set": "the same set reduced to 224 px"}
     for at, (name, title) in zip(axes, titles.items(), strict=True):
-        rows = audits[name]["cues"]
+        rows = audits[name]["features"]
         for place, row in enumerate(rows):
             for prefix, colour, marker, shift in (("", BLUE, "o", -0.13), ("test ", ORANGE, "s", 0.13)):
                 value, low, high = (row[f"{prefix}{key}"] for key in ("auroc", "low", "high"))
@@ -46,21 +46,21 @@ def cues() -> None:
                 at.plot(value, place + shift, marker, color=colour, markersize=7, label=label)
         at.axvline(0.5, color=GREY, linewidth=1)
         at.axvline(DataConfig().shortcut_auroc, color=INK, linewidth=1, linestyle=":")
-        at.set(title=f"{title} ({audits[name]['films']:,} films)", xlabel="AUROC of the class", xlim=(0.15, 1.02))
+        at.set(title=f"{title} ({audits[name]['images']:,} images)", xlabel="AUROC of the class", xlim=(0.15, 1.02))
         at.set_yticks(range(len(rows)), [row["name"] for row in rows])
         at.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
     axes[0].legend(loc="lower left", frameon=False)
-    save(canvas, "validity-cues")
+    save(canvas, "validity-features")
 
 
 def pieces() -> None:
-    """What each piece gives on changed validation films, and what a model without it leans on."""
+    """What each piece gives on changed validation images, and what a model without it leans on."""
     table = load("recipe.json")
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=(1, 1.15))
     names = list(table)
-    kinds = (("stripped", "every cue taken out", BLUE, -0.13), ("judged", "changed at random", ORANGE, 0.13))
+    kinds = (("stripped", "every feature taken out", BLUE, -0.13), ("judged", "changed at random", ORANGE, 0.13))
     for kind, label, colour, shift in kinds:
         for place, name in enumerate(names):
             values = [cell[kind]["auroc"] for cell in table[name]["cells"]]
@@ -73,12 +73,12 @@ def pieces() -> None:
                 label=None if place else label,
             )
             left.plot(table[name][kind]["auroc"]["mean"], place + shift, "|", color=INK, markersize=12)
-    left.set(title="Validation films", xlabel="AUROC, a point a seed, mean marked")
+    left.set(title="Validation images", xlabel="AUROC, a point a seed, mean marked")
     left.legend(loc="lower left", frameon=False)
     left.invert_yaxis()
     left.set_yticks(range(len(names)), names)
     left.grid(axis="x", alpha=0.3)
-    values = [[table[name]["reliance"][cue]["mean"] for cue in ABLATIONS] for name in names]
+    values = [[table[name]["reliance"][feature]["mean"] for feature in ABLATIONS] for name in names]
     right.imshow(values, cmap="OrRd", vmin=0, vmax=0.4, aspect="auto")
     for place, row in enumerate(values):
         for at, value in enumerate(row):
@@ -90,13 +90,13 @@ def pieces() -> None:
                 va="center",
                 color="white" if value > 0.25 else INK,
             )
-    right.set(title="fall of the separation without each cue")
+    right.set(title="fall of the separation without each feature")
     right.set_xticks(range(len(ABLATIONS)), list(ABLATIONS))
     save(canvas, "validity-pieces")
 
 
 def operating_points() -> None:
-    """Sensitivity and specificity on the official test films, at the threshold that was stored before."""
+    """Sensitivity and specificity on the official test images, at the threshold that was stored before."""
     table = load("recipe.json")
     canvas = Figure(figsize=(6.4, 4.8), layout="constrained")
     at: Axes = canvas.subplots()
@@ -111,14 +111,14 @@ def operating_points() -> None:
             color=colour,
             label=name,
         )
-    at.set(xlabel="specificity, 234 NORMAL films", ylabel="sensitivity, 390 PNEUMONIA films")
-    at.set(title="Official test films, a point a seed", xlim=(0.62, 1.003), ylim=(0.88, 1.001))
+    at.set(xlabel="specificity, 234 NORMAL images", ylabel="sensitivity, 390 PNEUMONIA images")
+    at.set(title="Official test images, a point a seed", xlim=(0.62, 1.003), ylim=(0.88, 1.001))
     at.grid(alpha=0.3)
     at.legend(loc="lower left", frameon=False)
     save(canvas, "validity-test")
 
 
 if __name__ == "__main__":
-    cues()
+    features()
     pieces()
     operating_points()

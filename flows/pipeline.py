@@ -121,7 +121,7 @@ def main(
         typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. train.epochs=3; repeatable"),
     ] = None,
     file: Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")] = None,
-    on_unreadable: Annotated[str | None, typer.Option(help="fail, or skip films that cannot be read")] = None,
+    on_unreadable: Annotated[str | None, typer.Option(help="fail, or skip images that cannot be read")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="train anew, although this training was done before")] = False,
 ) -> None:
     """Take radiographs to a validated, registered model. Not a medical device."""

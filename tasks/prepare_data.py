@@ -1,4 +1,4 @@
-"""First step: films are found or drawn, decoded once, audited and divided."""
+"""First step: images are found or drawn, decoded once, audited and divided."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ log = logging.getLogger(__name__)
 
 
 def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
-    """Pack the films of `config.data.root` and divide them by patient.
+    """Pack the images of `config.data.root` and divide them by patient.
 
     Raises:
-        DataError: films that cannot be used, or a leak between the splits; the audit's report names the files.
+        DataError: images that cannot be used, or a leak between the splits; the audit's report names the files.
         ConfigError: phantoms under a name that real radiographs may have.
     """
     work = Path(config.work)
@@ -36,7 +36,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
     packed = packing.pack(root, config.data, config.preprocess, work, within(progress, 0.5, 1.0, "decoding images"))
     if packed.phantom and not config.model.name.endswith("-phantom"):
         raise ConfigError(f"model.name={config.model.name}: {root} holds phantoms; a name for them ends in -phantom")
-    report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.cues, config.data))
+    report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.features, config.data))
     folder = work / "audits" / packed.manifest.split_digest[:16]
     write_text(folder / "audit.json", report.model_dump_json(indent=2))
     write_text(folder / "audit.md", markdown(report))
@@ -44,7 +44,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         raise DataError(f"the audit stops the pipeline: {', '.join(report.leaks)}; see {folder / 'audit.md'}")
     manifest = folder / "manifest.csv"
     packed.manifest.save(manifest)
-    progress(1.0, 1.0, f"{len(packed.manifest.entries)} films ready")
+    progress(1.0, 1.0, f"{len(packed.manifest.entries)} images ready")
     return Dataset(
         kind="phantom" if packed.phantom else "radiographs",
         root=str(root),
@@ -56,7 +56,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         pixels_digest=packed.manifest.pixels_digest,
         dvc_md5=None if packed.phantom else dvc_md5(root),
         counts=_counts(packed.manifest),
-        unreadable=tuple(str(film["file"]) for film in packed.unreadable),
+        unreadable=tuple(str(image["file"]) for image in packed.unreadable),
     )
 
 

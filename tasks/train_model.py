@@ -1,4 +1,4 @@
-"""Second step: a network is trained on the packed films, followed by the tracking server, and written down."""
+"""Second step: a network is trained on the packed images, followed by the tracking server, and written down."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
     model has become champion, the step hands back the verdict that made it so.
 
     Raises:
-        PneumoniaError: the weights, the films or the tracking server cannot be used.
+        PneumoniaError: the weights, the images or the tracking server cannot be used.
     """
     uri = trained.tracking_uri
     path = Path(trained.weights).parent / "validation.json"

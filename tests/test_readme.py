@@ -81,17 +81,17 @@ def test_says_that_it_is_no_medical_device() -> None:
 
 
 @pytest.mark.parametrize("name", ["fast", "full"])
-def test_figures_are_those_of_the_committed_results(name: str) -> None:
+def test_metrics_are_those_of_the_committed_results(name: str) -> None:
     found = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
-    now = resolve(name, assignments=["data.root=films"], environment={}).model_dump(mode="json")
+    now = resolve(name, assignments=["data.root=images"], environment={}).model_dump(mode="json")
     for section in ("preprocess", "augment", "train", "evaluate"):
         assert found["config"][section] == now[section], f"{section}: measured with other settings than the profile's"
-    figures = found["figures"]
+    metrics = found["metrics"]
     column = 2 + ["fast", "full"].index(name)
     for key, words in {"auroc": "AUROC", "accuracy": "accuracy", "sensitivity": "sensitivity"}.items():
         row = next(line for line in README.splitlines() if line.startswith(f"| {words} |"))
-        figure = figures[key]
-        wanted = f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+        metric = metrics[key]
+        wanted = f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})"
         assert row.split("|")[column].strip() == wanted
 
 
@@ -100,8 +100,8 @@ def test_the_table_of_pieces_is_that_of_the_committed_results() -> None:
     page = (ROOT / "docs" / "validity.md").read_text()
 
     def told(piece: str, part: str, name: str) -> str:
-        figure = table[piece][part][name]
-        return f"{figure['mean']:.3f} ± {figure['sd']:.3f}"
+        metric = table[piece][part][name]
+        return f"{metric['mean']:.3f} ± {metric['sd']:.3f}"
 
     for piece in table:
         parts = (("validation", "auroc"), ("stripped", "auroc"), ("judged", "auroc"), ("test", "auroc"))
@@ -109,8 +109,8 @@ def test_the_table_of_pieces_is_that_of_the_committed_results() -> None:
         assert f" | {' | '.join(cells)} |" in page, piece
     for name in ("accuracy", "auroc"):
         assert told("recipe", "test", name) in README
-    for name, figure in table["recipe"]["together"].items():
-        assert name == "models" or f"| {figure:.3f} |" in page, name
+    for name, metric in table["recipe"]["together"].items():
+        assert name == "models" or f"| {metric:.3f} |" in page, name
     plain = (table["plain"][part]["auroc"]["mean"] for part in ("validation", "test"))
     assert "AUROC of {:.3f} on validation and {:.3f} on the test folder".format(*plain) in README
 

@@ -59,7 +59,7 @@ def fetch(
         from pneumonia.data.download.published import MENDELEY_URL, fetch, fetch_kaggle
 
         if source is Source.kaggle:
-            with progress("linking films") as tell:
+            with progress("linking images") as tell:
                 root = fetch_kaggle(folder, tell)
         else:
             with progress("downloading", of_bytes=True) as tell, progress("unpacking") as unpacking:
@@ -67,7 +67,7 @@ def fetch(
     if as_json:
         emit_json({"root": str(root)})
     else:
-        emit(f"films in {root}; next: pneumonia data audit {root}")
+        emit(f"images in {root}; next: pneumonia data audit {root}")
 
 
 @app.command()
@@ -75,9 +75,9 @@ def phantom(
     folder: Annotated[
         Path | None, typer.Argument(metavar="DIR", help="Where to; phantoms/ in the work folder by default")
     ] = None,
-    train: Annotated[int | None, typer.Option(metavar="N", help="Films in train/, both classes together")] = None,
-    test: Annotated[int | None, typer.Option(metavar="N", help="Films in test/, both classes together")] = None,
-    size: Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of a film")] = None,
+    train: Annotated[int | None, typer.Option(metavar="N", help="Images in train/, both classes together")] = None,
+    test: Annotated[int | None, typer.Option(metavar="N", help="Images in test/, both classes together")] = None,
+    size: Annotated[int | None, typer.Option(metavar="PIXELS", help="Side of an image")] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of the generator")] = None,
     as_json: Json = False,
     settings: Settings = None,
@@ -107,7 +107,7 @@ def audit(
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Check a data set: unreadable, duplicate and misplaced films, patients on both sides, shortcuts.
+    """Check a data set: unreadable, duplicate and misplaced images, patients on both sides, shortcuts.
 
     Ends with 1 where a finding would stop the pipeline.
 
@@ -122,12 +122,12 @@ def audit(
         root = Path(config.data.root)
         if config.data.root == PHANTOM_ROOT:
             root = _draw(config, Path(config.work) / "phantoms")
-        # films that cannot be read are a finding here, whatever the pipeline would do about them
+        # images that cannot be read are a finding here, whatever the pipeline would do about them
         lenient = config.data.model_copy(update={"on_unreadable": "skip"})
-        with progress("decoding films") as tell:
+        with progress("decoding images") as tell:
             packed = packing.pack(root, lenient, config.preprocess, Path(config.work), tell)
-        complain(f"{len(packed.manifest.entries)} films in {root}; looking for duplicates, leaks and shortcuts")
-        report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.cues, config.data))
+        complain(f"{len(packed.manifest.entries)} images in {root}; looking for duplicates, leaks and shortcuts")
+        report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.features, config.data))
     if as_json:
         emit_json(report.model_dump(mode="json"))
     else:

@@ -30,7 +30,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 EACH = ("torch", "torchvision", "mlflow", "prefect", "fastapi")
 """Packages whose versions have to fit one another, and which therefore have a line each."""
-NEEDED_DISK, GOOD_DISK = 1, 5  # GiB: packed films 0.3, a training's checkpoint and run 0.3
+NEEDED_DISK, GOOD_DISK = 1, 5  # GiB: packed images 0.3, a training's checkpoint and run 0.3
 NEEDED_MEMORY, GOOD_MEMORY = 1.5, 4.0  # GiB: phantoms take about 1, the full training under 3
 PORTS = {"port 5000": (5000, "--mlflow-port"), "port 4200": (4200, "--prefect-port")}
 GIB = 2**30
@@ -51,7 +51,7 @@ class Check(BaseModel):
 
 def examine(config: Config) -> list[Check]:
     """Check everything; nothing is downloaded, and nothing but the work folder is made."""
-    rooms: tuple[Callable[[Config], Iterator[Check]], ...] = (_software, _hardware, _films, _services)
+    rooms: tuple[Callable[[Config], Iterator[Check]], ...] = (_software, _hardware, _images, _services)
     return [check for room in rooms for check in room(config)]
 
 
@@ -173,7 +173,7 @@ def _disk(work: Path) -> Check:
 
 def _memory() -> Check:
     free = psutil.virtual_memory().available
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container's, which the kernel's own figures do not show
+    limit = Path("/sys/fs/cgroup/memory.max")  # a container's, which the kernel's own numbers do not show
     if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
         free = min(free, int(text))
     status = _grade(free / GIB, NEEDED_MEMORY, GOOD_MEMORY)
@@ -185,7 +185,7 @@ def _grade(value: float, needed: float, good: float) -> Status:
     return "fail" if value < needed else "warn" if value < good else "ok"
 
 
-def _films(config: Config) -> Iterator[Check]:
+def _images(config: Config) -> Iterator[Check]:
     yield _data(config)
     yield _dvc(Path("data.dvc"), Path(".dvc"))
     yield _weights(config)
@@ -199,11 +199,11 @@ def _data(config: Config) -> Check:
     from pneumonia.data.layout import scan
 
     try:
-        films = len(scan(Path(root)))
+        images = len(scan(Path(root)))
     except PneumoniaError as error:
         return Check(name="data", status="fail", text=str(error), remedy="correct data.root, or pneumonia data fetch")
-    kind = "phantoms" if is_phantom(root) else "films"
-    return Check(name="data", status="ok", text=f"{root}: {films} {kind}")
+    kind = "phantoms" if is_phantom(root) else "images"
+    return Check(name="data", status="ok", text=f"{root}: {images} {kind}")
 
 
 def _dvc(record: Path, folder: Path) -> Check:

@@ -25,7 +25,7 @@ SHOWN = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": 
 
 
 class Unreadable(StrEnum):
-    """What becomes of films that cannot be read."""
+    """What becomes of images that cannot be read."""
 
     fail = "fail"
     skip = "skip"
@@ -35,7 +35,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds NORMAL/ and PNEUMONIA/")],
     model: Model = None,
     threshold: Threshold = None,
-    on_unreadable: Annotated[Unreadable, typer.Option(help="Stop at films that cannot be read, or leave them out")] = (
+    on_unreadable: Annotated[Unreadable, typer.Option(help="Stop at images that cannot be read, or leave them out")] = (
         Unreadable.fail
     ),
     as_json: Json = False,
@@ -51,9 +51,9 @@ def evaluate(
         from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled
 
         skip = on_unreadable is Unreadable.skip
-        films = find_labelled(folder)
+        images = find_labelled(folder)
         predictor = load_predictor(model, threshold, config)
-        found = evaluate_folder(predictor, films, config.evaluate, skip_unreadable=skip, progress=tell)
+        found = evaluate_folder(predictor, images, config.evaluate, skip_unreadable=skip, progress=tell)
     if as_json:
         emit_json(found)
     else:
@@ -63,12 +63,12 @@ def evaluate(
 
 def _print_metrics(found: dict[str, Any], folder: Path) -> None:
     counts = " + ".join(f"{count} {name}" for name, count in found["counts"].items())
-    emit(f"{folder}: {found['n']} films ({counts}) of {found['patients']} patients")
+    emit(f"{folder}: {found['n']} images ({counts}) of {found['patients']} patients")
     emit(f"{found['model']} {found['version']}, PNEUMONIA from {found['threshold']:g} on")
     emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
-    for name, figure in found.items():
-        if isinstance(figure, dict) and "low" in figure:
+    for name, metric in found.items():
+        if isinstance(metric, dict) and "low" in metric:
             words = SHOWN.get(name, name.replace("_", " "))
-            emit(f"{words:<18} {figure['value']:6.3f}   {figure['low']:.3f} to {figure['high']:.3f}")
-    for film in found["refused"]:
-        emit(f"left out: {film['file']}: {film['reason']}")
+            emit(f"{words:<18} {metric['value']:6.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
+    for image in found["refused"]:
+        emit(f"left out: {image['file']}: {image['reason']}")

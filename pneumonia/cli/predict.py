@@ -40,7 +40,7 @@ Model = Annotated[
 Threshold = Annotated[
     float | None,
     typer.Option(
-        min=0, max=1, help="Probability from which a film is called PNEUMONIA; by default the model's own",
+        min=0, max=1, help="Probability from which an image is classified as PNEUMONIA; by default the model's own",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -54,14 +54,14 @@ def predict(
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Score films: the probability of PNEUMONIA, and the call at the threshold. Ends with 1 where a film is refused.
+    """Score images: the probability of PNEUMONIA, and the call at the threshold. Ends with 1 where an image is refused.
 
-    Example: `pneumonia predict film.dcm more_films/ --model models:/pneumonia-resnet18@champion --json`
+    Example: `pneumonia predict image.dcm more_images/ --model models:/pneumonia-resnet18@champion --json`
     """
     config = resolve_config(file, settings)
-    films = _expand(files)
+    images = _expand(files)
     with working(), progress("scoring") as tell:
-        results = load_predictor(model, threshold, config).score(films, tell)
+        results = load_predictor(model, threshold, config).score(images, tell)
     if as_json:
         emit_json(results)
     else:
@@ -69,21 +69,21 @@ def predict(
     disclaim(as_json)
     refused = sum("refused" in result for result in results)
     if refused:
-        complain(f"{refused} of {len(results)} films refused")
+        complain(f"{refused} of {len(results)} images refused")
         raise typer.Exit(FINDING)
 
 
 def _expand(paths: list[Path]) -> list[Path]:
-    """Folders become the films in them; what is no folder stays, and is refused one by one where it is no film."""
+    """Folders become the images in them; what is no folder stays, and is refused one by one where it is no image."""
     from pneumonia.data.layout import SUFFIXES, find_files
 
-    films: list[Path] = []
+    images: list[Path] = []
     for path in paths:
         inside = find_files(path) if path.is_dir() else [path]
         if not inside:
-            raise DataError(f"{path}: holds no film ({', '.join(sorted(SUFFIXES))})")
-        films += inside
-    return films
+            raise DataError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
+        images += inside
+    return images
 
 
 def load_predictor(model: str | None, threshold: float | None, config: Config) -> Predictor:

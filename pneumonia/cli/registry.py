@@ -45,7 +45,7 @@ def promote(
 ) -> None:
     """Make a version, or a run's model, the champion.
 
-    Example: `pneumonia promote --version 3 --why "reviewed on 200 new films"`
+    Example: `pneumonia promote --version 3 --why "reviewed on 200 new images"`
     """
     if (version is None) == (run is None):
         raise typer.BadParameter("name one of --version and --run")
@@ -79,7 +79,7 @@ def rollback(
 ) -> None:
     """Make the previous champion the champion again.
 
-    Example: `pneumonia rollback --why "false alarms on portable films"`
+    Example: `pneumonia rollback --why "false alarms on portable images"`
     """
     config = _resolve(file, settings, name)
     reason = _said(why)

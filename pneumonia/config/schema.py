@@ -50,11 +50,11 @@ class DataConfig(Section):
         0.985,
         gt=0,
         le=1,
-        description="Correlation of histogram-equalised 32x32 thumbnails from which two films are near-duplicates; "
-        "different films of the published set reach 0.978, a film compressed or exposed anew stays above 0.99",
+        description="Correlation of histogram-equalised 32x32 thumbnails from which two images are near-duplicates; "
+        "different images of the published set reach 0.978, an image compressed or exposed anew stays above 0.99",
     )
     shortcut_auroc: float = Field(
-        0.7, gt=0.5, le=1, description="AUROC of the class by a cue alone from which the audit flags the cue"
+        0.7, gt=0.5, le=1, description="AUROC of the class by a shortcut feature alone from which the audit flags it"
     )
     workers: int = Field(0, ge=0, le=256, description="Decoding threads; 0: one per core")
 
@@ -67,7 +67,7 @@ class PhantomConfig(Section):
     size: int = Field(224, ge=64, le=2048, description="Side in pixels")
     seed: int = Field(0, ge=0, description="Seed of the generator")
     shortcut: Shortcut = Field(
-        "none", description="Shortcut planted into the films of PNEUMONIA, to see that it is found"
+        "none", description="Shortcut planted into the images of PNEUMONIA, to see that it is found"
     )
     opacities: bool = Field(
         True, description="Off: the lungs of both classes are healthy, the label says nothing of them"
@@ -92,8 +92,8 @@ class AugmentConfig(Section):
     brightness: Fraction = Field(0.1, description="Largest relative change of brightness")
     contrast: Fraction = Field(0.1, description="Largest relative change of contrast about the image's mean")
     gamma: float = Field(0.0, ge=0, lt=1, description="Largest relative change of gamma")
-    blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, pixels of the film as it is trained at")
-    jpeg: int = Field(100, ge=1, le=100, description="Lowest JPEG quality that films are compressed to; 100: off")
+    blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, pixels of the image as it is trained at")
+    jpeg: int = Field(100, ge=1, le=100, description="Lowest JPEG quality that images are compressed to; 100: off")
     noise: Fraction = Field(0.0, description="Largest standard deviation of Gaussian noise, share of full scale")
 
 
@@ -150,43 +150,45 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
-    """How figures are made."""
+    """How metrics are made."""
 
-    threshold: Fraction = Field(0.5, description="Probability of PNEUMONIA from which a film is called PNEUMONIA")
+    threshold: Fraction = Field(
+        0.5, description="Probability of PNEUMONIA from which an image is classified as PNEUMONIA"
+    )
     calibrate: bool = Field(
         False,
-        description="Calibrate on validation films changed as in training, and take the threshold from them",
+        description="Calibrate on validation images changed as in training, and take the threshold from them",
     )
     target_sensitivity: float = Field(
         0.95,
         gt=0.5,
         lt=1,
-        description="Sensitivity on those films that the calibrated threshold keeps, at the lower end of its interval",
+        description="Sensitivity on those images that the calibrated threshold keeps, at the lower end of its interval",
     )
-    perturbations: int = Field(4, ge=1, le=1000, description="How often each validation film is changed to calibrate")
+    perturbations: int = Field(4, ge=1, le=1000, description="How often each validation image is changed to calibrate")
     flip_tta: bool = Field(
-        False, description="Average each film's logits with those of its mirror image, at twice the work"
+        False, description="Average each image's logits with those of its mirror image, at twice the work"
     )
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
     ablation_images_per_class: int = Field(
-        100, ge=8, le=100_000, description="Films a class on which the reliance on shortcuts is measured, at most"
+        100, ge=8, le=100_000, description="Images a class on which the dependence on shortcuts is measured, at most"
     )
 
 
 class GateConfig(Section):
     """What a model must reach on the test folder before it may become champion."""
 
-    min_auroc: Fraction = Field(0.96, description="Floor for the AUROC")
-    min_sensitivity: Fraction = Field(0.85, description="Floor for the sensitivity at the threshold")
-    min_specificity: Fraction = Field(0.70, description="Floor for the specificity at the threshold")
+    min_auroc: Fraction = Field(0.96, description="Minimum of the AUROC")
+    min_sensitivity: Fraction = Field(0.85, description="Minimum of the sensitivity at the threshold")
+    min_specificity: Fraction = Field(0.70, description="Minimum of the specificity at the threshold")
     max_shortcut_dependence: float = Field(
         0.4,
         ge=0,
         le=2,
         description="Largest fall of the separation (mean probability of PNEUMONIA in the ill less that in the well) "
-        "that taking a shortcut out of the films may cause; 2 allows any",
+        "that taking a shortcut out of the images may cause; 2 allows any",
     )
     max_auroc_loss: Fraction = Field(
         0.01, description="The AUROC may not be lower than the champion's by more, at the bootstrap's confidence"

@@ -16,7 +16,7 @@ def dvc_md5(root: Path, record: Path = Path("data.dvc")) -> str | None:
     """Return the DVC hash of the data that `record` describes, if that is what `root` lies in and holds.
 
     Args:
-        root: folder of films.
+        root: folder of images.
         record: a ``.dvc`` file; its ``path`` is relative to its own folder.
 
     Returns:

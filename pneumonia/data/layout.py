@@ -1,4 +1,4 @@
-"""The published folder layout: which film lies where."""
+"""The published folder layout: which image lies where."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAYOUT = "train/ and test/ (and, optionally, val/), with NORMAL/ and PNEUMONIA/ 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file that is taken for a film by its place and suffix.
+    """A file that is taken for an image by its place and suffix.
 
     Attributes:
         file: where it lies.
@@ -60,46 +60,46 @@ def find_root(root: Path) -> Path:
 
 
 def scan(root: Path) -> list[ImageFile]:
-    """List all films below a root, sorted by path; decodes nothing.
+    """List all images below a root, sorted by path; decodes nothing.
 
     Raises:
-        DataError: no root, no train or test folder, a class folder missing or without a film; all that is
+        DataError: no root, no train or test folder, a class folder missing or without an image; all that is
             missing is named at once.
     """
     root = find_root(root)
     problems: list[str] = []
-    films: list[ImageFile] = []
+    images: list[ImageFile] = []
     for folder in FOLDERS:
         if not (root / folder).is_dir():
             problems += [] if folder == "val" else [f"{folder}/ is missing"]
             continue
         for label, name in enumerate(CLASSES):
             place = root / folder / name
-            files = _films(place) if place.is_dir() else []
+            files = _images(place) if place.is_dir() else []
             if not place.is_dir():
                 problems.append(f"{folder}/{name}/ is missing")
             elif not files and folder != "val":
-                problems.append(f"{folder}/{name}/ holds no film ({', '.join(sorted(SUFFIXES))})")
-            films += [_film(root, file, label, folder) for file in files]
+                problems.append(f"{folder}/{name}/ holds no image ({', '.join(sorted(SUFFIXES))})")
+            images += [_image(root, file, label, folder) for file in files]
     if problems:
         raise DataError(f"{root}: {'; '.join(problems)}. Needed are {LAYOUT}")
-    return sorted(films, key=lambda film: film.path)
+    return sorted(images, key=lambda image: image.path)
 
 
 def _is_root(folder: Path) -> bool:
     return (folder / "train").is_dir() or (folder / "test").is_dir()
 
 
-def _films(place: Path) -> list[Path]:
+def _images(place: Path) -> list[Path]:
     files = list_files(place)
-    films = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if len(films) < len(files):
+    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    if len(images) < len(files):
         others = ", ".join(sorted({file.suffix.lower() or file.name for file in files} - SUFFIXES)[:5])
-        log.warning("%s: %d file(s) of other kinds are left aside (%s)", place, len(files) - len(films), others)
-    return films
+        log.warning("%s: %d file(s) of other kinds are left aside (%s)", place, len(files) - len(images), others)
+    return images
 
 
-def _film(root: Path, file: Path, label: int, folder: str) -> ImageFile:
+def _image(root: Path, file: Path, label: int, folder: str) -> ImageFile:
     path = file.relative_to(root).as_posix()
     try:
         status = file.stat()

@@ -1,4 +1,4 @@
-"""The manifest: one row a film, and the digests that name a version of the data and of its split."""
+"""The manifest: one row an image, and the digests that name a version of the data and of its split."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test", "unused")
 
 @dataclass(frozen=True)
 class Entry:
-    """A film.
+    """An image.
 
     Attributes:
         path: relative to the data's root, with forward slashes.
@@ -61,7 +61,7 @@ _DATA_COLUMNS = tuple(name for name in COLUMNS if name not in {"split", "pixels_
 
 @dataclass(frozen=True)
 class Manifest:
-    """All films of a data set, sorted by path."""
+    """All images of a data set, sorted by path."""
 
     entries: tuple[Entry, ...]
 
@@ -82,7 +82,7 @@ class Manifest:
 
     @cached_property
     def pixels_digest(self) -> str:
-        """SHA-256 that names the films as they were decoded and preprocessed."""
+        """SHA-256 that names the images as they were decoded and preprocessed."""
         return _digest(self.entries, ("path", "pixels_sha256"))
 
     @cached_property
@@ -92,7 +92,7 @@ class Manifest:
 
     @cached_property
     def patients(self) -> list[str]:
-        """Patient key of every film."""
+        """Patient key of every image."""
         return [entry.patient for entry in self.entries]
 
     def indices(self, split: str) -> NDArray[np.int64]:

@@ -14,8 +14,9 @@ def patient_of(path: str, label: int) -> str:  # noqa: ARG001
     """The patient that a published file name tells, whatever folder the file lies in.
 
     Pneumonia patients are numbered apart for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two people;
-    a normal film's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). Whatever is named otherwise
-    is a patient of its own, by its stem. The label is no part of the key: a film in the wrong folder keeps its patient.
+    a normal image's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). Whatever is named
+    otherwise is a patient of its own, by its stem. The label is no part of the key: an image in the wrong folder keeps
+    its patient.
     """
     stem = PurePosixPath(path).stem
     if found := _PNEUMONIA.match(stem):

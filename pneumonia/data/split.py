@@ -12,7 +12,7 @@ from pneumonia.errors import DataError
 
 
 def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
-    """Give every film its split.
+    """Give every image its split.
 
     The official test folder stays test, whole. The train and val folders are pooled. Every patient has two fixed
     numbers in [0, 1), hashes of the seed and the patient: one below ``validation_fraction`` makes a validation patient,
@@ -25,7 +25,7 @@ def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
     """
     strata: dict[str, int] = {}
     for entry in entries:
-        if entry.folder != "test":  # a patient with films of both classes is divided once, with the ill
+        if entry.folder != "test":  # a patient with images of both classes is divided once, with the ill
             strata[entry.patient] = max(strata.get(entry.patient, 0), entry.label)
     splits: dict[str, str] = {}
     for label, name in enumerate(CLASSES):

@@ -33,10 +33,10 @@ _META_WITHIN = 4096  # bytes; the file's meta information comes first
 
 
 def decode_dicom(content: bytes) -> Decoded:
-    """Decode a DICOM film: modality LUT or rescale, then VOI LUT or first window, MONOCHROME1 inverted, 8 bits.
+    """Decode a DICOM image: modality LUT or rescale, then VOI LUT or first window, MONOCHROME1 inverted, 8 bits.
 
     The order is that of the grayscale transformations in DICOM PS3.4, N.2. Without a VOI LUT or window the whole range
-    of 8 stored bits is shown, of deeper films the range of the values present. Padding is black. Overlays and the
+    of 8 stored bits is shown, of deeper images the range of the values present. Padding is black. Overlays and the
     pixels' aspect ratio are left aside.
     """
     with decoding("DICOM"):
@@ -70,11 +70,11 @@ def _check(dataset: FileDataset) -> UID:
         raise Refusal(f"is a damaged DICOM file ({', '.join(missing)} missing)", FETCH_AGAIN)
     kind = dataset.get("PhotometricInterpretation")
     if kind not in ("MONOCHROME1", "MONOCHROME2") or dataset.SamplesPerPixel != 1:
-        raise Refusal(f"is a DICOM file with {kind} pixels, not a grey film", "give the original MONOCHROME image")
+        raise Refusal(f"is a DICOM file with {kind} pixels, not a grey image", "give the original MONOCHROME image")
     if int(dataset.get("NumberOfFrames") or 1) != 1:
         raise Refusal(f"is a DICOM file with {dataset.NumberOfFrames} frames", "give a single-frame radiograph")
     if dataset.BitsAllocated not in (8, 16):
-        raise Refusal(f"is a DICOM file with {dataset.BitsAllocated} bits a pixel", "give an 8- or 16-bit film")
+        raise Refusal(f"is a DICOM file with {dataset.BitsAllocated} bits a pixel", "give an 8- or 16-bit image")
     check_size(int(dataset.Columns), int(dataset.Rows))
     _check_syntax(dataset, syntax)
     return syntax

@@ -25,35 +25,35 @@ PICTURE = {
     "sharpness": ("fine", "finer", "blocks"),
 }
 
-"""The measures of the picture, by cue, in the order of `measure`'s numbers."""
+"""The measures of the picture, by feature, in the order of `measure`'s numbers."""
 
 COUNT = sum(map(len, PICTURE.values()))
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure a film's picture.
+    """Measure an image's picture.
 
     Args:
         pixels: uint8 [S, S], not equalised.
 
     Returns:
         float32 [COUNT], in the order of `PICTURE`. Mean and spread as logarithms of a share of full scale; frame and
-        corners in standard deviations of the film; sharpness as logarithms of ratios.
+        corners in standard deviations of the image; sharpness as logarithms of ratios.
     """
     side = len(pixels)
-    film = np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+    image = np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
     edge = round(side * CORNER[0])
-    inner = film[edge : side - edge, edge : side - edge]
+    inner = image[edge : side - edge, edge : side - edge]
     mean, spread = float(inner.mean()), max(float(inner.std()), 1e-3)
     levels = [np.log(max(mean, 1e-3)), np.log(spread), float(np.quantile(inner, 0.98))]
-    return np.array([*levels, *_frame(film, spread), *_corners(film, spread), *_detail(inner, spread)], np.float32)
+    return np.array([*levels, *_frame(image, spread), *_corners(image, spread), *_detail(inner, spread)], np.float32)
 
 
-def _frame(film: NDArray[np.float32], spread: float) -> list[float]:
+def _frame(image: NDArray[np.float32], spread: float) -> list[float]:
     """Steps between the outermost strips and the next but one, and how much the outermost vary; medians, which a mark
     does not move."""
-    width = max(1, round(len(film) * FRAME))
-    turned = (film.T, film.T[::-1], film, film[::-1])
+    width = max(1, round(len(image) * FRAME))
+    turned = (image.T, image.T[::-1], image, image[::-1])
     outer = [side[:width] for side in turned]
     steps = [
         (float(np.median(strip)) - float(np.median(side[2 * width : 3 * width]))) / spread
@@ -63,11 +63,11 @@ def _frame(film: NDArray[np.float32], spread: float) -> list[float]:
     return [*steps, *(float(high - low) / spread for low, high in quartiles)]
 
 
-def _corners(film: NDArray[np.float32], spread: float) -> list[float]:
+def _corners(image: NDArray[np.float32], spread: float) -> list[float]:
     """How far the bright part of each corner lies above the rest of it."""
-    first, last = (round(len(film) * share) for share in CORNER)
-    near, far = slice(first, last), slice(len(film) - last, len(film) - first)
-    boxes = film[near, near], film[near, far], film[far, near], film[far, far]
+    first, last = (round(len(image) * share) for share in CORNER)
+    near, far = slice(first, last), slice(len(image) - last, len(image) - first)
+    boxes = image[near, near], image[near, far], image[far, near], image[far, far]
     return [float((np.quantile(box, 0.95) - np.quantile(box, 0.75)) / spread) for box in boxes]
 
 

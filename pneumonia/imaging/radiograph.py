@@ -44,7 +44,7 @@ class UnreadableRadiograph(DataError):
 
 @dataclass(frozen=True)
 class Radiograph:
-    """A film ready for the network.
+    """An image ready for the network.
 
     Attributes:
         pixels: uint8 [size, size].

@@ -130,7 +130,7 @@ def _check_png(content: bytes) -> str:
 def _png_chunks(content: bytes) -> tuple[bytes, set[bytes]]:
     """The header's fields and the kinds of all chunks, every checksum compared (PNG specification, 5.3).
 
-    Pillow compares no checksum of the pixel data, and so shows a damaged film without a word.
+    Pillow compares no checksum of the pixel data, and so shows a damaged image without a word.
     """
     position, kinds, header = len(PNG_MAGIC), set[bytes](), b""
     while b"IEND" not in kinds:

@@ -1,4 +1,4 @@
-"""What the decoders share: the limits, the refusal, and what a decoded film is."""
+"""What the decoders share: the limits, the refusal, and what a decoded image is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 PHANTOM_COMMENT = "Synthetic chest radiograph (phantom); shows no patient"
 MIN_SIDE = 32
-MAX_PIXELS = 50_000_000  # the largest detectors deliver about 4300 x 4300; stitched films about 30 million
+MAX_PIXELS = 50_000_000  # the largest detectors deliver about 4300 x 4300; stitched images about 30 million
 AS_GREY = "save it as an 8-bit grey JPEG or PNG, or give the original DICOM file"
 FETCH_AGAIN = "fetch or export it again"
 
@@ -27,7 +27,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded film: an upright 8-bit grey image, perhaps reduced, and what is known of the original."""
+    """A decoded image: an upright 8-bit grey image, perhaps reduced, and what is known of the original."""
 
     image: Image.Image
     width: int
@@ -51,7 +51,7 @@ def decoding(container: str) -> Iterator[None]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse sizes that no radiograph has; called with a header's figures, before any pixel is decoded."""
+    """Refuse sizes that no radiograph has; called with a header's numbers, before any pixel is decoded."""
     if width * height > MAX_PIXELS:
         raise Refusal(
             f"declares {width}x{height} pixels, more than the limit of {MAX_PIXELS:,} (a decompression bomb?)",
@@ -59,7 +59,8 @@ def check_size(width: int, height: int) -> None:
         )
     if min(width, height) < MIN_SIDE:
         raise Refusal(
-            f"is {width}x{height} pixels, smaller than {MIN_SIDE} a side", "give the film itself, not a thumbnail of it"
+            f"is {width}x{height} pixels, smaller than {MIN_SIDE} a side",
+            "give the image itself, not a thumbnail of it",
         )
 
 

@@ -1,4 +1,4 @@
-"""A labelled folder, scored and put into figures. Not a medical device."""
+"""A labelled folder, scored and put into metrics. Not a medical device."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 def find_labelled(folder: Path) -> dict[str, int]:
-    """Find the films in ``NORMAL/`` and ``PNEUMONIA/`` of a folder, in all depths, and the label of each.
+    """Find the images in ``NORMAL/`` and ``PNEUMONIA/`` of a folder, in all depths, and the label of each.
 
     Raises:
-        DataError: a class folder is missing or holds no film.
+        DataError: a class folder is missing or holds no image.
     """
-    return {str(film): label for label, name in enumerate(CLASSES) for film in _films(folder, name)}
+    return {str(image): label for label, name in enumerate(CLASSES) for image in _images(folder, name)}
 
 
 def evaluate_folder(
@@ -39,20 +39,21 @@ def evaluate_folder(
     skip_unreadable: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Score labelled films.
+    """Score labelled images.
 
     Args:
         predictor: the model; its record's threshold is used.
         labels: file to index into `CLASSES`, from `find`.
         config: resamples, coverage and seed of the intervals, which are drawn by patient.
-        skip_unreadable: leave films that cannot be read out, and name them in the result.
+        skip_unreadable: leave images that cannot be read out, and name them in the result.
         progress: called with the images done and all images.
 
     Returns:
-        A JSON object: `n` films, each figure of `evaluate.NAMES` as ``{value, low, high}``, and what they were made of.
+        A JSON object: `n` images, each metric of `evaluate.NAMES` as ``{value, low, high}``, and what they were made
+        of.
 
     Raises:
-        DataError: films cannot be read.
+        DataError: images cannot be read.
     """
     results = predictor.score(list(labels), progress)
     refused = [{"file": result["file"], "reason": result["reason"]} for result in results if "refused" in result]
@@ -63,12 +64,12 @@ def evaluate_folder(
     patients = [_patient(result["file"], labels[result["file"]]) for result in scored]
     threshold = predictor.record.threshold
     scores = np.array([result["probability"] for result in scored])
-    figures = compute_metrics(Scored(truth, scores, patients, threshold), config)
+    metrics = compute_metrics(Scored(truth, scores, patients, threshold), config)
     if refused:
-        logger.warning("%d films that cannot be read are left out", len(refused))
+        logger.warning("%d images that cannot be read are left out", len(refused))
     return {
         "n": len(scored),
-        **{name: figure.model_dump() for name, figure in figures.items()},
+        **{name: metric.model_dump() for name, metric in metrics.items()},
         "counts": {name: int(np.sum(truth == label)) for label, name in enumerate(CLASSES)},
         "patients": len(set(patients)),
         "confidence": config.confidence,
@@ -79,7 +80,7 @@ def evaluate_folder(
     }
 
 
-def _films(folder: Path, name: str) -> list[Path]:
+def _images(folder: Path, name: str) -> list[Path]:
     place = folder / name
     if not place.is_dir():
         inner = [child for child in ("test", "chest_xray/test", "chest_xray") if (folder / child / name).is_dir()]
@@ -87,9 +88,9 @@ def _films(folder: Path, name: str) -> list[Path]:
         raise DataError(
             f"{folder}: there is no folder {name}/ in it; name one that holds NORMAL/ and PNEUMONIA/{remedy}"
         )
-    if not (films := find_files(place)):
-        raise DataError(f"{place}: holds no film ({', '.join(sorted(SUFFIXES))}); figures need both classes")
-    return films
+    if not (images := find_files(place)):
+        raise DataError(f"{place}: holds no image ({', '.join(sorted(SUFFIXES))}); metrics need both classes")
+    return images
 
 
 def _patient(file: str, label: int) -> str:
@@ -98,8 +99,8 @@ def _patient(file: str, label: int) -> str:
 
 
 def _listing(refused: Sequence[dict[str, str]], total: int) -> str:
-    lines = [f"{film['file']}: {film['reason']}" for film in refused[:LISTED]]
+    lines = [f"{image['file']}: {image['reason']}" for image in refused[:LISTED]]
     if len(refused) > LISTED:
         lines.append(f"and {len(refused) - LISTED} more")
-    head = f"{len(refused)} of {total} films cannot be read:"
+    head = f"{len(refused)} of {total} images cannot be read:"
     return "\n  ".join([head, *lines]) + "\nMend or remove them, or leave them out with --on-unreadable skip."

@@ -1,4 +1,4 @@
-"""Scoring films with a model from the registry, from a run or from a file. Not a medical device."""
+"""Scoring images with a model from the registry, from a run or from a file. Not a medical device."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Predictor:
         self.name = name
         self.version = version
         if record.phantom:
-            logger.warning("%s %s was trained on phantoms; it knows nothing of real films", name, version)
+            logger.warning("%s %s was trained on phantoms; it knows nothing of real images", name, version)
 
     @classmethod
     def load(cls, source: str | None, config: Config) -> Predictor:
@@ -107,7 +107,7 @@ class Predictor:
         return cls(network, record, version.name, version.version, config)
 
     def score(self, files: Sequence[Path | str], progress: Progress = silent) -> list[dict[str, Any]]:
-        """Score films.
+        """Score images.
 
         Args:
             files: JPEG, PNG or DICOM.
@@ -115,7 +115,7 @@ class Predictor:
 
         Returns:
             One object a file, in order: ``{file, probability, decision, threshold, model, version}``, where the
-            probability is that of PNEUMONIA, or ``{file, refused, reason}`` for one that is no usable film.
+            probability is that of PNEUMONIA, or ``{file, refused, reason}`` for one that is no usable image.
         """
         results: list[dict[str, Any]] = []
         for start in range(0, len(files), BATCH):
@@ -124,21 +124,21 @@ class Predictor:
         return results
 
     def _score(self, files: Sequence[Path | str]) -> list[dict[str, Any]]:
-        films: list[NDArray[np.uint8]] = []
+        images: list[NDArray[np.uint8]] = []
         refusals: dict[int, dict[str, Any]] = {}
         for position, file in enumerate(files):
             try:
-                films.append(read(file, self.record.preprocess).pixels)
+                images.append(read(file, self.record.preprocess).pixels)
             except UnreadableRadiograph as error:
                 refusals[position] = {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}
-        scores = iter(self.probabilities(np.stack(films)) if films else ())
+        scores = iter(self.probabilities(np.stack(images)) if images else ())
         return [
             refusals[position] if position in refusals else self._result(str(file), float(next(scores)))
             for position, file in enumerate(files)
         ]
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The probability of PNEUMONIA for films that were read with the record's preprocessing.
+        """The probability of PNEUMONIA for images that were read with the record's preprocessing.
 
         Args:
             pixels: uint8 [N, size, size].

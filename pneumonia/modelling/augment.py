@@ -1,6 +1,7 @@
-"""Random changes to whole batches of films, on the device that trains.
+"""Random changes to whole batches of images, on the device that trains.
 
-One affine resampling does flip, rotation, scale, aspect and shift together; each film of a batch draws its own numbers.
+One affine resampling does flip, rotation, scale, aspect and shift together; each image of a batch draws its own
+numbers.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
 
 
 def _uniform(images: Tensor, generator: Generator) -> Tensor:
-    """Draw from 0..1 a film, shaped [B, 1, 1]; on the CPU first, so that devices agree."""
+    """Draw from 0..1 an image, shaped [B, 1, 1]; on the CPU first, so that devices agree."""
     return torch.rand(len(images), 1, 1, generator=generator).to(images)
 
 
@@ -77,13 +78,13 @@ def _geometry(images: Tensor, config: AugmentConfig, generator: Generator) -> Te
 def warp(
     images: Tensor, flip: Tensor, angle: Tensor, extent: tuple[Tensor, Tensor], shift: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Resample each film from a rotated, scaled and shifted frame; black lies outside.
+    """Resample each image from a rotated, scaled and shifted frame; black lies outside.
 
     Args:
         images: float [B, H, W].
         flip: -1 mirrors left and right, 1 does not; this and all that follow are [B, 1, 1].
         angle: radians, clockwise turn of the frame, so that the content turns counterclockwise.
-        extent: width and height of the frame, 1 being the film's.
+        extent: width and height of the frame, 1 being the image's.
         shift: of the frame, rightward and downward, in half sides.
 
     Returns:
@@ -95,7 +96,7 @@ def warp(
     grid = images.new_empty(*images.shape, 2)
     torch.add(flip * cosine * extent[0] * x, shift[0] - sine * extent[0] * y, out=grid[..., 0])
     torch.add(flip * sine * extent[1] * x, shift[1] + cosine * extent[1] * y, out=grid[..., 1])
-    # zeros, as black surrounds a film: edges stretched outward would be a texture that no film has
+    # zeros, as black surrounds an image: edges stretched outward would be a texture that no image has
     return F.grid_sample(images.unsqueeze(1), grid, padding_mode="zeros", align_corners=False).squeeze(1)
 
 
@@ -106,7 +107,7 @@ def _centres(images: Tensor, dimension: int) -> Tensor:
 
 
 def compress(images: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG at this quality takes from each film: 8x8 cosine transform, quantisation, and back.
+    """What JPEG at this quality takes from each image: 8x8 cosine transform, quantisation, and back.
 
     The luminance table and its scaling are those of the reference encoder (ITU-T T.81, annex K.1; libjpeg's
     jpeg_quality_scaling); the lossless rest of the format changes no pixel and is left out.
@@ -139,12 +140,12 @@ def _levels(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
 
 
 def _blur(images: Tensor, largest: float, generator: Generator) -> Tensor:
-    """Separable Gaussian blur, each film with a sigma of its own between 0 and `largest` pixels."""
+    """Separable Gaussian blur, each image with a sigma of its own between 0 and `largest` pixels."""
     radius = max(1, math.ceil(2 * largest))
     sigma = _uniform(images, generator).mul_(largest).clamp_(min=0.05).reshape(-1, 1)
     offsets = torch.arange(-radius, radius + 1).to(images)
     kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=1)
-    # films as channels of one image: a grouped convolution gives every film its own kernel
+    # images as channels of one image: a grouped convolution gives every image its own kernel
     row = F.pad(images.unsqueeze(0), (radius,) * 4, mode="replicate")
     row = F.conv2d(row, kernel[:, None, None, :], groups=len(images))
     return F.conv2d(row, kernel[:, None, :, None], groups=len(images)).squeeze(0)

@@ -1,6 +1,6 @@
-"""The operating point: a calibration and a threshold, from validation films that were changed as in training.
+"""The operating point: a calibration and a threshold, from validation images that were changed as in training.
 
-Plain validation films come from where the training films come from, shortcuts included: nearly all of them are told
+Plain validation images come from where the training images come from, shortcuts included: nearly all of them are told
 apart, and a threshold that suits them is far too low or too high elsewhere. Changed at random, with the augmentation of
 the training, they are harder. The test folder has no part in this.
 
@@ -34,7 +34,7 @@ from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 SEED = 7_919
 """Of the changes; apart from those of the training, so that no change is met again."""
 SHARPEST = 10.0
-"""Of the factors by which margins are multiplied or divided: films told apart without an error have no best one."""
+"""Of the factors by which margins are multiplied or divided: images told apart without an error have no best one."""
 
 
 def calibrate(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
@@ -93,7 +93,7 @@ def margins(
 def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
     """Slope and bias of the least cross-entropy, each class weighing the same: the prior elsewhere is not known."""
     counts = np.bincount(labels, minlength=2)
-    # Platt's targets, short of 0 and 1, as if one more film of the other class had been seen
+    # Platt's targets, short of 0 and 1, as if one more image of the other class had been seen
     target = np.where(labels == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
     weight = 0.5 / counts[labels] / len(odds)
     centre = odds.mean()  # so that slope and bias can be found apart
@@ -116,19 +116,19 @@ def _threshold(
     It is the lower end of the interval, by patient, of the highest threshold that keeps the target.
     """
     sample = Sample.of(labels, patients)
-    ill = np.tile(sample.patient[labels == 1], len(scores))
+    positive = np.tile(sample.patient[labels == 1], len(scores))
     values = scores[:, labels == 1].ravel()
     order = np.argsort(values)
 
     def highest(counts: Counts) -> Floats:
-        weights = counts[:, ill[order]]
+        weights = counts[:, positive[order]]
         missed = np.cumsum(weights, axis=1) - weights  # below each value
         allowed = (1 - config.target_sensitivity) * weights.sum(axis=1, keepdims=True)
         found: Floats = values[order][(missed <= allowed).sum(axis=1) - 1]
         return found[None]
 
     (kept,) = intervals(sample, highest, config)
-    # rounded down, so that it is written and read without a film changing sides
+    # rounded down, so that it is written and read without an image changing sides
     return float(np.floor(kept.low * 1e4) / 1e4)
 
 

@@ -21,10 +21,10 @@ def build_optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.Optim
 
 
 def class_weights(labels: NDArray[np.int64], train: TrainConfig) -> Tensor:
-    """Return the loss's weight of each class, float32 [2]: inverse to its frequency, their mean over films being 1.
+    """Return the loss's weight of each class, float32 [2]: inverse to its frequency, their mean over images being 1.
 
     Args:
-        labels: int64 [n] of the training films; both classes must occur.
+        labels: int64 [n] of the training images; both classes must occur.
         train: ``class_weights`` off gives ones.
     """
     counts = np.bincount(labels, minlength=2)

@@ -1,4 +1,4 @@
-"""The parts of a training recipe: schedule, growing films, optimiser, class weights, moving average of the weights."""
+"""The parts of a training recipe: schedule, growing images, optimiser, class weights, moving average of the weights."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def learning_rate(train: TrainConfig, done: int, steps: int) -> float:
 
 
 def image_side(train: TrainConfig, full: int, done: int, steps: int) -> int:
-    """Return the side in pixels that films of `full` pixels are trained at in the step after `done` steps.
+    """Return the side in pixels that images of `full` pixels are trained at in the step after `done` steps.
 
-    Small films show the coarse picture in a fraction of the time; the last third of the training sees them whole
+    Small images show the coarse picture in a fraction of the time; the last third of the training sees them whole
     (Howard 2018, "Training Imagenet in 3 hours": progressive resizing).
     """
     if not train.progressive_start_size or train.progressive_start_size >= full:
@@ -40,8 +40,8 @@ def image_side(train: TrainConfig, full: int, done: int, steps: int) -> int:
     return train.progressive_start_size + int((full - train.progressive_start_size) * grown) // _STRIDE * _STRIDE
 
 
-def resize_batch(films: Tensor, to: int) -> Tensor:
+def resize_batch(images: Tensor, to: int) -> Tensor:
     """Return float [B, S, S] at another side, averaged where it is smaller."""
-    if films.shape[-1] == to:
-        return films
-    return F.interpolate(films.unsqueeze(1), size=(to, to), mode="bilinear", antialias=True).squeeze(1)
+    if images.shape[-1] == to:
+        return images
+    return F.interpolate(images.unsqueeze(1), size=(to, to), mode="bilinear", antialias=True).squeeze(1)

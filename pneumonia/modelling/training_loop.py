@@ -64,15 +64,15 @@ def fit(
     """Train, or go on from the checkpoint in `folder`.
 
     Args:
-        data: packed films; both splits must hold both classes.
+        data: packed images; both splits must hold both classes.
         config: the resolved configuration.
         folder: where the checkpoint is kept.
         key: names this training (data, configuration and initial weights).
-        on_epoch: called after each epoch with its figures; on resuming, first with each finished epoch.
+        on_epoch: called after each epoch with its metrics; on resuming, first with each finished epoch.
         on_step: called after each step with the steps done and in all.
 
     Raises:
-        DataError: a split without films of both classes, a loss that is no number, or a damaged checkpoint.
+        DataError: a split without images of both classes, a loss that is no number, or a damaged checkpoint.
         TrainingInterrupted: SIGTERM came; the checkpoint is written.
     """
     _check(data)
@@ -129,7 +129,7 @@ class _Session:
         self.network.train()
         while state.step < self.steps:
             chosen = order[state.step * self.train.batch_size :][: self.train.batch_size]
-            if len(chosen) > 1:  # batch norm has no variance of one film
+            if len(chosen) > 1:  # batch norm has no variance of one image
                 fetch = time.perf_counter()
                 images, labels = self._batch(chosen)
                 fetching += time.perf_counter() - fetch

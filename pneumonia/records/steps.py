@@ -10,15 +10,15 @@ from pneumonia.records.evaluation import Verdict
 
 
 class Dataset(Document):
-    """Films, packed and divided.
+    """Images, packed and divided.
 
     Attributes:
-        kind: what the films are.
+        kind: what the images are.
         root: folder of the files.
         manifest, pixels, audit: paths of the table, the packed uint8 array and the audit's report (JSON).
-        digest, split_digest, pixels_digest: sha256 of the data version, its division, and the films as decoded.
+        digest, split_digest, pixels_digest: sha256 of the data version, its division, and the images as decoded.
         dvc_md5: what `data.dvc` records for these files, None where they are not those.
-        counts: films by split and class.
+        counts: images by split and class.
         unreadable: files left out on request.
     """
 
@@ -62,8 +62,8 @@ class Validation(Document):
     """A verdict on the test folder, with its report.
 
     Attributes:
-        verdict: figures, reasons, and whether the model passed.
-        test_reads: how often this experiment has scored these test films, this time included.
+        verdict: metrics, reasons, and whether the model passed.
+        test_reads: how often this experiment has scored these test images, this time included.
         report: path of the Markdown report; its pictures lie beside it.
     """
 

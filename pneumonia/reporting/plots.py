@@ -53,7 +53,7 @@ def plots(
     folder: Path,
     history: Sequence[Epoch],
     curves: Curves,
-    figures: Mapping[str, Metric],
+    metrics: Mapping[str, Metric],
     *,
     phantom: bool = False,
     best_epoch: int | None = None,
@@ -65,9 +65,9 @@ def plots(
     Args:
         folder: made where it is missing.
         history: the epochs so far; without one, there is no picture of learning curves.
-        curves: of the test films.
-        figures: AUROC, AUPRC and ECE stand in the titles where they are given.
-        phantom: say on every picture that the films are synthetic.
+        curves: of the test images.
+        metrics: AUROC, AUPRC and ECE stand in the titles where they are given.
+        phantom: say on every picture that the images are synthetic.
         best_epoch: the epoch that is marked, the last one by default.
 
     Returns:
@@ -76,14 +76,14 @@ def plots(
     Raises:
         PneumoniaError: the folder cannot be written, or the disk is full.
     """
-    note = f"{'Phantoms (synthetic films) · ' if phantom else ''}{NOT_A_DEVICE}"
+    note = f"{'Phantoms (synthetic images) · ' if phantom else ''}{NOT_A_DEVICE}"
     drawings: dict[str, Callable[[], Figure]] = {}
     if history:
         drawings["learning_curves.png"] = lambda: _learning_curves(history, best_epoch)
-    drawings["roc.png"] = lambda: _roc(curves, figures)
-    drawings["precision_recall.png"] = lambda: _precision_recall(curves, figures)
+    drawings["roc.png"] = lambda: _roc(curves, metrics)
+    drawings["precision_recall.png"] = lambda: _precision_recall(curves, metrics)
     drawings["confusion.png"] = lambda: _confusion(curves)
-    drawings["reliability.png"] = lambda: _reliability(curves, figures)
+    drawings["reliability.png"] = lambda: _reliability(curves, metrics)
     return [_save(draw(), folder / name, note) for name, draw in drawings.items()]
 
 
@@ -134,10 +134,10 @@ def _learning_curves(history: Sequence[Epoch], best_epoch: int | None) -> Figure
     return canvas
 
 
-def _roc(curves: Curves, figures: Mapping[str, Metric]) -> Figure:
+def _roc(curves: Curves, metrics: Mapping[str, Metric]) -> Figure:
     canvas = _canvas(5, 5.2)
     axes = canvas.subplots()
-    _style(axes, f"ROC: AUROC {_interval(figures.get('auroc'))}", "1 − specificity", "Sensitivity")
+    _style(axes, f"ROC: AUROC {_interval(metrics.get('auroc'))}", "1 − specificity", "Sensitivity")
     (tn, fp), (fn, tp) = curves.confusion
     x, y = fp / (tn + fp), tp / (fn + tp)
     label = f"threshold {curves.threshold:g}: sensitivity {y:.2f}, specificity {1 - x:.2f}"
@@ -168,10 +168,10 @@ def _corner(axes: Axes) -> Axes:
     return corner
 
 
-def _precision_recall(curves: Curves, figures: Mapping[str, Metric]) -> Figure:
+def _precision_recall(curves: Curves, metrics: Mapping[str, Metric]) -> Figure:
     canvas = _canvas(5, 5.2)
     axes = canvas.subplots()
-    _style(axes, f"Precision-recall: AUPRC {_interval(figures.get('auprc'))}", "Recall (sensitivity)", "Precision")
+    _style(axes, f"Precision-recall: AUPRC {_interval(metrics.get('auprc'))}", "Recall (sensitivity)", "Precision")
     (tn, fp), (fn, tp) = curves.confusion
     prevalence = (fn + tp) / (tn + fp + fn + tp)
     axes.axhline(prevalence, color=GREY, linewidth=1, linestyle="--")
@@ -197,7 +197,7 @@ def _confusion(curves: Curves) -> Figure:
     axes = canvas.subplots()
     shares = [[n / sum(row) for n in row] for row in curves.confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
-    _style(axes, f"Test films at threshold {curves.threshold:g}", "Called", "Truth")
+    _style(axes, f"Test images at threshold {curves.threshold:g}", "Called", "Truth")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set_xticks((0, 1), CLASSES)
@@ -211,19 +211,19 @@ def _confusion(curves: Curves) -> Figure:
     return canvas
 
 
-def _reliability(curves: Curves, figures: Mapping[str, Metric]) -> Figure:
+def _reliability(curves: Curves, metrics: Mapping[str, Metric]) -> Figure:
     canvas = _canvas(5, 6)
     upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     bins = curves.reliability
     predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
-    _style(upper, f"Reliability: ECE {_interval(figures.get('ece'))}", "", "Share that is PNEUMONIA")
+    _style(upper, f"Reliability: ECE {_interval(metrics.get('ece'))}", "", "Share that is PNEUMONIA")
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     low, high = zip(*(_wilson(b.observed, b.n) for b in bins), strict=True)
     upper.vlines(predicted, low, high, color=BLUE, alpha=0.45, linewidth=2)
     upper.plot(predicted, observed, color=BLUE, marker="o", linewidth=1.8)
     upper.text(0.98, 0.015, "bars: 95% intervals (Wilson)", fontsize=9, color=GREY, ha="right")
     upper.set_ylim(-0.02, 1.02)
-    _style(lower, "", "Probability of PNEUMONIA", "Films")
+    _style(lower, "", "Probability of PNEUMONIA", "Images")
     bars = lower.bar([b.low for b in bins], [b.n for b in bins], 0.094, align="edge", color=BLUE)
     lower.bar_label(bars, fontsize=8, color=INK, padding=1)
     lower.margins(y=0.25)
@@ -239,5 +239,5 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
     return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
-def _interval(figure: Metric | None) -> str:
-    return "" if figure is None else f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+def _interval(metric: Metric | None) -> str:
+    return "" if metric is None else f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"

@@ -40,11 +40,11 @@ class DataUsed(Document):
     digest: str  # of the manifest
     split_digest: str
     dvc_md5: str | None = None
-    counts: dict[str, dict[str, int]]  # split → class → films
+    counts: dict[str, dict[str, int]]  # split → class → images
     patients: dict[str, int] = Field(default_factory=dict)  # split → patients
     unreadable: int = 0  # files that were left out
-    test_reads: int | None = None  # how often models have been scored on the test films, this time included
-    audit_test_reads: int = 0  # how many cues the shortcut audit has tried on the test films
+    test_reads: int | None = None  # how often models have been scored on the test images, this time included
+    audit_test_reads: int = 0  # how many features the shortcut audit has tried on the test images
 
 
 class ModelUsed(Document):
@@ -131,22 +131,22 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
     test = data.counts.get("test", {})
     settings = config.evaluate
     text = (
-        f"On the test folder, {sum(test.values())} films ({', '.join(f'{n} {name}' for name, n in test.items())}), at "
+        f"On the test folder, {sum(test.values())} images ({', '.join(f'{n} {name}' for name, n in test.items())}), at "
         f"threshold {model.threshold:g}. Intervals: {settings.confidence:.0%}, percentile bootstrap of "
         f"{settings.bootstrap} resamples grouped by patient."
     )
     if data.test_reads is not None:
-        text += f" These films have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
+        text += f" These images have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
     if data.audit_test_reads:
         text += (
             f" The shortcut audit has read their labels too, without a model and choosing nothing: it tried "
-            f"{data.audit_test_reads} cues on them."
+            f"{data.audit_test_reads} features on them."
         )
     if settings.calibrate:
         text += " Probabilities are calibrated for classes that are equally likely; add the log odds of yours."
     parts = [text, _metric_table("Metric", verdict.metrics)]
     if verdict.champion is not None and verdict.champion.differences:
-        parts.append(f"Against champion version {verdict.champion.version} on the same films (candidate − champion):")
+        parts.append(f"Against champion version {verdict.champion.version} on the same images (candidate − champion):")
         parts.append(_metric_table("Difference", verdict.champion.differences, "+z"))
     return "\n\n".join(parts)
 
@@ -159,9 +159,9 @@ def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) ->
         "the model's dependence on the shortcut."
     )
     rows = [
-        (cue, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in (found.normal, found.pneumonia)),
+        (feature, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in (found.normal, found.pneumonia)),
          f"{found.separation.value:.3f} ({found.separation.low:.3f} to {found.separation.high:.3f})")
-        for cue, found in dependence.items()
+        for feature, found in dependence.items()
     ]  # fmt: skip
     head = ("Shortcut", *(f"{name} moves by" for name in CLASSES), "Separation falls by")
     return f"{text}\n\n{_table(head, rows, numbers=3)}"
@@ -185,7 +185,7 @@ def _data(data: DataUsed) -> str:
         ("DVC md5", f"`{data.dvc_md5}`" if data.dvc_md5 else "none"),
         ("Unreadable files left out", str(data.unreadable)),
     ]
-    head = ("Split", *CLASSES, "Films", "Patients")
+    head = ("Split", *CLASSES, "Images", "Patients")
     rows = [
         (split, *(str(n.get(name, 0)) for name in CLASSES), str(sum(n.values())), str(data.patients.get(split, "")))
         for split, n in data.counts.items()

@@ -1,10 +1,10 @@
-"""Intervals that respect patients: two films of one patient are not two observations.
+"""Intervals that respect patients: two images of one patient are not two observations.
 
 The interval is the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13) with
-the patient as the unit: as many patients are drawn, with replacement, as there are, and each brings all of its films. A
-resample is a vector of how often each patient was drawn, that is of weights, so that nothing is copied or sorted again
-and a block of resamples is one matrix. A figure that is 0 or 1 in the data has no width under a percentile bootstrap:
-read 1.000 (1.000 to 1.000) as "no error seen", not as certainty.
+the patient as the unit: as many patients are drawn, with replacement, as there are, and each brings all of its images.
+A resample is a vector of how often each patient was drawn, that is of weights, so that nothing is copied or sorted
+again and a block of resamples is one matrix. A metric that is 0 or 1 in the data has no width under a percentile
+bootstrap: read 1.000 (1.000 to 1.000) as "no error seen", not as certainty.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """The films and who they are of."""
+    """The images and who they are of."""
 
     labels: Floats  # [n] of 0 and 1
     patient: NDArray[np.intp]  # [n], index of the patient
@@ -46,8 +46,8 @@ class Sample:
         for label, name in enumerate(CLASSES):
             if not (truth == label).any():
                 raise DataError(
-                    f"no {name} film among {len(truth)}: AUROC, sensitivity and specificity need both classes; "
-                    f"add films to {name}/"
+                    f"no {name} image among {len(truth)}: AUROC, sensitivity and specificity need both classes; "
+                    f"add images to {name}/"
                 )
         keys = np.arange(len(truth)) if patients is None else np.asarray(patients)
         unique, index = np.unique(keys, return_inverse=True)
@@ -64,18 +64,18 @@ class Sample:
             yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
 
     def both_classes(self, counts: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which rows of `counts` [b, patients] hold a film of each class, [b]."""
-        ill = np.bincount(self.patient, self.labels, self.n_patients)
-        well = np.bincount(self.patient, 1 - self.labels, self.n_patients)
-        return (counts @ ill > 0) & (counts @ well > 0)
+        """Which rows of `counts` [b, patients] hold an image of each class, [b]."""
+        positive = np.bincount(self.patient, self.labels, self.n_patients)
+        negative = np.bincount(self.patient, 1 - self.labels, self.n_patients)
+        return (counts @ positive > 0) & (counts @ negative > 0)
 
 
 def intervals(sample: Sample, score: Callable[[Counts], Floats], config: EvaluateConfig) -> list[Metric]:
-    """Figures of the data with the percentiles over the resamples.
+    """Metrics of the data with the percentiles over the resamples.
 
     Args:
-        sample: the films and their patients.
-        score: gives figures [k, b] for b resamples; each holds films of both classes.
+        sample: the images and their patients.
+        score: gives metrics [k, b] for b resamples; each holds images of both classes.
         config: number of resamples, coverage, seed.
 
     Returns:

@@ -102,8 +102,8 @@ def compute_curves(scored: Scored) -> Curves:
 class _Scorer:
     """One model's probabilities, sorted once so that each block of resamples costs a few passes over a matrix."""
 
-    order: NDArray[np.intp]  # [n], patients of the films from the highest probability down
-    ill: NDArray[np.bool_]  # [n], in that order
+    order: NDArray[np.intp]  # [n], patients of the images from the highest probability down
+    positive: NDArray[np.bool_]  # [n], in that order
     steps: NDArray[np.intp]  # [k], where each of the k distinct probabilities begins
     sums: Floats  # [patients, …] tp, fp, fn, tn, squared error and the calibration bins' errors, by patient
 
@@ -121,8 +121,8 @@ class _Scorer:
         return cls(sample.patient[order], labels[order] > 0, steps, sums)
 
     def score(self, counts: NDArray[np.intp]) -> dict[str, Floats]:
-        """Every figure [b] for patient weights `counts` [b, patients], each row holding both classes."""
-        # not BLAS, which adds in an order that depends on its threads: the same films give the same bits everywhere
+        """Every metric [b] for patient weights `counts` [b, patients], each row holding both classes."""
+        # not BLAS, which adds in an order that depends on its threads: the same images give the same bits everywhere
         sums = np.einsum("bp,pk->bk", counts.astype(np.float64), self.sums)
         tp, fp, fn, tn, squared = sums[:, :5].T
         n = tp + fp + fn + tn
@@ -142,23 +142,24 @@ class _Scorer:
         }
 
     def _ranking(self, counts: NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """AUROC as the share of (ill, well) pairs in the right order, ties half (Mann-Whitney); average precision."""
+        """AUROC as the share of (positive, negative) pairs in the right order, ties half (Mann-Whitney); average
+        precision."""
         weights = counts[:, self.order].astype(np.float64)
-        ill = np.add.reduceat(weights * self.ill, self.steps, axis=1)  # [b, k], at each distinct probability
-        well = np.add.reduceat(weights, self.steps, axis=1) - ill
-        true, false = np.cumsum(ill, axis=1), np.cumsum(well, axis=1)
-        n_ill, n_well = true[:, -1], false[:, -1]
-        below = n_well[:, None] - false + 0.5 * well
-        auroc = np.einsum("bk,bk->b", ill, below) / (n_ill * n_well)
-        # Until the first drawn film the precision is 0/0; no ill film is gained there, so any number will do.
-        auprc = np.einsum("bk,bk->b", ill, true / np.maximum(true + false, 1)) / n_ill
+        positive = np.add.reduceat(weights * self.positive, self.steps, axis=1)  # [b, k], at each distinct probability
+        negative = np.add.reduceat(weights, self.steps, axis=1) - positive
+        true, false = np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
+        n_positive, n_negative = true[:, -1], false[:, -1]
+        below = n_negative[:, None] - false + 0.5 * negative
+        auroc = np.einsum("bk,bk->b", positive, below) / (n_positive * n_negative)
+        # Until the first drawn image the precision is 0/0; no positive image is gained there, so any number will do.
+        auprc = np.einsum("bk,bk->b", positive, true / np.maximum(true + false, 1)) / n_positive
         return auroc, auprc
 
 
 def _summarise(
     sample: Sample, scorers: list[_Scorer], names: Sequence[str], config: EvaluateConfig
 ) -> dict[str, Metric]:
-    """The named figures of one scorer, or of the first minus the second."""
+    """The named metrics of one scorer, or of the first minus the second."""
 
     def score(counts: Counts) -> Floats:
         first, *second = ([scored[name] for name in names] for scored in (s.score(counts) for s in scorers))

@@ -106,7 +106,7 @@ def _strip(path: Path, description: Model) -> None:
     """Take the example out of the model again.
 
     The export needs one, but what is kept of it is a pickle inside the archive and megabytes of JSON, and would be a
-    patient's film where a real one was given.
+    patient's image where a real one was given.
     """
     file = path / "data" / "model.pt2"
     program = torch.export.load(file)

@@ -153,7 +153,7 @@ class Run:
             name: of the data set.
             digest: sha256 in hex; MLflow shows and keeps its first 36 characters.
             source: where the data came from.
-            counts: small facts (films, patients), kept as the data set's profile.
+            counts: small facts (images, patients), kept as the data set's profile.
 
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
@@ -220,7 +220,7 @@ class Run:
         Raises:
             TrackingError: not possible within `store.PATIENCE`.
         """
-        with_retries(self.uri, "log the figures", lambda: self._log_metrics(values, int(time.time() * 1000)))
+        with_retries(self.uri, "log the metrics", lambda: self._log_metrics(values, int(time.time() * 1000)))
 
     def _log_metrics(self, values: Mapping[str, float], now: int) -> None:
         from mlflow.entities import Metric

@@ -1,4 +1,4 @@
-"""A model and films for the commands; no training, its weights are drawn at random."""
+"""A model and images for the commands; no training, its weights are drawn at random."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("film") / "film.jpeg"
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("image") / "image.jpeg"
     Image.fromarray(dataset.render(1, np.random.default_rng(0), 64)).save(path)
     return path
 

@@ -32,28 +32,28 @@ def published(phantoms: Path, tmp_path: Path) -> Iterator[str]:
     """The address of an archive, on a server of this machine."""
     folder = tmp_path / "server"
     folder.mkdir()
-    with zipfile.ZipFile(folder / "films.zip", "w") as archive:
-        for film in phantoms.rglob("*.jpeg"):
-            archive.write(film, Path("chest_xray") / film.relative_to(phantoms))
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for image in phantoms.rglob("*.jpeg"):
+            archive.write(image, Path("chest_xray") / image.relative_to(phantoms))
     quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=folder)) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/films.zip"
+        yield f"http://127.0.0.1:{server.server_port}/images.zip"
         server.shutdown()
         thread.join()
 
 
 def test_phantoms_are_drawn_where_it_is_said() -> None:
     sizes = ("--train", "8", "--test", "8", "--size", "64", "--seed", "3")
-    done = call("data", "phantom", "films", *sizes, "--json")
+    done = call("data", "phantom", "images", *sizes, "--json")
     assert done.exit_code == 0
     document = json.loads(done.stdout)
     drawn = {"train": 8, "test": 8, "size": 64, "seed": 3, "shortcut": "none", "opacities": True}
-    assert document == {"root": "films/chest_xray", **drawn}
+    assert document == {"root": "images/chest_xray", **drawn}
     assert len(list(Path(document["root"]).rglob("*.jpeg"))) == 16
-    again = call("data", "phantom", "films", *sizes)
-    assert again.stdout == "8 + 8 phantoms in films/chest_xray\n"
+    again = call("data", "phantom", "images", *sizes)
+    assert again.stdout == "8 + 8 phantoms in images/chest_xray\n"
 
 
 def test_phantoms_go_to_the_work_folder_and_settings_say_how_many() -> None:
@@ -62,7 +62,7 @@ def test_phantoms_go_to_the_work_folder_and_settings_say_how_many() -> None:
     assert json.loads(done.stdout)["root"] == "w/phantoms/chest_xray"
 
 
-def test_phantoms_never_take_the_place_of_films(tmp_path: Path) -> None:
+def test_phantoms_never_take_the_place_of_images(tmp_path: Path) -> None:
     (tmp_path / "mine" / "chest_xray").mkdir(parents=True)
     done = call("data", "phantom", "mine", "--train", "8", "--test", "8", "--size", "64")
     assert (done.exit_code, done.stdout) == (1, "")
@@ -85,7 +85,7 @@ def test_audit_of_what_the_pipeline_would_take(data: Path) -> None:
         assert (done.exit_code, json.loads(done.stdout)["counts"]["count"]) == (0, 56)
 
 
-def test_audit_draws_phantoms_where_there_are_no_films() -> None:
+def test_audit_draws_phantoms_where_there_are_no_images() -> None:
     small = ("--set", "phantom.train=8", "--set", "phantom.test=8", "--set", "phantom.size=64")
     done = call("data", "audit", "--json", *small)
     assert (done.exit_code, json.loads(done.stdout)["counts"]["count"]) == (0, 16)
@@ -101,8 +101,8 @@ def test_audit_in_words(data: Path) -> None:
 
 
 def test_a_leak_ends_with_1(data: Path) -> None:
-    film = next((data / "train" / "NORMAL").glob("*.jpeg"))
-    shutil.copyfile(film, data / "test" / "NORMAL" / "IM-9999-0001.jpeg")
+    image = next((data / "train" / "NORMAL").glob("*.jpeg"))
+    shutil.copyfile(image, data / "test" / "NORMAL" / "IM-9999-0001.jpeg")
     done = call("data", "audit", str(data), "--json")
     assert done.exit_code == 1
     assert not json.loads(done.stdout)["duplicate_across_splits"]["ok"]
@@ -110,7 +110,7 @@ def test_a_leak_ends_with_1(data: Path) -> None:
     assert "duplicate_across_splits" in done.stderr
 
 
-def test_unreadable_films_are_a_finding(data: Path) -> None:
+def test_unreadable_images_are_a_finding(data: Path) -> None:
     (data / "train" / "NORMAL" / "IM-9998-0001.jpeg").touch()
     done = call("data", "audit", str(data), "--json")
     assert done.exit_code == 1, "the pipeline would stop at them"
@@ -125,12 +125,12 @@ def test_the_report_is_the_librarys(data: Path) -> None:
 
     config = resolve("fast", assignments=[f"data.root={data}"])
     packed = packing.pack(data, config.data, config.preprocess, Path(config.work))
-    expected = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.cues, config.data))
+    expected = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.features, config.data))
     done = call("data", "audit", str(data), "--json")
     assert json.loads(done.stdout) == expected.model_dump(mode="json")
 
 
-def test_fetch_brings_films(published: str) -> None:
+def test_fetch_brings_images(published: str) -> None:
     done = call("data", "fetch", "mine", "--url", published, "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout) == {"root": "mine/chest_xray"}
@@ -138,7 +138,7 @@ def test_fetch_brings_films(published: str) -> None:
     again = call("data", "fetch", "mine", "--url", published)
     assert (again.exit_code, again.stdout) == (
         0,
-        "films in mine/chest_xray; next: pneumonia data audit mine/chest_xray\n",
+        "images in mine/chest_xray; next: pneumonia data audit mine/chest_xray\n",
     )
 
 

@@ -112,7 +112,7 @@ def test_memory(free: float, status: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert doctor._memory().status == status
 
 
-def test_films_are_counted(tmp_path: Path) -> None:
+def test_images_are_counted(tmp_path: Path) -> None:
     none = doctor._data(settings())
     assert (none.status, "phantoms are drawn" in none.text, "data fetch" in none.remedy) == ("warn", True, True)
     missing = doctor._data(settings("data.root=nowhere"))
@@ -130,21 +130,21 @@ def test_dvc_remotes_are_found_without_dvc(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config").write_text("[core]\n    analytics = false\n")
     assert doctor._dvc(record, folder).status == "warn"
-    (folder / "config.local").write_text("['remote \"shared\"']\n    url = s3://user:secret@place/films\n")
+    (folder / "config.local").write_text("['remote \"shared\"']\n    url = s3://user:secret@place/images\n")
     found = doctor._dvc(record, folder)
-    assert (found.status, found.text) == ("ok", "DVC remote s3://user:***@place/films")
+    assert (found.status, found.text) == ("ok", "DVC remote s3://user:***@place/images")
 
 
 def test_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     assert doctor._weights(settings("data.root=phantom")).status == "ok", "phantoms need none"
-    assert doctor._weights(settings("data.root=films", "model.weights=none")).status == "ok"
-    needed = doctor._weights(settings("data.root=films"))
+    assert doctor._weights(settings("data.root=images", "model.weights=none")).status == "ok"
+    needed = doctor._weights(settings("data.root=images"))
     assert (needed.status, "resnet18-f37072fd.pth" in needed.text) == ("warn", True)
     cached = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     cached.parent.mkdir(parents=True)
     cached.touch()
-    assert doctor._weights(settings("data.root=films")) == Check(name="initial weights", status="ok", text=str(cached))
+    assert doctor._weights(settings("data.root=images")) == Check(name="initial weights", status="ok", text=str(cached))
     assert doctor._weights(settings(f"model.weights={cached}")).status == "ok"
     assert doctor._weights(settings("model.weights=absent.pt")).status == "fail"
 

@@ -106,8 +106,8 @@ def test_a_run_that_did_not_pass_needs_an_express_word(uri: str, work: Path, wei
     assert json.loads(done.stdout)["why"] == "hurry [despite the verdict: not passed]"
 
 
-def test_the_default_is_the_model_of_real_films(uri: str) -> None:
-    """Also where no films lie and the pipeline would draw phantoms; and a name can be given in every way."""
+def test_the_default_is_the_model_of_real_images(uri: str) -> None:
+    """Also where no images lie and the pipeline would draw phantoms; and a name can be given in every way."""
     assert f"{NAME}:" in call("rollback", "--why", "x").stderr
     assert f"{PHANTOM}:" in call("rollback", "--why", "x", "--name", PHANTOM).stderr
     assert f"{NAME}-fast:" in call("rollback", "--why", "x", "--set", f"model.name={NAME}-fast").stderr

@@ -106,16 +106,16 @@ def test_a_failure_is_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_streams_and_exit_code_of_a_refusal(tmp_path: Path, weights: Path, film: Path) -> None:
+def test_streams_and_exit_code_of_a_refusal(tmp_path: Path, weights: Path, image: Path) -> None:
     (tmp_path / "empty.jpeg").touch()
-    (tmp_path / "film.jpeg").write_bytes(film.read_bytes())
-    done = start("predict", "film.jpeg", "empty.jpeg", "--model", str(weights), "--json", cwd=tmp_path)
+    (tmp_path / "image.jpeg").write_bytes(image.read_bytes())
+    done = start("predict", "image.jpeg", "empty.jpeg", "--model", str(weights), "--json", cwd=tmp_path)
     assert done.returncode == 1
     scored, refused = json.loads(done.stdout)
     assert set(scored) == {"file", "probability", "decision", "threshold", "model", "version"}
     assert refused["file"] == "empty.jpeg"
     assert "zero bytes" in refused["reason"]
-    assert "1 of 2 films refused" in done.stderr
+    assert "1 of 2 images refused" in done.stderr
     assert DISCLAIMER in done.stderr
 
 

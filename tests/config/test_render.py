@@ -30,7 +30,7 @@ def test_every_form_says_the_same(profile: str) -> None:
 
 
 def test_what_is_printed_can_be_used(tmp_path: Path) -> None:
-    given = ("--profile", "full", "--set", "train.learning_rate=0.00002", "--set", "data.root=films")
+    given = ("--profile", "full", "--set", "train.learning_rate=0.00002", "--set", "data.root=images")
     file = tmp_path / "mine.toml"
     file.write_text(call("config", *given).stdout)
     again = call("config", "--profile", "full", "--config", str(file))

@@ -41,7 +41,7 @@ def fields(model: type[BaseModel] = Config, path: str = "") -> Iterator[tuple[st
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize("root", ["phantom", "films"])
+@pytest.mark.parametrize("root", ["phantom", "images"])
 def test_profiles_resolve_and_nothing_is_left_to_decide(folder: Path, profile: str, root: str) -> None:
     config = make(profile, f"data.root={root}")
     assert config.profile == profile
@@ -50,7 +50,7 @@ def test_profiles_resolve_and_nothing_is_left_to_decide(folder: Path, profile: s
 
 
 def test_fast_is_the_documented_demo(folder: Path) -> None:
-    config = make("fast", "data.root=films")
+    config = make("fast", "data.root=images")
     assert config.data.patient_fraction == 0.1
     train = config.train
     assert (train.epochs, train.optimizer, train.learning_rate, train.batch_size) == (1, "adam", 0.001, 64)
@@ -60,7 +60,7 @@ def test_fast_is_the_documented_demo(folder: Path) -> None:
 
 
 def test_full_takes_everything(folder: Path) -> None:
-    config = make("full", "data.root=films")
+    config = make("full", "data.root=images")
     assert config.data.patient_fraction == 1
     train = config.train
     assert 10 <= train.epochs <= 20
@@ -73,7 +73,7 @@ def test_full_takes_everything(folder: Path) -> None:
 
 
 def test_the_profiles_can_never_be_mistaken_for_one_another(folder: Path) -> None:
-    names = [make(profile, f"data.root={root}").model.name for root in ("films", "phantom") for profile in PROFILES]
+    names = [make(profile, f"data.root={root}").model.name for root in ("images", "phantom") for profile in PROFILES]
     assert names == [
         "pneumonia-resnet18-fast",
         "pneumonia-resnet18",
@@ -82,7 +82,7 @@ def test_the_profiles_can_never_be_mistaken_for_one_another(folder: Path) -> Non
     ]
 
 
-def test_auto_takes_films_where_they_lie_and_phantoms_elsewhere(folder: Path) -> None:
+def test_auto_takes_images_where_they_lie_and_phantoms_elsewhere(folder: Path) -> None:
     assert make().data.root == "phantom"
     (folder / "data" / "chest_xray").mkdir(parents=True)
     assert make().data.root == str(Path("data/chest_xray"))
@@ -108,7 +108,7 @@ def test_each_layer_beats_the_one_before(folder: Path) -> None:
     def epochs(profile: str, **layers: object) -> int:
         return resolve(profile, **({"environment": {}} | layers)).train.epochs  # type: ignore[arg-type]
 
-    profile = resolve("full", assignments=["data.root=films"], environment={}).train.epochs
+    profile = resolve("full", assignments=["data.root=images"], environment={}).train.epochs
     phantom = resolve("full", assignments=["data.root=phantom"], environment={}).train.epochs
     environment = {"PNEUMONIA_TRAIN__EPOCHS": "32"}
     found = [
@@ -273,7 +273,7 @@ def test_every_section_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_tree_survives_json(folder: Path, profile: str) -> None:
-    config = make(profile, "data.root=films", "train.learning_rate=0.00012345678901234567")
+    config = make(profile, "data.root=images", "train.learning_rate=0.00012345678901234567")
     assert Config.model_validate_json(config.model_dump_json()) == config
     assert Config.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
 

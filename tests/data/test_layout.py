@@ -16,18 +16,18 @@ def root(tmp_path: Path) -> Path:
     return published(tmp_path / "set", patients=2)
 
 
-def test_films_are_listed_with_their_place(root: Path) -> None:
-    nested = root / "train" / "PNEUMONIA" / "clinic a" / "film.jpeg"
+def test_images_are_listed_with_their_place(root: Path) -> None:
+    nested = root / "train" / "PNEUMONIA" / "clinic a" / "image.jpeg"
     nested.parent.mkdir()
     nested.write_bytes(b"12345")
-    films = scan(root)
-    assert [film.path for film in films] == sorted(film.path for film in films)
-    assert len(films) == 4 + 2 + 4 + 1
-    found = next(film for film in films if film.file == nested)
-    assert (found.path, found.label, found.folder) == ("train/PNEUMONIA/clinic a/film.jpeg", 1, "train")
+    images = scan(root)
+    assert [image.path for image in images] == sorted(image.path for image in images)
+    assert len(images) == 4 + 2 + 4 + 1
+    found = next(image for image in images if image.file == nested)
+    assert (found.path, found.label, found.folder) == ("train/PNEUMONIA/clinic a/image.jpeg", 1, "train")
     assert (found.size, found.changed) == (5, nested.stat().st_mtime_ns)
-    assert {film.label for film in films if "/NORMAL/" in film.path} == {0}
-    assert {film.folder for film in films} == {"train", "val", "test"}
+    assert {image.label for image in images if "/NORMAL/" in image.path} == {0}
+    assert {image.folder for image in images} == {"train", "val", "test"}
 
 
 def test_the_root_may_lie_one_level_down(root: Path) -> None:
@@ -36,7 +36,7 @@ def test_the_root_may_lie_one_level_down(root: Path) -> None:
     outer.mkdir()
     inner = root.rename(outer / "chest_xray")
     assert find_root(outer) == inner
-    assert [film.path for film in scan(outer)] == [film.path for film in scan(inner)]
+    assert [image.path for image in scan(outer)] == [image.path for image in scan(inner)]
     shutil.copytree(inner, outer / "copy")
     with pytest.raises(DataError, match=r"several folders to choose from \(chest_xray, copy\)"):
         find_root(outer)
@@ -44,7 +44,7 @@ def test_the_root_may_lie_one_level_down(root: Path) -> None:
 
 def test_val_is_optional(root: Path) -> None:
     shutil.rmtree(root / "val")
-    assert {film.folder for film in scan(root)} == {"train", "test"}
+    assert {image.folder for image in scan(root)} == {"train", "test"}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_empty_class_folders_are_named(root: Path) -> None:
         shutil.rmtree(root / name)
         (root / name).mkdir()
         (root / name / ".DS_Store").write_bytes(b"")
-    with pytest.raises(DataError, match=r"train/NORMAL/ holds no film .*; test/PNEUMONIA/ holds no film"):
+    with pytest.raises(DataError, match=r"train/NORMAL/ holds no image .*; test/PNEUMONIA/ holds no image"):
         scan(root)
 
 
@@ -86,7 +86,7 @@ def test_a_root_that_is_none_is_named(root: Path) -> None:
 
 
 def test_files_of_other_kinds_are_told_of(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (root / "train" / "NORMAL" / "film.tif").write_bytes(b"")
+    (root / "train" / "NORMAL" / "image.tif").write_bytes(b"")
     (root / "train" / "NORMAL" / "README").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
         scan(root)

@@ -48,7 +48,7 @@ def leftovers(work: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_rows_are_the_films_of_the_manifest(
+def test_rows_are_the_images_of_the_manifest(
     root: Path, work: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "POOL_FROM", 2)
@@ -61,11 +61,11 @@ def test_rows_are_the_films_of_the_manifest(
     assert packed.pixels.dtype == np.uint8
     assert steps == [(done, 20) for done in range(1, 21)]
     for entry, row in zip(entries, packed.pixels, strict=True):
-        film = read(root / entry.path, SMALL)
-        np.testing.assert_array_equal(row, film.pixels)
+        image = read(root / entry.path, SMALL)
+        np.testing.assert_array_equal(row, image.pixels)
         assert entry.sha256 == hashlib.sha256((root / entry.path).read_bytes()).hexdigest()
-        assert entry.pixels_sha256 == hashlib.sha256(film.pixels.tobytes()).hexdigest()
-        assert (entry.width, entry.height, entry.encoding) == (120, 90, film.encoding)
+        assert entry.pixels_sha256 == hashlib.sha256(image.pixels.tobytes()).hexdigest()
+        assert (entry.width, entry.height, entry.encoding) == (120, 90, image.encoding)
         assert entry.label == ("PNEUMONIA" in entry.path)
         assert entry.folder == entry.path.split("/")[0]
     assert {entry.split for entry in entries} == {"train", "validation", "test"}
@@ -149,7 +149,7 @@ def test_phantoms_are_told(root: Path, work: Path) -> None:
 # --- what is refused -------------------------------------------------------------------------------------------
 
 
-def test_unreadable_films_are_listed_all_at_once(root: Path, work: Path) -> None:
+def test_unreadable_images_are_listed_all_at_once(root: Path, work: Path) -> None:
     bad = {
         "train/NORMAL/empty.jpeg": b"",
         "test/NORMAL/text.png": b"none",
@@ -162,7 +162,7 @@ def test_unreadable_films_are_listed_all_at_once(root: Path, work: Path) -> None
         with pytest.raises(DataError) as caught:
             pack(root, CONFIG, SMALL, work)
         message = str(caught.value)
-        assert f"{root}: 4 of 22 films cannot be used" in message
+        assert f"{root}: 4 of 22 images cannot be used" in message
         for name in (*bad, "train/NORMAL/gone.dcm"):
             assert message.count(name) == 1
         assert "zero bytes" in message
@@ -180,7 +180,7 @@ def test_a_long_list_ends_in_a_count(root: Path, work: Path) -> None:
     assert "and 7 more" in str(caught.value)
 
 
-def test_unreadable_films_are_left_out_and_recorded(root: Path, work: Path) -> None:
+def test_unreadable_images_are_left_out_and_recorded(root: Path, work: Path) -> None:
     whole = pack(root, CONFIG, SMALL, work)
     (root / "train" / "NORMAL" / "bad.jpeg").write_bytes(b"")
     skip = CONFIG.model_copy(update={"on_unreadable": "skip"})
@@ -190,14 +190,14 @@ def test_unreadable_films_are_left_out_and_recorded(root: Path, work: Path) -> N
         assert set(packed.unreadable[0]) == {"file", "reason", "remedy"}
         assert packed.manifest == whole.manifest
         np.testing.assert_array_equal(packed.pixels, whole.pixels)
-    with pytest.raises(DataError, match="zero bytes"):  # also where the films that can be read are packed already
+    with pytest.raises(DataError, match="zero bytes"):  # also where the images that can be read are packed already
         pack(root, CONFIG, SMALL, work)
 
 
 def test_leaving_out_must_leave_some(root: Path, work: Path) -> None:
     for file in (root / "test" / "NORMAL").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(DataError, match="test/NORMAL holds no film that can be used"):
+    with pytest.raises(DataError, match="test/NORMAL holds no image that can be used"):
         pack(root, CONFIG.model_copy(update={"on_unreadable": "skip"}), SMALL, work)
     assert leftovers(work) == []
 
@@ -216,7 +216,7 @@ def test_a_work_folder_that_cannot_be_written_is_named(root: Path, tmp_path: Pat
 
 def test_a_full_disk_leaves_nothing_behind(root: Path, work: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # the 20 films take 18 KB
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # the 20 images take 18 KB
     try:
         with pytest.raises(DataError, match="cannot be written"):
             pack(root, CONFIG, SMALL, work)

@@ -16,45 +16,45 @@ def entry(number: int, patient: str, label: int, folder: str = "train") -> Entry
     return Entry(f"{folder}/{label}/{number:06d}.jpeg", "", label, patient, folder, "unused", 1, 1, "", "", 9)
 
 
-def films(patients: int, films_each: int = 2) -> list[Entry]:
-    """Patients of both classes with films in train, every ninth in val, and as many others in test."""
+def make_images(patients: int, images_each: int = 2) -> list[Entry]:
+    """Patients of both classes with images in train, every ninth in val, and as many others in test."""
     numbers = iter(range(10**6))
     return [
         entry(next(numbers), f"{folder[:2]}-{label}-{patient}", label, "val" if side and patient % 9 == 0 else folder)
         for side, folder in enumerate(("test", "train"))
         for label in (0, 1)
         for patient in range(patients)
-        for _ in range(films_each)
+        for _ in range(images_each)
     ]
 
 
 def split_of(entries: list[Entry], config: DataConfig) -> dict[str, str]:
     """Split by patient; fails where a patient is in two."""
     found: dict[str, set[str]] = defaultdict(set)
-    for film in assign(entries, config):
-        found[film.patient].add(film.split)
+    for image in assign(entries, config):
+        found[image.patient].add(image.split)
     assert all(len(splits) == 1 for splits in found.values())
     return {patient: splits.pop() for patient, splits in found.items()}
 
 
 def test_the_test_folder_stays_whole_and_apart() -> None:
-    entries = films(40)
+    entries = make_images(40)
     for config in (DataConfig(), DataConfig(patient_fraction=0.2), DataConfig(split_seed=5)):
-        for film in assign(entries, config):
-            assert (film.split == "test") == (film.folder == "test")
+        for image in assign(entries, config):
+            assert (image.split == "test") == (image.folder == "test")
 
 
-def test_order_and_everything_else_of_a_film_are_kept() -> None:
-    entries = films(9)
+def test_order_and_everything_else_of_a_image_are_kept() -> None:
+    entries = make_images(9)
     divided = assign(entries, DataConfig())
-    assert [film.path for film in divided] == [film.path for film in entries]
-    assert {film.split for film in divided} == {"train", "validation", "test"}
+    assert [image.path for image in divided] == [image.path for image in entries]
+    assert {image.split for image in divided} == {"train", "validation", "test"}
 
 
 def test_fractions_are_met_in_each_class() -> None:
-    entries = films(2000, films_each=1)
+    entries = make_images(2000, images_each=1)
     config = DataConfig(validation_fraction=0.2, patient_fraction=0.5)
-    counts = Counter((film.label, film.split) for film in assign(entries, config))
+    counts = Counter((image.label, image.split) for image in assign(entries, config))
     for label in (0, 1):  # binomial, four standard deviations
         assert counts[label, "validation"] == pytest.approx(200, abs=55)
         assert counts[label, "train"] == pytest.approx(800, abs=90)
@@ -62,7 +62,7 @@ def test_fractions_are_met_in_each_class() -> None:
 
 
 def test_thinning_takes_subsets_of_the_same_splits() -> None:
-    entries = films(200)
+    entries = make_images(200)
     whole = split_of(entries, DataConfig())
     part = split_of(entries, DataConfig(patient_fraction=0.3))
     less = split_of(entries, DataConfig(patient_fraction=0.1))
@@ -72,7 +72,7 @@ def test_thinning_takes_subsets_of_the_same_splits() -> None:
 
 
 def test_seeds_draw_anew_and_order_does_not_matter() -> None:
-    entries = films(60)
+    entries = make_images(60)
     first = split_of(entries, DataConfig())
     assert split_of(entries[::-1], DataConfig()) == first
     assert split_of(entries, DataConfig(split_seed=1)) != first
@@ -82,13 +82,13 @@ def test_seeds_draw_anew_and_order_does_not_matter() -> None:
 @given(patients=st.integers(2, 60), seed=st.integers(0, 10**6), fraction=st.floats(0.01, 1), label=st.integers(0, 1))
 def test_another_patient_moves_nobody_else(patients: int, seed: int, fraction: float, label: int) -> None:
     config = DataConfig(split_seed=seed, patient_fraction=fraction, validation_fraction=0.3)
-    entries = films(patients)
+    entries = make_images(patients)
     before = split_of(entries, config)
     after = split_of([*entries, entry(999_999, "newcomer", label)], config)
     del after["newcomer"]
     moved = {patient for patient in before if before[patient] != after[patient]}
     # Only where a split of this class would have been empty does a stand-in give its place to the newcomer.
-    crowded = Counter((film.label, film.split) for film in assign(entries, config))
+    crowded = Counter((image.label, image.split) for image in assign(entries, config))
     assert not moved or min(crowded[label, "train"], crowded[label, "validation"]) <= 2
     assert len(moved) <= 2
 
@@ -97,16 +97,18 @@ def test_another_patient_moves_nobody_else(patients: int, seed: int, fraction: f
 @given(patients=st.integers(2, 9), seed=st.integers(0, 10**6), held=st.floats(0.001, 0.999), used=st.floats(0.001, 1))
 def test_no_split_of_a_class_is_empty(patients: int, seed: int, held: float, used: float) -> None:
     config = DataConfig(split_seed=seed, patient_fraction=used, validation_fraction=held)
-    counts = Counter((film.label, film.split) for film in assign(films(patients), config))
+    counts = Counter((image.label, image.split) for image in assign(make_images(patients), config))
     assert all(counts[label, split] for label in (0, 1) for split in ("train", "validation", "test"))
 
 
-def test_a_patient_with_films_of_both_classes_is_not_divided() -> None:
-    entries = films(30) + [entry(10**6 + n, f"tr-{n % 2}-{n}", (n + 1) % 2) for n in range(30)]
+def test_a_patient_with_images_of_both_classes_is_not_divided() -> None:
+    entries = make_images(30) + [entry(10**6 + n, f"tr-{n % 2}-{n}", (n + 1) % 2) for n in range(30)]
     assert split_of(entries, DataConfig(validation_fraction=0.5))
 
 
 def test_one_patient_cannot_be_divided() -> None:
-    entries = [film for film in films(5) if film.label == 1 or film.patient == "tr-0-1" or film.folder == "test"]
+    entries = [
+        image for image in make_images(5) if image.label == 1 or image.patient == "tr-0-1" or image.folder == "test"
+    ]
     with pytest.raises(DataError, match=r"NORMAL: 1 patient"):
         assign(entries, DataConfig())

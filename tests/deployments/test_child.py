@@ -74,7 +74,7 @@ def test_an_address_is_the_one_that_a_browser_knows(child: Any, monkeypatch: pyt
         ("errors.TrackingError('http://mlflow:5000: no answer')", 75),
         ("errors.TrainingInterrupted('stopped in epoch 2')", 75),
         ("OSError(28, 'No space left on device')", 75),
-        ("errors.DataError('films/x.jpeg: truncated')", 65),
+        ("errors.DataError('images/x.jpeg: truncated')", 65),
         ("errors.ConfigError('train.epochs: 0')", 65),
         ("ValueError('a mistake in the code')", 70),
     ],
@@ -87,8 +87,8 @@ def test_a_failure_ends_with_a_telling_status(tmp_path: Path, error: str, status
 
 
 def test_an_error_that_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
-    done = run(tmp_path, "raise errors.DataError('films/x.jpeg: truncated')")
-    assert done.stdout == "error: films/x.jpeg: truncated\n"
+    done = run(tmp_path, "raise errors.DataError('images/x.jpeg: truncated')")
+    assert done.stdout == "error: images/x.jpeg: truncated\n"
 
 
 def test_progress_is_a_line_where_something_is_new(tmp_path: Path) -> None:

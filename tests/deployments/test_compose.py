@@ -107,7 +107,7 @@ def test_what_a_restart_must_not_lose_lies_in_named_volumes(services: dict[str, 
     }
 
 
-def test_films_may_come_from_a_folder_of_the_machine_and_are_only_read(docker: None, env_file: Path) -> None:
+def test_images_may_come_from_a_folder_of_the_machine_and_are_only_read(docker: None, env_file: Path) -> None:
     env_file.write_text(env_file.read_text() + "DATA_DIR=/somewhere/data\n")
     mounts = json.loads(config(env_file).stdout)["services"]["airflow-scheduler"]["volumes"]
     data = next(mount for mount in mounts if mount["target"] == "/srv/pneumonia/data")

@@ -23,7 +23,7 @@ QUICK = EvaluateConfig(bootstrap=200, ablation_images_per_class=40)
 
 
 class Reader(nn.Module):
-    """Calls a film ill where a number read off it lies above a limit."""
+    """Calls an image ill where a number read off it lies above a limit."""
 
     def __init__(self, read: object, limit: float, sharpness: float = 200) -> None:
         super().__init__()
@@ -40,33 +40,33 @@ RIM = Reader(lambda grey: -grey[:, :2].mean(dim=(1, 2)), -0.07, 60)
 LEVEL = Reader(lambda grey: -grey.mean(dim=(1, 2)), -0.41)
 
 
-def films(cue: Shortcut, count: int = 60) -> Images:
-    """Healthy phantoms, every other one with the cue."""
+def make_images(feature: Shortcut, count: int = 60) -> Images:
+    """Healthy phantoms, every other one with the feature."""
     drawn = [render(0, np.random.default_rng([3, at]), 64) for at in range(count)]
     labels = np.arange(count) % 2
-    planted = [plant(film, cue if label else "none", 90)[0] for film, label in zip(drawn, labels, strict=True)]
+    planted = [plant(image, feature if label else "none", 90)[0] for image, label in zip(drawn, labels, strict=True)]
     patients = [str(at // 3) for at in range(count)]
     return Images(np.stack(planted), np.arange(count), labels.astype(np.int64), patients)
 
 
-def falls(network: nn.Module, cue: Shortcut, preprocess: PreprocessConfig = PLAIN) -> dict[str, float]:
-    found = measure_dependence(network, films(cue), preprocess, QUICK)
+def falls(network: nn.Module, feature: Shortcut, preprocess: PreprocessConfig = PLAIN) -> dict[str, float]:
+    found = measure_dependence(network, make_images(feature), preprocess, QUICK)
     for one in found.values():
         assert one.separation.low <= one.separation.value <= one.separation.high
         assert one.separation.value == pytest.approx(one.normal.value - one.pneumonia.value)
     return {name: one.separation.value for name, one in found.items()}
 
 
-@pytest.mark.parametrize(("network", "cue"), [(CORNER, "mark"), (RIM, "border"), (LEVEL, "brightness")])
-def test_what_the_network_reads_is_named(network: nn.Module, cue: Shortcut) -> None:
-    found = falls(network, cue)
-    assert found[cue] > 0.6
-    assert max(value for name, value in found.items() if name != cue) < 0.4
+@pytest.mark.parametrize(("network", "feature"), [(CORNER, "mark"), (RIM, "border"), (LEVEL, "brightness")])
+def test_what_the_network_reads_is_named(network: nn.Module, feature: Shortcut) -> None:
+    found = falls(network, feature)
+    assert found[feature] > 0.6
+    assert max(value for name, value in found.items() if name != feature) < 0.4
 
 
 def test_a_network_that_equalises_cannot_depend_on_the_grey_levels() -> None:
-    images = films("brightness")
-    seen = replace(images, pixels=np.stack([equalize(film) for film in images.pixels]))
+    images = make_images("brightness")
+    seen = replace(images, pixels=np.stack([equalize(image) for image in images.pixels]))
     found = measure_dependence(LEVEL, seen, PreprocessConfig(size=64, equalize=True), QUICK)
     assert abs(found["brightness"].separation.value) < 0.05
 
@@ -75,31 +75,31 @@ def test_a_blind_network_depends_on_nothing() -> None:
     assert set(falls(Reader(lambda grey: grey[:, 0, 0] * 0, 0.0), "mark").values()) == {0.0}
 
 
-def test_every_change_brings_films_that_differ_in_its_cue_together() -> None:
-    """The same anatomy with and without the cue: what is left of the difference after the change is small."""
+def test_every_change_brings_images_that_differ_in_its_feature_together() -> None:
+    """The same anatomy with and without the feature: what is left of the difference after the change is small."""
     drawn = np.stack([render(0, np.random.default_rng([4, at]), 96) for at in range(8)])
-    for cue in ("border", "mark", "brightness"):
-        planted = np.stack([plant(film, cue, 90)[0] for film in drawn])
+    for feature in ("border", "mark", "brightness"):
+        planted = np.stack([plant(image, feature, 90)[0] for image in drawn])
         apart = np.abs(planted.astype(float) - drawn).mean()
-        both = ABLATIONS[cue](np.concatenate([drawn, planted])).astype(float)
-        assert np.abs(both[8:] - both[:8]).mean() < 0.1 * apart, cue
+        both = ABLATIONS[feature](np.concatenate([drawn, planted])).astype(float)
+        assert np.abs(both[8:] - both[:8]).mean() < 0.1 * apart, feature
 
 
-@pytest.mark.parametrize("cue", ABLATIONS)
-def test_changes_keep_the_form_and_leave_what_they_are_given(cue: str) -> None:
-    pixels = films("none", 6).pixels
+@pytest.mark.parametrize("feature", ABLATIONS)
+def test_changes_keep_the_form_and_leave_what_they_are_given(feature: str) -> None:
+    pixels = make_images("none", 6).pixels
     before = pixels.copy()
-    changed = ABLATIONS[cue](pixels)
+    changed = ABLATIONS[feature](pixels)
     assert (changed.shape, changed.dtype) == (pixels.shape, np.uint8)
     assert np.array_equal(pixels, before)
     assert not np.array_equal(changed, before)
 
 
-def test_every_cue_that_can_be_planted_can_be_taken_out() -> None:
+def test_every_feature_that_can_be_planted_can_be_taken_out() -> None:
     assert set(get_args(Shortcut)) - {"none"} <= set(ABLATIONS)
 
 
-def test_as_many_films_of_each_class_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_images_of_each_class_as_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
     class Counter(Reader):
@@ -108,5 +108,5 @@ def test_as_many_films_of_each_class_as_are_asked_for(monkeypatch: pytest.Monkey
             return super().forward(images)
 
     counter = Counter(lambda grey: grey.mean(dim=(1, 2)), 0.5)
-    measure_dependence(counter, films("mark"), PLAIN, EvaluateConfig(bootstrap=100, ablation_images_per_class=8))
+    measure_dependence(counter, make_images("mark"), PLAIN, EvaluateConfig(bootstrap=100, ablation_images_per_class=8))
     assert seen == [16] * (1 + len(ABLATIONS))

@@ -143,8 +143,8 @@ def test_wrong_use_gets_one_message(
 
 
 def test_data_that_cannot_be_used_end_without_a_traceback(work: Path) -> None:
-    (work / "films" / "train" / "NORMAL").mkdir(parents=True)
-    done = command("--data", "films", "--set", f"work={work}", cwd=work)
+    (work / "images" / "train" / "NORMAL").mkdir(parents=True)
+    done = command("--data", "images", "--set", f"work={work}", cwd=work)
     assert done.returncode == 1
     assert "PNEUMONIA" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout

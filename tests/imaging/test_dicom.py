@@ -1,4 +1,4 @@
-"""The grey values of DICOM films, against the standard's formulas and pydicom's own display functions."""
+"""The grey values of DICOM images, against the standard's formulas and pydicom's own display functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
 from tests.support.images import dicom, picture
 
 SIDE = 64
-CONFIG = PreprocessConfig(size=SIDE)  # the films have this size, so that nothing is resampled
+CONFIG = PreprocessConfig(size=SIDE)  # the images have this size, so that nothing is resampled
 DEEP = (np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 4096).astype(np.uint16)
 SIGNED = (DEEP.astype(np.int32) - 2048).astype(np.int16)
 TWELVE = {"BitsStored": 12, "HighBit": 11}
@@ -32,7 +32,7 @@ def full_range(stored: NDArray[Any]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("stored", [DEEP, SIGNED], ids=["unsigned", "signed"])
-def test_deep_films_without_a_window_show_the_values_present(stored: NDArray[Any]) -> None:
+def test_deep_images_without_a_window_show_the_values_present(stored: NDArray[Any]) -> None:
     np.testing.assert_allclose(shown(stored), full_range(stored), atol=0.51)
 
 
@@ -73,14 +73,14 @@ def test_a_lookup_table_goes_before_a_window() -> None:
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
 def test_padding_is_black_and_sets_no_range(kind: str) -> None:
-    film = SIGNED.copy()
-    inside = np.ones_like(film, dtype=bool)
+    image = SIGNED.copy()
+    inside = np.ones_like(image, dtype=bool)
     inside[:, :9] = False
-    film[~inside] = -30_000
-    film[0, 0] = -29_000
-    pixels = shown(film, PixelPaddingValue=-30_000, PixelPaddingRangeLimit=-29_000, PhotometricInterpretation=kind)
+    image[~inside] = -30_000
+    image[0, 0] = -29_000
+    pixels = shown(image, PixelPaddingValue=-30_000, PixelPaddingRangeLimit=-29_000, PhotometricInterpretation=kind)
     assert np.all(pixels[~inside] == 0)
-    expected = full_range(film[inside])
+    expected = full_range(image[inside])
     np.testing.assert_allclose(pixels[inside], 255 - expected if kind == "MONOCHROME1" else expected, atol=0.51)
 
 

@@ -26,23 +26,23 @@ PLAIN = np.asarray(Image.fromarray(GREY).resize((64, 64), Image.Resampling.BILIN
 
 @pytest.mark.parametrize("content", LOSSLESS.values(), ids=LOSSLESS)
 def test_lossless_containers_give_the_plain_squashed_antialiased_pixels(content: bytes) -> None:
-    film = read_bytes(content, SMALL)
-    assert film.pixels.dtype == np.uint8
-    assert (film.width, film.height) == (120, 90)
-    np.testing.assert_array_equal(film.pixels, PLAIN)
+    image = read_bytes(content, SMALL)
+    assert image.pixels.dtype == np.uint8
+    assert (image.width, image.height) == (120, 90)
+    np.testing.assert_array_equal(image.pixels, PLAIN)
 
 
 @pytest.mark.parametrize("content", LOSSY.values(), ids=LOSSY)
 def test_lossy_containers_stay_within_their_loss(content: bytes) -> None:
-    film = read_bytes(content, SMALL)
-    assert (film.width, film.height) == (120, 90)
-    assert np.abs(film.pixels.astype(int) - PLAIN).max() <= 4
+    image = read_bytes(content, SMALL)
+    assert (image.width, image.height) == (120, 90)
+    assert np.abs(image.pixels.astype(int) - PLAIN).max() <= 4
 
 
 def test_pixels_belong_to_the_caller() -> None:
-    film = read_bytes(png(picture(height=64, width=64)), SMALL)
-    film.pixels[0, 0] = 7
-    assert film.pixels[0, 0] == 7
+    image = read_bytes(png(picture(height=64, width=64)), SMALL)
+    image.pixels[0, 0] = 7
+    assert image.pixels[0, 0] == 7
 
 
 def test_encodings_are_told_canonically() -> None:
@@ -76,10 +76,10 @@ def test_orientation_is_honoured(orientation: int, stored: Image.Transpose) -> N
     exif = Image.Exif()
     exif[0x0112] = orientation
     for container in ("JPEG", "PNG"):
-        film = read_bytes(encode(Image.fromarray(GREY).transpose(stored), container, exif=exif), SMALL)
-        assert (film.width, film.height) == (120, 90)
-        assert np.abs(film.pixels.astype(int) - PLAIN).max() <= 12
-        assert np.median(np.abs(film.pixels.astype(int) - PLAIN)) <= 1
+        image = read_bytes(encode(Image.fromarray(GREY).transpose(stored), container, exif=exif), SMALL)
+        assert (image.width, image.height) == (120, 90)
+        assert np.abs(image.pixels.astype(int) - PLAIN).max() <= 12
+        assert np.median(np.abs(image.pixels.astype(int) - PLAIN)) <= 1
 
 
 def test_equalised_levels_are_the_share_of_darker_pixels() -> None:
@@ -120,7 +120,7 @@ def test_threads_see_the_same_pixels() -> None:
 
 
 def test_files_are_told_apart_by_content(tmp_path: Path) -> None:
-    file = tmp_path / "film.jpeg"
+    file = tmp_path / "image.jpeg"
     file.write_bytes(png(GREY))
     assert read(file, SMALL).encoding == "png;L;8"
     assert read(str(file), SMALL).encoding == "png;L;8"
@@ -144,7 +144,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_what_the_disk_refuses_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
 ) -> None:
-    file = tmp_path / "film.png"
+    file = tmp_path / "image.png"
     file.write_bytes(png(GREY))
 
     def fail(self: Path) -> bytes:
@@ -155,7 +155,7 @@ def test_what_the_disk_refuses_is_refused(
         read(file, SMALL)
 
 
-def test_folders_are_searched_for_films_only(tmp_path: Path) -> None:
+def test_folders_are_searched_for_images_only(tmp_path: Path) -> None:
     for name in ("b.jpeg", "a/c.PNG", "a/d.dcm", "a/e.dicom", "z.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -197,7 +197,7 @@ def test_published_copies_show_what_the_originals_show(shared: Path) -> None:
 
 
 @pytest.mark.real
-def test_a_film_and_its_published_small_copy_give_the_same_pixels(shared: Path) -> None:
+def test_a_image_and_its_published_small_copy_give_the_same_pixels(shared: Path) -> None:
     copies = Path(__file__).parents[2] / "data" / "chest_xray"
     if not copies.is_dir():
         pytest.skip("data/chest_xray is not there; dvc pull brings it")
@@ -213,7 +213,7 @@ def test_a_film_and_its_published_small_copy_give_the_same_pixels(shared: Path) 
 
 
 @pytest.mark.real
-def test_real_dicom_films(shared: Path) -> None:
+def test_real_dicom_images(shared: Path) -> None:
     bright = read(shared / "dicom" / "chest_pa_monochrome2_jpeg.dcm", PreprocessConfig())
     dark = read(shared / "dicom" / "chest_pa_relabelled_monochrome1.dcm", PreprocessConfig())
     tibia = read(shared / "dicom" / "tibia_monochrome1_j2k.dcm", PreprocessConfig())

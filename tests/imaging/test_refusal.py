@@ -36,7 +36,7 @@ def with_header(width: int, height: int, bits: int, colour: int) -> bytes:
 
 
 def jpeg_frame(content: bytes, **fields: int) -> bytes:
-    """The JPEG with other figures in its frame header."""
+    """The JPEG with other numbers in its frame header."""
     at = content.index(b"\xff\xc0")
     bits, height, width, components = struct.unpack(">BHHB", content[at + 4 : at + 10])
     known = {"bits": bits, "height": height, "width": width, "components": components} | fields
@@ -108,12 +108,12 @@ REFUSED = {
 @pytest.mark.parametrize(("content", "reason"), REFUSED.values(), ids=REFUSED)
 def test_refused_with_reason_and_remedy(content: bytes, reason: str) -> None:
     with pytest.raises(UnreadableRadiograph) as caught:
-        read_bytes(content, SMALL, name="films/IM-0001.jpeg")
+        read_bytes(content, SMALL, name="images/IM-0001.jpeg")
     error = caught.value
     assert reason in error.reason
-    assert error.path == "films/IM-0001.jpeg"
+    assert error.path == "images/IM-0001.jpeg"
     assert error.remedy
-    assert str(error) == f"films/IM-0001.jpeg: {error.reason}; {error.remedy}"
+    assert str(error) == f"images/IM-0001.jpeg: {error.reason}; {error.remedy}"
     assert "\n" not in str(error)
     assert " at 0x" not in str(error)
 
@@ -139,10 +139,10 @@ def test_damage_raises_nothing_but_a_refusal(name: str) -> None:
         for at in rng.integers(0, min(len(content), 700), 3):
             damaged[at] = rng.integers(256)
         try:
-            film = read_bytes(bytes(damaged), SMALL)
+            image = read_bytes(bytes(damaged), SMALL)
         except UnreadableRadiograph:
             continue
-        assert film.pixels.shape == (64, 64)
+        assert image.pixels.shape == (64, 64)
 
 
 def test_refusals_travel_between_processes() -> None:

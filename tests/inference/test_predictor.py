@@ -1,4 +1,4 @@
-"""Scoring films, and finding the model to score them with."""
+"""Scoring images, and finding the model to score them with."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("films")
-    paths = [folder / f"film {number}.jpeg" for number in range(5)]
+def make_images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("images")
+    paths = [folder / f"image {number}.jpeg" for number in range(5)]
     for number, path in enumerate(paths):
         Image.fromarray(dataset.render(number % 2, np.random.default_rng(number), 96)).save(path, quality=90)
     return paths
@@ -85,26 +85,26 @@ def register(config: Config, weights: Path, name: str = NAME, weights_digest: st
 # --- scores
 
 
-def test_a_score_is_the_networks_probability(config: Config, weights: Path, films: list[Path]) -> None:
-    results = Predictor.load(str(weights), config).score(films)
+def test_a_score_is_the_networks_probability(config: Config, weights: Path, images: list[Path]) -> None:
+    results = Predictor.load(str(weights), config).score(images)
     network = build_network("tiny", "none", seed=3).eval()
-    pixels = torch.from_numpy(np.stack([read(film, PREPROCESS).pixels for film in films]))
+    pixels = torch.from_numpy(np.stack([read(image, PREPROCESS).pixels for image in images]))
     with torch.no_grad():
         expected = network(pixels / 255).softmax(1)[:, 1]
-    assert [result["file"] for result in results] == [str(film) for film in films]
+    assert [result["file"] for result in results] == [str(image) for image in images]
     assert [result["probability"] for result in results] == pytest.approx(expected.tolist(), abs=1e-5)
-    assert len({result["probability"] for result in results}) == len(films)
+    assert len({result["probability"] for result in results}) == len(images)
     assert set(results[0]) == {"file", "probability", "decision", "threshold", "model", "version"}
 
 
 def test_the_decision_follows_the_records_threshold(
-    config: Config, weights: Path, films: list[Path], tmp_path: Path
+    config: Config, weights: Path, images: list[Path], tmp_path: Path
 ) -> None:
     predictor = Predictor.load(str(weights), config)
-    scores = sorted(result["probability"] for result in predictor.score(films))
+    scores = sorted(result["probability"] for result in predictor.score(images))
     record = predictor.record.model_copy(update={"threshold": scores[2]})
     save_weights(tmp_path / "model.safetensors", predictor.network.state_dict(), record)
-    results = Predictor.load(str(tmp_path / "model.safetensors"), config).score(films)
+    results = Predictor.load(str(tmp_path / "model.safetensors"), config).score(images)
     for result in results:
         assert result["threshold"] == scores[2]
         assert result["decision"] == ("PNEUMONIA" if result["probability"] >= scores[2] else "NORMAL")
@@ -112,24 +112,24 @@ def test_the_decision_follows_the_records_threshold(
 
 
 def test_unreadable_files_are_refused_in_their_place(
-    config: Config, weights: Path, films: list[Path], tmp_path: Path
+    config: Config, weights: Path, images: list[Path], tmp_path: Path
 ) -> None:
     (tmp_path / "empty.jpeg").touch()
     (tmp_path / "text.jpeg").write_text("not an image, whatever its name says")
-    files = [films[0], tmp_path / "empty.jpeg", films[1], tmp_path / "text.jpeg", tmp_path / "missing.png"]
+    files = [images[0], tmp_path / "empty.jpeg", images[1], tmp_path / "text.jpeg", tmp_path / "missing.png"]
     predictor = Predictor.load(str(weights), config)
     results = predictor.score(files)
     assert [result["file"] for result in results] == [str(file) for file in files]
     assert [set(result) == {"file", "refused", "reason"} for result in results] == [False, True, False, True, True]
     assert "does not exist" in results[4]["reason"]
-    assert predictor.score([films[1]])[0]["probability"] == pytest.approx(results[2]["probability"], abs=1e-6)
+    assert predictor.score([images[1]])[0]["probability"] == pytest.approx(results[2]["probability"], abs=1e-6)
 
 
 def test_batches_change_nothing(
-    config: Config, weights: Path, films: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, weights: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = Predictor.load(str(weights), config)
-    files = [*films[:3], tmp_path / "missing.png", *films[3:]]
+    files = [*images[:3], tmp_path / "missing.png", *images[3:]]
     whole = predictor.score(files)
     told: list[tuple[int, int]] = []
     monkeypatch.setattr("pneumonia.inference.predictor.BATCH", 2)
@@ -147,7 +147,7 @@ def test_no_files_no_results(config: Config, weights: Path) -> None:
 # --- models
 
 
-def test_every_address_leads_to_the_same_scores(config: Config, weights: Path, films: list[Path]) -> None:
+def test_every_address_leads_to_the_same_scores(config: Config, weights: Path, images: list[Path]) -> None:
     register(config, weights)
     uri = tracking_uri(config)
     run = models.get(uri, NAME, "1").run_id
@@ -163,9 +163,9 @@ def test_every_address_leads_to_the_same_scores(config: Config, weights: Path, f
         f"runs:/{run}/model": (NAME, f"run:{run}"),
         str(weights): (NAME, f"sha256:{file.record.weights_digest[:12]}"),
     }
-    expected = [result["probability"] for result in file.score(films[:2])]
+    expected = [result["probability"] for result in file.score(images[:2])]
     for address, names in addresses.items():
-        results = Predictor.load(address, config).score(films[:2])
+        results = Predictor.load(address, config).score(images[:2])
         assert [result["probability"] for result in results] == expected
         assert {(result["model"], result["version"]) for result in results} == {names}
 

@@ -1,4 +1,4 @@
-"""Augmentation: what is off changes nothing, what is on does what its name says, film by film."""
+"""Augmentation: what is off changes nothing, what is on does what its name says, image by image."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def films(count: int = 6, side: int = 24, seed: int = 1) -> Tensor:
+def make_images(count: int = 6, side: int = 24, seed: int = 1) -> Tensor:
     return torch.rand(count, side, side, generator=generator(seed))
 
 
 def smooth(count: int = 3, side: int = 32) -> Tensor:
-    """Films without detail finer than a pixel, so that resampling loses nothing to speak of; black at the border."""
+    """Images without detail finer than a pixel, so that resampling loses nothing to speak of; black at the border."""
     x = torch.linspace(-1, 1, side)
     blob = torch.exp(-((x[None, :] - 0.2) ** 2) / 0.05 - ((x[:, None] + 0.1) ** 2) / 0.1)
     return blob.repeat(count, 1, 1)
@@ -69,40 +69,40 @@ def numbers(*values: float) -> Tensor:
 
 
 def plain(count: int) -> dict[str, Tensor | tuple[Tensor, Tensor]]:
-    """Arguments of `warp` that leave films as they are."""
+    """Arguments of `warp` that leave images as they are."""
     one, nothing = torch.ones(count, 1, 1), torch.zeros(count, 1, 1)
     return {"flip": one, "angle": nothing, "extent": (one, one), "shift": (nothing, nothing)}
 
 
 def test_all_off_is_the_identity() -> None:
-    images = films()
+    images = make_images()
     assert torch.equal(augment(images, OFF, generator()), images)
 
 
 @pytest.mark.parametrize(("change", "extent"), SINGLE)
-def test_each_change_changes_every_film_in_its_own_way(change: str, extent: float) -> None:
+def test_each_change_changes_every_image_in_its_own_way(change: str, extent: float) -> None:
     images = smooth(8) * 0.5 + 0.25
     changed = augment(images, only(**{change: extent}), generator())
     assert changed.shape == images.shape
     assert changed.dtype == torch.float32
     assert all(not torch.equal(before, after) for before, after in zip(images, changed, strict=True))
-    distinct = len({film.numpy().tobytes() for film in changed})
+    distinct = len({image.numpy().tobytes() for image in changed})
     assert distinct == (1 if change == "flip" else 8)
 
 
 @pytest.mark.parametrize("config", [WILD, *[only(**{change: extent}) for change, extent in SINGLE]])
-def test_the_films_given_are_left_alone(config: AugmentConfig) -> None:
-    images = films()
+def test_the_images_given_are_left_alone(config: AugmentConfig) -> None:
+    images = make_images()
     before = images.clone()
     augment(images, config, generator())
     assert torch.equal(images, before)
 
 
-def test_films_do_not_see_one_another() -> None:
-    images = films()
+def test_images_do_not_see_one_another() -> None:
+    images = make_images()
     other = images.clone()
     other[2] = 0.5
-    near = WILD.model_copy(update={"shift": 0.2})  # no film may leave the frame
+    near = WILD.model_copy(update={"shift": 0.2})  # no image may leave the frame
     first, second = augment(images, near, generator()), augment(other, near, generator())
     assert not torch.equal(first[2], second[2])
     for row in (0, 1, 3, 4, 5):
@@ -110,7 +110,7 @@ def test_films_do_not_see_one_another() -> None:
 
 
 def test_the_generator_decides_and_nothing_else() -> None:
-    images = films()
+    images = make_images()
     torch.manual_seed(1)
     first = augment(images, WILD, generator(3))
     torch.manual_seed(2)
@@ -120,13 +120,13 @@ def test_the_generator_decides_and_nothing_else() -> None:
 
 
 def test_a_generator_gives_the_next_batch_other_changes() -> None:
-    images, source = films(), generator()
+    images, source = make_images(), generator()
     assert not torch.equal(augment(images, WILD, source), augment(images, WILD, source))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_values_stay_in_range(seed: int) -> None:
-    images = (films(8, 20, seed) > 0.5).float()  # black and white reach every limit
+    images = (make_images(8, 20, seed) > 0.5).float()  # black and white reach every limit
     changed = augment(images, WILD, generator(seed))
     assert bool(changed.isfinite().all())
     assert float(changed.min()) >= 0
@@ -134,12 +134,12 @@ def test_values_stay_in_range(seed: int) -> None:
 
 
 def test_a_certain_flip_mirrors() -> None:
-    images = films()
+    images = make_images()
     torch.testing.assert_close(augment(images, only(flip=1.0), generator()), images.flip(-1), atol=1e-5, rtol=0)
 
 
 def test_a_flip_comes_as_often_as_it_should() -> None:
-    images = films(400, 8)
+    images = make_images(400, 8)
     changed = augment(images, only(flip=0.25), generator())
     mirrored = (changed - images.flip(-1)).abs().amax(dim=(1, 2)) < 1e-4
     untouched = (changed - images).abs().amax(dim=(1, 2)) < 1e-4
@@ -149,7 +149,7 @@ def test_a_flip_comes_as_often_as_it_should() -> None:
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_quarter_turn_is_exact(quarters: int) -> None:
-    images = films()
+    images = make_images()
     turned = warp(images, **(plain(6) | {"angle": numbers(*[quarters * math.pi / 2] * 6)}))
     torch.testing.assert_close(turned, images.rot90(quarters, dims=(1, 2)), atol=1e-5, rtol=0)
 
@@ -170,10 +170,10 @@ def test_rotation_stays_within_its_angle() -> None:
 
 
 def test_a_shift_by_whole_pixels_is_exact() -> None:
-    images = films(1, 20)
+    images = make_images(1, 20)
     moved = warp(images, **(plain(1) | {"shift": (numbers(2 * 3 / 20), numbers(-2 * 2 / 20))}))
     expected = torch.zeros_like(images)
-    expected[:, 2:, :-3] = images[:, :-2, 3:]  # the frame went right and up, the film left and down; black follows
+    expected[:, 2:, :-3] = images[:, :-2, 3:]  # the frame went right and up, the image left and down; black follows
     torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)
 
 
@@ -188,7 +188,7 @@ def test_shift_stays_within_its_share_of_the_side() -> None:
         assert 0.9 * 0.2 * side < float(extent.abs().max()) <= 0.2 * side + 1e-3
 
 
-def test_a_wide_frame_makes_the_film_narrow() -> None:
+def test_a_wide_frame_makes_the_image_narrow() -> None:
     images = smooth(1, 64)
     shown = warp(images, **(plain(1) | {"extent": (numbers(1.5), numbers(0.75))}))[0]
     across, along = images[0].sum(0), images[0].sum(1)
@@ -217,8 +217,8 @@ def test_warping_agrees_with_torchs_own_grid() -> None:
     torch.testing.assert_close(warp(images, flip, angle, (wide, high), (right, down)), expected, atol=1e-5, rtol=0)
 
 
-def test_brightness_scales_all_of_a_film_alike() -> None:
-    images = films() * 0.5 + 0.1
+def test_brightness_scales_all_of_a_image_alike() -> None:
+    images = make_images() * 0.5 + 0.1
     changed = augment(images, only(brightness=0.3), generator())
     factor = changed / images
     torch.testing.assert_close(factor, factor[:, :1, :1].expand_as(factor))
@@ -226,7 +226,7 @@ def test_brightness_scales_all_of_a_film_alike() -> None:
 
 
 def test_contrast_keeps_the_mean() -> None:
-    images = films() * 0.2 + 0.4
+    images = make_images() * 0.2 + 0.4
     changed = augment(images, only(contrast=0.3), generator())
     torch.testing.assert_close(changed.mean(dim=(1, 2)), images.mean(dim=(1, 2)))
     ratio = changed.std(dim=(1, 2)) / images.std(dim=(1, 2))
@@ -243,10 +243,10 @@ def test_gamma_keeps_white_and_the_order_of_greys() -> None:
     assert float((exponents - 1).abs().max()) <= 0.5
 
 
-def test_blur_keeps_a_flat_film_and_takes_detail_from_others() -> None:
+def test_blur_keeps_a_flat_image_and_takes_detail_from_others() -> None:
     flat = torch.full((4, 16, 16), 0.7)
     torch.testing.assert_close(augment(flat, only(blur=3.0), generator()), flat)
-    images = films(16, 32)
+    images = make_images(16, 32)
     blurred = augment(images, only(blur=3.0), generator())
     assert bool((blurred.std(dim=(1, 2)) <= images.std(dim=(1, 2)) + 1e-6).all())
     assert float(blurred.std(dim=(1, 2)).min()) < 0.2 * float(images.std())
@@ -255,17 +255,17 @@ def test_blur_keeps_a_flat_film_and_takes_detail_from_others() -> None:
 def test_noise_has_the_strength_it_is_given() -> None:
     images = torch.full((500, 16, 16), 0.5)
     strength = (augment(images, only(noise=0.08), generator()) - images).std(dim=(1, 2))
-    assert float(strength.max()) <= 0.08 * 1.15  # of 256 values a film
+    assert float(strength.max()) <= 0.08 * 1.15  # of 256 values an image
     assert float(strength.mean()) == pytest.approx(0.04, rel=0.1)
 
 
 @pytest.mark.parametrize("quality", [10, 30, 75, 95])
 def test_compression_is_that_of_the_jpeg_encoder(quality: int) -> None:
-    film = render(1, np.random.default_rng(4), 100)  # no multiple of eight
+    image = render(1, np.random.default_rng(4), 100)  # no multiple of eight
     file = io.BytesIO()
-    Image.fromarray(film).save(file, "JPEG", quality=quality)
+    Image.fromarray(image).save(file, "JPEG", quality=quality)
     encoded = np.array(Image.open(file)).astype(float)
-    ours = compress(torch.from_numpy(film[None]).float() / 255, torch.full((1, 1, 1), float(quality)))[0].numpy() * 255
-    lost = np.abs(encoded - film).mean()
+    ours = compress(torch.from_numpy(image[None]).float() / 255, torch.full((1, 1, 1), float(quality)))[0].numpy() * 255
+    lost = np.abs(encoded - image).mean()
     assert np.abs(ours - encoded).mean() < 0.35 + 0.2 * lost, "but for rounding, where a step is met in the middle"
     assert lost > 0.5

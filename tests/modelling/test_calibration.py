@@ -1,4 +1,4 @@
-"""The operating point: what it promises on changed films, and that it stays in the weights."""
+"""The operating point: what it promises on changed images, and that it stays in the weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOME = AugmentConfig(flip=0.5, rotation=10, scale=0.2, noise=0.1, jpeg=30)
 
 
 class Brightness(nn.Module):
-    """A network that reads the mean level, sharply: its margin is a known function of the film."""
+    """A network that reads the mean level, sharply: its margin is a known function of the image."""
 
     def __init__(self, sharpness: float) -> None:
         super().__init__()
@@ -33,10 +33,10 @@ class Brightness(nn.Module):
         return torch.stack([torch.zeros_like(margin), margin], dim=1)
 
 
-def films(count: int = 400, side: int = 16, apart: float = 20.0, each: int = 1) -> Images:
+def make_images(count: int = 400, side: int = 16, apart: float = 20.0, each: int = 1) -> Images:
     """Return validation images, `each` a patient."""
     rng = np.random.default_rng(5)
-    labels = (np.arange(count) % 4 > 0).astype(np.int64)  # three in four are ill
+    labels = (np.arange(count) % 4 > 0).astype(np.int64)  # three in four are positive
     level = 118 + apart * (labels - 0.5) + 12 * rng.standard_normal(count)
     pixels = level[:, None, None] + rng.standard_normal((count, side, side))
     patients = [str(row // each) for row in range(count)]
@@ -45,10 +45,10 @@ def films(count: int = 400, side: int = 16, apart: float = 20.0, each: int = 1) 
 
 @pytest.mark.parametrize("target", [0.8, 0.95, 0.99])
 def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: float) -> None:
-    data, config = films(4000), EvaluateConfig(target_sensitivity=target, perturbations=1, bootstrap=500)
+    data, config = make_images(4000), EvaluateConfig(target_sensitivity=target, perturbations=1, bootstrap=500)
     network = Brightness(1.0)
     point = find_operating_point(network, data, SOME, config)
-    # 3000 ill films: the interval's lower end is two standard errors of a share below the value
+    # 3000 positive images: the interval's lower end is two standard errors of a share below the value
     error = np.sqrt(target * (1 - target) / 3000)
     assert target + 0.5 * error <= point.sensitivity <= target + 3.5 * error < 1
     found = margins(network, data, SOME, 1)[0]
@@ -59,11 +59,11 @@ def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: 
 
 
 def test_fewer_patients_make_the_threshold_more_cautious() -> None:
-    """Ten films of each patient are not ten observations."""
+    """Ten images of each patient are not ten observations."""
     config = EvaluateConfig(target_sensitivity=0.8)
-    alone = find_operating_point(Brightness(1.0), films(), NONE, config)
-    data = films()
-    # the films of a patient alike: sorted by brightness, ten at a time
+    alone = find_operating_point(Brightness(1.0), make_images(), NONE, config)
+    data = make_images()
+    # the images of a patient alike: sorted by brightness, ten at a time
     order = np.argsort(data.pixels.mean(axis=(1, 2)))
     patients = [""] * len(order)
     for place, row in enumerate(order):
@@ -75,27 +75,27 @@ def test_fewer_patients_make_the_threshold_more_cautious() -> None:
 
 
 def test_a_harder_change_costs_specificity() -> None:
-    plain = find_operating_point(Brightness(1.0), films(), NONE, EvaluateConfig())
+    plain = find_operating_point(Brightness(1.0), make_images(), NONE, EvaluateConfig())
     wild = AugmentConfig(flip=0, rotation=0, brightness=0.3, contrast=0)
-    hard = find_operating_point(Brightness(1.0), films(), wild, EvaluateConfig())
+    hard = find_operating_point(Brightness(1.0), make_images(), wild, EvaluateConfig())
     assert hard.specificity < plain.specificity - 0.1
     assert hard.auroc < plain.auroc
 
 
 @pytest.mark.parametrize("sharpness", [0.3, 3.0, 30.0])
 def test_the_temperature_does_away_with_a_sharpness_that_was_put_in(sharpness: float) -> None:
-    unit = find_operating_point(Brightness(1.0), films(), NONE, EvaluateConfig()).temperature
-    found = find_operating_point(Brightness(sharpness), films(), NONE, EvaluateConfig()).temperature
+    unit = find_operating_point(Brightness(1.0), make_images(), NONE, EvaluateConfig()).temperature
+    found = find_operating_point(Brightness(sharpness), make_images(), NONE, EvaluateConfig()).temperature
     wanted = np.clip(unit * sharpness, 1 / SHARPEST, SHARPEST)
     assert found == pytest.approx(wanted, rel=0.02)
 
 
 def test_probabilities_are_right_where_both_classes_are_equally_likely() -> None:
     """Of two normal distributions of one spread the log odds are linear, and known."""
-    data, apart, spread = films(4000), 20.0, 12.0
+    data, apart, spread = make_images(4000), 20.0, 12.0
     network = Brightness(1.0)
     point = find_operating_point(network, data, NONE, EvaluateConfig(bootstrap=100))
-    # the margin is in units of the normalised film; a step of one grey level moves it by this much
+    # the margin is in units of the normalised image; a step of one grey level moves it by this much
     found = margins(network, data, NONE, 1)[0]
     grey = np.polyfit(data.pixels.mean(axis=(1, 2)), found, 1)
     slope, middle = 1 / point.temperature * grey[0], (-point.bias * point.temperature - grey[1]) / grey[0]
@@ -103,8 +103,8 @@ def test_probabilities_are_right_where_both_classes_are_equally_likely() -> None
     assert middle == pytest.approx(117.5, abs=1.0), "half a grey level is lost to rounding down"
 
 
-def test_only_the_films_that_are_named_are_used_and_the_draws_are_the_same_each_time() -> None:
-    data = films(40)
+def test_only_the_images_that_are_named_are_used_and_the_draws_are_the_same_each_time() -> None:
+    data = make_images(40)
     chosen = np.arange(0, 40, 3)
     others = data.pixels.copy()
     others[np.setdiff1d(np.arange(40), chosen)] = 0
@@ -116,7 +116,7 @@ def test_only_the_films_that_are_named_are_used_and_the_draws_are_the_same_each_
 
 def test_the_calibration_in_the_weights_is_that_of_the_logits() -> None:
     network = build_network("tiny", "none", seed=3)
-    pixels = films(8, 64).pixels
+    pixels = make_images(8, 64).pixels
     before = predict_probabilities(network, pixels, np.arange(8))
     scaled = build_network("tiny", "none", seed=0)
     point = OperatingPoint(temperature=2.5, bias=-0.7, threshold=0.5, sensitivity=1, specificity=1, auroc=1)

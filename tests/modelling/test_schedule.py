@@ -119,7 +119,7 @@ def test_an_average_follows_statistics_and_counts_and_leaves_the_followed_alone(
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-def test_films_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() -> None:
+def test_images_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() -> None:
     train = TrainConfig(epochs=9, progressive_start_size=128)
     sides = [image_side(train, 224, done, 10) for done in range(90)]
     assert sorted(set(sides)) == [128, 160, 192, 224]
@@ -129,15 +129,15 @@ def test_films_grow_by_32_pixels_and_the_last_third_is_trained_at_the_whole() ->
 
 
 @pytest.mark.parametrize(("start", "full"), [(0, 224), (128, 128), (128, 96)])
-def test_films_that_have_nowhere_to_grow_from_are_whole_throughout(start: int, full: int) -> None:
+def test_images_that_have_nowhere_to_grow_from_are_whole_throughout(start: int, full: int) -> None:
     train = TrainConfig(epochs=3, progressive_start_size=start)
     assert {image_side(train, full, done, 10) for done in range(30)} == {full}
 
 
-def test_shrinking_keeps_the_mean_and_a_film_of_the_right_size() -> None:
-    films = torch.rand(2, 96, 96, generator=torch.Generator().manual_seed(0))
-    assert resize_batch(films, 96) is films
-    small = resize_batch(films, 32)
+def test_shrinking_keeps_the_mean_and_a_image_of_the_right_size() -> None:
+    images = torch.rand(2, 96, 96, generator=torch.Generator().manual_seed(0))
+    assert resize_batch(images, 96) is images
+    small = resize_batch(images, 32)
     assert small.shape == (2, 32, 32)
-    torch.testing.assert_close(small.mean((1, 2)), films.mean((1, 2)), atol=5e-3, rtol=0)
-    assert small.std() < films.std() / 2, "averaged, not picked"
+    torch.testing.assert_close(small.mean((1, 2)), images.mean((1, 2)), atol=5e-3, rtol=0)
+    assert small.std() < images.std() / 2, "averaged, not picked"

@@ -26,7 +26,7 @@ from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
 from pneumonia.records.epoch import Epoch
 from tests.support.reference import three_channels, torchvision_resnet18
-from tests.support.trainings import FULL, config, figures, films, train
+from tests.support.trainings import FULL, config, make_images, metrics, train
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -40,11 +40,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     """One step."""
-    return train(tmp_path_factory.mktemp("short"), films(16, 8))
+    return train(tmp_path_factory.mktemp("short"), make_images(16, 8))
 
 
 def same(one: Fitted, other: Fitted) -> bool:
-    return one.weights_digest == other.weights_digest and figures(one.history) == figures(other.history)
+    return one.weights_digest == other.weights_digest and metrics(one.history) == metrics(other.history)
 
 
 # ---- what it comes to
@@ -52,7 +52,7 @@ def same(one: Fitted, other: Fitted) -> bool:
 
 def test_it_learns(tmp_path: Path) -> None:
     fitted = train(
-        tmp_path, films(64, 32), "train.epochs=6", "train.bn_recalibration_images=64", "train.learning_rate=0.003"
+        tmp_path, make_images(64, 32), "train.epochs=6", "train.bn_recalibration_images=64", "train.learning_rate=0.003"
     )
     assert fitted.history[-1].train_loss < 0.5 * fitted.history[0].train_loss
     assert max(epoch.auroc for epoch in fitted.history) > 0.9
@@ -66,8 +66,8 @@ def test_a_history_counts_epochs_and_keeps_the_best(reference: Fitted) -> None:
     assert not reference.resumed
 
 
-def test_an_epochs_figures_are_those_of_its_weights(tmp_path: Path) -> None:
-    data = films(validation=40)
+def test_an_epochs_metrics_are_those_of_its_weights(tmp_path: Path) -> None:
+    data = make_images(validation=40)
     fitted = train(tmp_path, data, "evaluate.threshold=0.6")
     (epoch,) = fitted.history
     network = build_network("tiny", "none", 0)
@@ -91,7 +91,10 @@ def _log(positive: np.ndarray) -> torch.Tensor:
 
 def test_one_epoch_is_the_plain_loop(tmp_path: Path) -> None:
     """Against the same epoch written as a textbook has it: no fused step, no cheap way in, no moving average."""
-    data, still = films(40, 16), [f"augment.{change}=0" for change in ("flip", "rotation", "brightness", "contrast")]
+    data, still = (
+        make_images(40, 16),
+        [f"augment.{change}=0" for change in ("flip", "rotation", "brightness", "contrast")],
+    )
     # a rate so low that Adam, which divides by a gradient's size, does not blow up differences in rounding
     loss = [
         "train.class_weights=true",
@@ -135,13 +138,13 @@ def test_the_moving_average_is_what_is_judged_and_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["class_weights=true", "label_smoothing=0.2"])
 def test_a_part_of_the_loss_changes_the_weights(tmp_path: Path, short: Fitted, part: str) -> None:
-    other = train(tmp_path, films(16, 8), f"train.{part}")
+    other = train(tmp_path, make_images(16, 8), f"train.{part}")
     assert other.weights_digest != short.weights_digest
     assert other.history[0].train_loss != short.history[0].train_loss
 
 
 def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
-    data = films(16, 8)
+    data = make_images(16, 8)
     turned = dataclasses.replace(
         data, validation=dataclasses.replace(data.validation, labels=1 - data.validation.labels)
     )
@@ -149,9 +152,9 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
     assert len(fitted.history) == fitted.best_epoch + 2 < 30
 
 
-def test_a_last_film_alone_is_left_out(tmp_path: Path) -> None:
+def test_a_last_image_alone_is_left_out(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
-    fit(films(33, 8), config(), tmp_path, "key", on_step=lambda done, total: steps.append((done, total)))
+    fit(make_images(33, 8), config(), tmp_path, "key", on_step=lambda done, total: steps.append((done, total)))
     assert steps == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -164,7 +167,7 @@ def test_a_seed_names_a_training(tmp_path: Path, reference: Fitted) -> None:
     assert same(train(tmp_path / "again", None, *FULL, "train.epochs=2"), reference)
     other = train(tmp_path / "other", None, *FULL, "train.epochs=2", "train.seed=1")
     assert other.weights_digest != reference.weights_digest
-    assert figures(other.history) != figures(reference.history)
+    assert metrics(other.history) != metrics(reference.history)
 
 
 def test_each_step_draws_its_own_augmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,12 +179,12 @@ def test_each_step_draws_its_own_augmentation(tmp_path: Path, monkeypatch: pytes
         return augment(images, chosen, source)
 
     monkeypatch.setattr("pneumonia.modelling.training_loop.augment", watched)
-    train(tmp_path / "0", films(16, 8), "train.epochs=2", "train.batch_size=8")
-    train(tmp_path / "1", films(16, 8), "train.seed=1")
+    train(tmp_path / "0", make_images(16, 8), "train.epochs=2", "train.batch_size=8")
+    train(tmp_path / "1", make_images(16, 8), "train.seed=1")
     assert len(drawn) == len(set(drawn)) == 5
 
 
-def test_films_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sides = []
 
     def seen(images: torch.Tensor, *rest: object) -> torch.Tensor:
@@ -189,12 +192,12 @@ def test_films_grow_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return images
 
     monkeypatch.setattr("pneumonia.modelling.training_loop.augment", seen)
-    train(tmp_path, films(side=64), "preprocess.size=64", "train.progressive_start_size=32", "train.epochs=3")
+    train(tmp_path, make_images(side=64), "preprocess.size=64", "train.progressive_start_size=32", "train.epochs=3")
     assert sides == [(32, 32)] * 6 + [(64, 64)] * 3
 
 
 def test_the_pixels_may_be_a_read_only_map(tmp_path: Path, short: Fitted) -> None:
-    data = films(16, 8)
+    data = make_images(16, 8)
     np.save(tmp_path / "pixels.npy", data.train.pixels)
     mapped = np.load(tmp_path / "pixels.npy", mmap_mode="r")
     parts = (dataclasses.replace(part, pixels=mapped) for part in (data.train, data.validation))
@@ -214,8 +217,8 @@ def test_it_goes_on_after_an_exception(tmp_path: Path, reference: Fitted) -> Non
 
     settings = config(*FULL, "train.epochs=2")
     with pytest.raises(ConnectionError):
-        fit(films(), settings, tmp_path, "key", on_step=on_step)
-    fitted = fit(films(), settings, tmp_path, "key", on_epoch=lambda epoch: told.append(epoch.epoch))
+        fit(make_images(), settings, tmp_path, "key", on_step=on_step)
+    fitted = fit(make_images(), settings, tmp_path, "key", on_epoch=lambda epoch: told.append(epoch.epoch))
     assert fitted.resumed
     assert told == [1, 2], "a finished epoch is told again, for a tracker that missed it"
     assert same(fitted, reference)
@@ -228,11 +231,11 @@ def test_it_stops_on_sigterm_after_the_step_and_goes_on_with_the_next(
     before = signal.getsignal(signal.SIGTERM)
     settings = config(*FULL, "train.epochs=2")
     with pytest.raises(TrainingInterrupted, match=f"stopped in epoch {(step + 2) // 3}") as stopped:
-        fit(films(), settings, tmp_path, "key", on_step=lambda done, total: _terminate(done == step))
+        fit(make_images(), settings, tmp_path, "key", on_step=lambda done, total: _terminate(done == step))
     assert stopped.value.exit_code == 143
     assert signal.getsignal(signal.SIGTERM) is before
     steps: list[int] = []
-    fitted = fit(films(), settings, tmp_path, "key", on_step=lambda done, total: steps.append(done))
+    fitted = fit(make_images(), settings, tmp_path, "key", on_step=lambda done, total: steps.append(done))
     assert steps == list(range(step + 1, 7))
     assert same(fitted, reference)
 
@@ -249,17 +252,17 @@ def test_sigterm_at_the_end_of_an_epoch_is_not_lost(tmp_path: Path, reference: F
         _terminate(epoch.epoch == 2)
 
     with pytest.raises(TrainingInterrupted, match="stopped after epoch 2"):
-        fit(films(), settings, tmp_path, "key", on_epoch)
+        fit(make_images(), settings, tmp_path, "key", on_epoch)
     steps: list[int] = []
-    fitted = fit(films(), settings, tmp_path, "key", on_step=lambda done, total: steps.append(done))
+    fitted = fit(make_images(), settings, tmp_path, "key", on_step=lambda done, total: steps.append(done))
     assert steps == []
     assert same(fitted, reference)
 
 
 def test_a_finished_training_is_handed_back(tmp_path: Path) -> None:
-    one = train(tmp_path, films(16, 8))
+    one = train(tmp_path, make_images(16, 8))
     written = (tmp_path / CHECKPOINT).stat().st_mtime_ns
-    other = train(tmp_path, films(16, 8))
+    other = train(tmp_path, make_images(16, 8))
     assert other.resumed
     assert one.history == other.history
     assert one.weights_digest == other.weights_digest
@@ -268,7 +271,7 @@ def test_a_finished_training_is_handed_back(tmp_path: Path) -> None:
 
 def test_a_thread_can_train(tmp_path: Path, short: Fitted) -> None:
     found: list[Fitted] = []
-    worker = threading.Thread(target=lambda: found.append(train(tmp_path, films(16, 8))))
+    worker = threading.Thread(target=lambda: found.append(train(tmp_path, make_images(16, 8))))
     worker.start()
     worker.join()
     assert same(found[0], short)
@@ -278,23 +281,23 @@ def test_a_thread_can_train(tmp_path: Path, short: Fitted) -> None:
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
-    train(tmp_path, films(16, 8))
+    train(tmp_path, make_images(16, 8))
     with pytest.raises(DataError, match="belongs to another training"):
-        fit(films(16, 8), config(), tmp_path, "another key")
+        fit(make_images(16, 8), config(), tmp_path, "another key")
 
 
 def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
-    train(tmp_path, films(16, 8))
+    train(tmp_path, make_images(16, 8))
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=r"is damaged .* remove it to start the training anew"):
-        train(tmp_path, films(16, 8))
+        train(tmp_path, make_images(16, 8))
 
 
 def test_a_loss_that_is_no_number_is_told_at_once(tmp_path: Path) -> None:
     steps: list[int] = []
     settings = config("train.learning_rate=1", "train.weight_decay=1", "train.optimizer=adamw", "train.epochs=30")
-    data = films(64, 8)
+    data = make_images(64, 8)
     told = r"the loss is (nan|inf) in epoch \d+, (step \d+|validation); lower train\.learning_rate \(1\.0\) or set "
     with pytest.raises(DataError, match=told), _exploding():
         fit(data, settings, tmp_path, "key", on_step=lambda done, total: steps.append(done))
@@ -331,12 +334,12 @@ def _only(part: str, label: int) -> Callable[[TrainingSet], TrainingSet]:
 def test_a_split_without_both_classes_is_refused(tmp_path: Path, part: str, label: int) -> None:
     name = {"train": "training", "validation": "validation"}[part]
     with pytest.raises(DataError, match=rf"the {name} split has \d+ images and not both classes; give more images"):
-        train(tmp_path, _only(part, label)(films()))
+        train(tmp_path, _only(part, label)(make_images()))
     assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_bf16_trains_as_well(tmp_path: Path) -> None:
-    fitted = train(tmp_path, films(16, 8), "train.precision=bf16")
+    fitted = train(tmp_path, make_images(16, 8), "train.precision=bf16")
     assert fitted.state["fc.weight"].dtype == torch.float32
     assert math.isfinite(fitted.history[0].train_loss)
-    assert same(train(tmp_path / "again", films(16, 8), "train.precision=bf16"), fitted)
+    assert same(train(tmp_path / "again", make_images(16, 8), "train.precision=bf16"), fitted)

@@ -51,14 +51,14 @@ def test_weights_and_record_come_back(tmp_path: Path, network: nn.Module, state:
 
 def test_flip_averaging_gives_the_same_for_an_image_and_its_mirror_image(tmp_path: Path, network: nn.Module) -> None:
     network = network.eval()
-    films = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(1))
     save_weights(tmp_path / "m.safetensors", network.state_dict(), record(network.state_dict(), flip_tta=True))
     mirrored, _ = load_model(tmp_path / "m.safetensors")
     with torch.inference_mode():
-        seen = mirrored(films)
-        torch.testing.assert_close(seen, mirrored(films.flip(-1)))
-        torch.testing.assert_close(seen, (network(films) + network(films.flip(-1))) / 2)
-        assert not torch.allclose(seen, network(films))
+        seen = mirrored(images)
+        torch.testing.assert_close(seen, mirrored(images.flip(-1)))
+        torch.testing.assert_close(seen, (network(images) + network(images.flip(-1))) / 2)
+        assert not torch.allclose(seen, network(images))
 
 
 def test_the_file_holds_no_pickle(tmp_path: Path, state: dict[str, Tensor]) -> None:

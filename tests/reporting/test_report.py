@@ -65,7 +65,7 @@ def scored() -> Evaluated:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory, scored: Evaluated) -> list[Path]:
-    return plots(tmp_path_factory.mktemp("report") / "new", HISTORY, scored.curves, scored.figures, best_epoch=2)
+    return plots(tmp_path_factory.mktemp("report") / "new", HISTORY, scored.curves, scored.metrics, best_epoch=2)
 
 
 def page(verdict: Verdict, config: Config | None = None, **changes: Any) -> str:
@@ -112,19 +112,19 @@ def test_the_page_says_where_everything_came_from(scored: Evaluated) -> None:
         assert row in table
 
 
-def test_the_page_shows_every_figure_with_its_interval(scored: Evaluated) -> None:
+def test_the_page_shows_every_metric_with_its_interval(scored: Evaluated) -> None:
     text = page(scored.verdict, test_reads=3, audit_test_reads=8)
     table = rows(text)
     for name in METRICS:
-        figure = scored.figures[name]
-        assert [WORDS[name], f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}"] in table
+        metric = scored.metrics[name]
+        assert [WORDS[name], f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}"] in table
     assert scored.verdict.champion is not None
     auroc = scored.verdict.champion.differences["auroc"]
     assert ["AUROC", f"{auroc.value:+.3f}", f"{auroc.low:+.3f} to {auroc.high:+.3f}"] in table
-    assert "On the test folder, 624 films (234 NORMAL, 390 PNEUMONIA), at threshold 0.4." in text
+    assert "On the test folder, 624 images (234 NORMAL, 390 PNEUMONIA), at threshold 0.4." in text
     assert "95%, percentile bootstrap of 2000 resamples grouped by patient" in text
-    assert "These films have been scored 3 times so far. The shortcut audit has read their labels too" in text
-    assert "tried 8 cues on them" in text
+    assert "These images have been scored 3 times so far. The shortcut audit has read their labels too" in text
+    assert "tried 8 features on them" in text
     assert "calibrated for classes that are equally likely" in text
 
 
@@ -214,9 +214,9 @@ def test_the_pictures_are_pictures_that_fit_a_page(drawn: list[Path]) -> None:
 def test_the_same_input_draws_the_same_bytes_and_the_note_tells_phantoms_apart(
     drawn: list[Path], scored: Evaluated, tmp_path: Path
 ) -> None:
-    again = plots(tmp_path, HISTORY, scored.curves, scored.figures, best_epoch=2)
+    again = plots(tmp_path, HISTORY, scored.curves, scored.metrics, best_epoch=2)
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in drawn]
-    phantom = plots(tmp_path, HISTORY, scored.curves, scored.figures, best_epoch=2, phantom=True)
+    phantom = plots(tmp_path, HISTORY, scored.curves, scored.metrics, best_epoch=2, phantom=True)
     assert all(one.read_bytes() != other.read_bytes() for one, other in zip(phantom, drawn, strict=True))
 
 
@@ -226,7 +226,7 @@ def test_the_same_input_draws_the_same_bytes_and_the_note_tells_phantoms_apart(
         ([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]),  # perfect
         ([0, 0, 1, 1], [0.9, 0.8, 0.2, 0.1]),  # the wrong way round
         ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5]),  # no opinion
-        ([0, 1, 1, 1], [0.0, 0.1, 0.2, 0.3]),  # nothing is called PNEUMONIA
+        ([0, 1, 1, 1], [0.0, 0.1, 0.2, 0.3]),  # nothing is classified as PNEUMONIA
         ([0, 1], [0.0, 1.0]),
     ],
 )
@@ -250,7 +250,7 @@ def test_lines_of_one_panel_differ_by_more_than_their_colour() -> None:
         assert len({marker for *_, marker in series}) == len(series)
 
 
-def test_the_words_cover_every_figure() -> None:
+def test_the_words_cover_every_metric() -> None:
     assert list(WORDS) == list(METRICS)
     assert CLASSES == ("NORMAL", "PNEUMONIA")  # the order of the confusion's rows and columns
 

@@ -1,4 +1,4 @@
-"""Figures against scikit-learn, intervals against a bootstrap written as a loop, and what bad input gets."""
+"""Metrics against scikit-learn, intervals against a bootstrap written as a loop, and what bad input gets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ from pneumonia.statistics.metrics import (
 QUICK = EvaluateConfig(bootstrap=100)
 
 
-def films(n: int = 200, seed: int = 0, a_patient: int = 3) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
+def make_images(
+    n: int = 200, seed: int = 0, a_patient: int = 3
+) -> tuple[NDArray[np.int64], NDArray[np.float64], list[str]]:
     """Labels, probabilities with many ties, and patients of one class each."""
     rng = np.random.default_rng(seed)
     labels = (np.arange(n) // a_patient % 5 < 3).astype(np.int64)
@@ -39,7 +41,7 @@ def films(n: int = 200, seed: int = 0, a_patient: int = 3) -> tuple[NDArray[np.i
 
 
 def reference(labels: NDArray[np.int64], probabilities: NDArray[np.float64], threshold: float) -> dict[str, float]:
-    """The same figures by scikit-learn; the calibration error, which it lacks, by a loop over bins."""
+    """The same metrics by scikit-learn; the calibration error, which it lacks, by a loop over bins."""
     called = probabilities >= threshold
     error = 0.0
     for i in range(10):
@@ -79,14 +81,14 @@ def test_values_are_those_of_scikit_learn(rows: list[tuple[bool, int, int]], cut
 
 
 @pytest.mark.parametrize("n", [60, 5000])  # one block of resamples, and several
-def test_intervals_are_those_of_a_loop_over_copied_films(n: int) -> None:
-    labels, probabilities, patients = films(n, a_patient=max(3, n // 100))
+def test_intervals_are_those_of_a_loop_over_copied_images(n: int) -> None:
+    labels, probabilities, patients = make_images(n, a_patient=max(3, n // 100))
     names = sorted(set(patients))
     members = [[i for i, patient in enumerate(patients) if patient == name] for name in names]
     drawn = np.random.default_rng(QUICK.seed).integers(len(names), size=(QUICK.bootstrap, len(names)))
     loop = []
     for row in drawn:
-        chosen = np.array([film for patient in row for film in members[patient]])
+        chosen = np.array([image for patient in row for image in members[patient]])
         loop.append(reference(labels[chosen], probabilities[chosen], 0.5))
     found = compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
     for name in METRICS:
@@ -99,11 +101,11 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_only_when_grouped_by_
     distance, patients, a_patient, repeats = 1.5, 60, 5, 200
     truth = 0.5 * (1 + math.erf(distance / 2))  # AUROC of two unit normals: Phi(distance / sqrt 2)
     config = EvaluateConfig(bootstrap=400)
-    covered = {"grouped": 0, "films": 0}
+    covered = {"grouped": 0, "images": 0}
     labels = np.repeat(np.arange(patients) % 2, a_patient)
     keys = {
         "grouped": [str(i) for i in np.repeat(np.arange(patients), a_patient)],
-        "films": [str(i) for i in range(patients * a_patient)],
+        "images": [str(i) for i in range(patients * a_patient)],
     }
     for _ in range(repeats):
         shared = np.repeat(rng.normal(scale=math.sqrt(0.8), size=patients), a_patient)
@@ -112,32 +114,32 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_only_when_grouped_by_
             auroc = compute_metrics(Scored(labels, 1 / (1 + np.exp(-score)), patient, 0.5), config)["auroc"]
             covered[kind] += auroc.low <= truth <= auroc.high
     assert 0.89 <= covered["grouped"] / repeats <= 0.99
-    assert covered["films"] / repeats < 0.8  # films of one patient taken for independent: far too sure
+    assert covered["images"] / repeats < 0.8  # images of one patient taken for independent: far too sure
 
 
-def test_the_order_of_the_films_and_repeating_the_call_change_nothing() -> None:
-    labels, probabilities, patients = films()
+def test_the_order_of_the_images_and_repeating_the_call_change_nothing() -> None:
+    labels, probabilities, patients = make_images()
     shuffled = np.random.default_rng(5).permutation(len(labels))
     first = compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
     assert compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK) == first
     other = compute_metrics(
         Scored(labels[shuffled], probabilities[shuffled], [patients[i] for i in shuffled], 0.5), QUICK
     )
-    for name, figure in first.items():
-        assert other[name].model_dump() == pytest.approx(figure.model_dump(), abs=1e-12)
+    for name, metric in first.items():
+        assert other[name].model_dump() == pytest.approx(metric.model_dump(), abs=1e-12)
     assert compute_metrics(Scored(labels, probabilities, patients, 0.5), EvaluateConfig(bootstrap=100, seed=1)) != first
 
 
 def test_less_confidence_is_a_narrower_interval() -> None:
     wide, narrow = (
-        compute_metrics(Scored(*films(), 0.5), EvaluateConfig(bootstrap=500, confidence=confidence))["auroc"]
+        compute_metrics(Scored(*make_images(), 0.5), EvaluateConfig(bootstrap=500, confidence=confidence))["auroc"]
         for confidence in (0.95, 0.6)
     )
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
 
 
-def test_paired_differences_are_those_of_the_figures_on_the_same_resamples() -> None:
-    labels, a, patients = films()
+def test_paired_differences_are_those_of_the_metrics_on_the_same_resamples() -> None:
+    labels, a, patients = make_images()
     b = np.clip(a + np.random.default_rng(3).normal(scale=0.05, size=len(a)), 0, 1)
     difference = paired_differences(Scored(labels, a, patients, 0.5), Scored(labels, b, patients, 0.5), QUICK)
     of_a, of_b = (compute_metrics(Scored(labels, each, patients, 0.5), QUICK) for each in (a, b))
@@ -150,12 +152,12 @@ def test_paired_differences_are_those_of_the_figures_on_the_same_resamples() -> 
 
 
 def test_a_model_does_not_differ_from_itself_but_for_its_threshold() -> None:
-    labels, probabilities, patients = films()
+    labels, probabilities, patients = make_images()
     nothing = Metric(value=0, low=0, high=0)
     same = paired_differences(
         Scored(labels, probabilities, patients, 0.5), Scored(labels, probabilities, patients, 0.5), QUICK
     )
-    assert all(figure == nothing for figure in same.values())
+    assert all(metric == nothing for metric in same.values())
     lower = paired_differences(
         Scored(labels, probabilities, patients, 0.5), Scored(labels, probabilities, patients, 0.3), QUICK
     )
@@ -164,24 +166,26 @@ def test_a_model_does_not_differ_from_itself_but_for_its_threshold() -> None:
 
 
 def test_resamples_of_one_class_are_left_out_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
-    labels, probabilities, patients = [0, 1, 1, 1], [0.2, 0.9, 0.8, 0.1], ["well", "a", "b", "b"]
+    labels, probabilities, patients = [0, 1, 1, 1], [0.2, 0.9, 0.8, 0.1], ["negative", "a", "b", "b"]
     config = EvaluateConfig(bootstrap=2000)
     with caplog.at_level(logging.WARNING):
         found = compute_metrics(Scored(labels, probabilities, patients, 0.5), config)
     told = re.search(r"(\d+) of 2000 bootstrap resamples held one class only", caplog.text)
     assert told is not None
-    assert int(told[1]) / 2000 == pytest.approx((2 / 3) ** 3 + (1 / 3) ** 3, abs=0.03)  # never "well", or nothing else
+    assert int(told[1]) / 2000 == pytest.approx(
+        (2 / 3) ** 3 + (1 / 3) ** 3, abs=0.03
+    )  # never "negative", or nothing else
     assert (found["specificity"].low, found["specificity"].high) == (1, 1)
     assert (found["sensitivity"].low, found["sensitivity"].high) == (0.5, 1)
 
 
 def test_an_ordinary_set_leaves_no_resample_out(caplog: pytest.LogCaptureFixture) -> None:
-    labels, probabilities, patients = films()
+    labels, probabilities, patients = make_images()
     compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
     assert not caplog.records
 
 
-def test_a_patient_with_films_of_both_classes_is_drawn_with_both(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_patient_with_images_of_both_classes_is_drawn_with_both(caplog: pytest.LogCaptureFixture) -> None:
     found = compute_metrics(Scored([0, 1], [0.2, 0.7], ["same", "same"], 0.5), QUICK)
     assert found["auroc"] == Metric(value=1, low=1, high=1)
     assert not caplog.records
@@ -190,9 +194,9 @@ def test_a_patient_with_films_of_both_classes_is_drawn_with_both(caplog: pytest.
 @pytest.mark.parametrize(
     ("labels", "probabilities", "patients", "threshold", "error", "message"),
     [
-        ([1, 1], [0.1, 0.2], ["a", "b"], 0.5, DataError, "no NORMAL film among 2"),
-        ([0, 0], [0.1, 0.2], ["a", "b"], 0.5, DataError, "no PNEUMONIA film among 2"),
-        ([], [], [], 0.5, DataError, "no NORMAL film among 0"),
+        ([1, 1], [0.1, 0.2], ["a", "b"], 0.5, DataError, "no NORMAL image among 2"),
+        ([0, 0], [0.1, 0.2], ["a", "b"], 0.5, DataError, "no PNEUMONIA image among 2"),
+        ([], [], [], 0.5, DataError, "no NORMAL image among 0"),
         ([0, 1], [0.1, math.nan], ["a", "b"], 0.5, DataError, "1 of 2 are not finite, the first at index 1"),
         ([0, 1], [math.inf, 0.5], ["a", "b"], 0.5, DataError, "the first at index 0"),
         ([0, 1], [0.1], ["a", "b"], 0.5, ValueError, r"shape \(1,\) for 2 labels"),
@@ -222,11 +226,11 @@ def test_bad_input_is_refused(
 
 
 def test_two_thousand_resamples_are_quick_and_small() -> None:
-    labels, probabilities, patients = films(624, a_patient=2)
+    labels, probabilities, patients = make_images(624, a_patient=2)
     start = time.process_time()
     compute_metrics(Scored(labels, probabilities, patients, 0.5), EvaluateConfig(bootstrap=2000))
     assert time.process_time() - start < 2
-    labels, probabilities, patients = films(50_000, a_patient=2)
+    labels, probabilities, patients = make_images(50_000, a_patient=2)
     tracemalloc.start()
     try:
         compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
@@ -237,7 +241,7 @@ def test_two_thousand_resamples_are_quick_and_small() -> None:
 
 @given(labelled, st.integers(0, 16))
 @settings(max_examples=40, deadline=None)
-def test_curves_enclose_the_areas_and_count_the_films(rows: list[tuple[bool, int, int]], cut: int) -> None:
+def test_curves_enclose_the_areas_and_count_the_images(rows: list[tuple[bool, int, int]], cut: int) -> None:
     labels = np.array([int(label) for label, _, _ in rows])
     probabilities = np.array([value / 16 for _, value, _ in rows])
     found = compute_curves(Scored(labels, probabilities, None, cut / 16))

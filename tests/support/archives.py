@@ -11,23 +11,23 @@ from tests.support.images import jpeg, picture
 PARTS = ("train/NORMAL", "train/PNEUMONIA", "val/NORMAL", "val/PNEUMONIA", "test/NORMAL", "test/PNEUMONIA")
 
 
-def films(prefix: str = "chest_xray/") -> dict[str, bytes]:
-    """One film in every part of the layout, by name."""
-    return {f"{prefix}{part}/film{at}.jpeg": jpeg(picture(at)) for at, part in enumerate(PARTS)}
+def make_images(prefix: str = "chest_xray/") -> dict[str, bytes]:
+    """One image in every part of the layout, by name."""
+    return {f"{prefix}{part}/image{at}.jpeg": jpeg(picture(at)) for at, part in enumerate(PARTS)}
 
 
 def published() -> dict[str, bytes]:
     """What the published archive is made of, with all that does not belong."""
-    nested = films("chest_xray/chest_xray/")
+    nested = make_images("chest_xray/chest_xray/")
     rubbish = {
-        "__MACOSX/chest_xray/train/NORMAL/._film0.jpeg": b"resource fork",
-        "chest_xray/__MACOSX/train/NORMAL/film0.jpeg": b"resource fork",
+        "__MACOSX/chest_xray/train/NORMAL/._image0.jpeg": b"resource fork",
+        "chest_xray/__MACOSX/train/NORMAL/image0.jpeg": b"resource fork",
         "chest_xray/.DS_Store": b"finder",
         "chest_xray/train/.DS_Store": b"finder",
-        "chest_xray/train/NORMAL/._film0.jpeg": b"resource fork",
+        "chest_xray/train/NORMAL/._image0.jpeg": b"resource fork",
         "chest_xray/readme.txt": b"read me",
     }
-    return nested | films() | rubbish
+    return nested | make_images() | rubbish
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

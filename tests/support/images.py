@@ -1,4 +1,4 @@
-"""Small films in every container, made for the tests."""
+"""Small images in every container, made for the tests."""
 
 from __future__ import annotations
 
@@ -50,33 +50,33 @@ def png(pixels: NDArray[Any] | Image.Image, **options: Any) -> bytes:
 
 
 def dicom(stored: NDArray[Any], syntax: UID = ExplicitVRLittleEndian, **elements: Any) -> bytes:
-    """A DICOM film of integer values [H, W] (or [frames, H, W]); elements overwrite, and None removes."""
-    film = Dataset()
-    film.file_meta = FileMetaDataset()
-    film.file_meta.TransferSyntaxUID = syntax
-    film.file_meta.MediaStorageSOPClassUID = film.SOPClassUID = ComputedRadiographyImageStorage
-    film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID = UID("1.2.3.4")
-    film.Rows, film.Columns = stored.shape[-2:]
-    film.SamplesPerPixel = 1
-    film.PhotometricInterpretation = "MONOCHROME2"
-    film.BitsAllocated = film.BitsStored = 8 * stored.dtype.itemsize
-    film.HighBit = film.BitsStored - 1
-    film.PixelRepresentation = int(stored.dtype.kind == "i")
-    film.PixelData = _pixel_data(stored, syntax)
-    film["PixelData"].VR = "OW"
-    film["PixelData"].is_undefined_length = syntax.is_encapsulated
+    """A DICOM image of integer values [H, W] (or [frames, H, W]); elements overwrite, and None removes."""
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = syntax
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = ComputedRadiographyImageStorage
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = UID("1.2.3.4")
+    image.Rows, image.Columns = stored.shape[-2:]
+    image.SamplesPerPixel = 1
+    image.PhotometricInterpretation = "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = 8 * stored.dtype.itemsize
+    image.HighBit = image.BitsStored - 1
+    image.PixelRepresentation = int(stored.dtype.kind == "i")
+    image.PixelData = _pixel_data(stored, syntax)
+    image["PixelData"].VR = "OW"
+    image["PixelData"].is_undefined_length = syntax.is_encapsulated
     if syntax == RLELossless:
-        film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        film.PixelData = stored.tobytes()
-        film["PixelData"].is_undefined_length = False
-        film.compress(RLELossless)
+        image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        image.PixelData = stored.tobytes()
+        image["PixelData"].is_undefined_length = False
+        image.compress(RLELossless)
     for name, value in elements.items():
         if value is None:
-            del film[name]
+            del image[name]
         else:
-            setattr(film, name, value)
+            setattr(image, name, value)
     content = io.BytesIO()
-    film.save_as(content, enforce_file_format=True)
+    image.save_as(content, enforce_file_format=True)
     return content.getvalue()
 
 
@@ -89,7 +89,7 @@ def _pixel_data(stored: NDArray[Any], syntax: UID) -> bytes:
 
 
 def published(root: Path, patients: int = 6) -> Path:
-    """A small set in the published layout, one film a patient, in train, val and test; returns the root."""
+    """A small set in the published layout, one image a patient, in train, val and test; returns the root."""
     seed = 0
     for folder, count in (("train", patients), ("val", 1), ("test", 2)):
         for label in ("NORMAL", "PNEUMONIA"):

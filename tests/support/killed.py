@@ -62,7 +62,8 @@ def die() -> None:
 
 
 def at_call(holder: Any, name: str, number: int, act: Callable[..., None] = lambda *_: die()) -> Callable[[], None]:
-    """Return what makes a process act when `holder.name` is called for the `number`-th time, before it does its work."""
+    """Return what makes a process act when `holder.name` is called for the `number`-th time, before it does its
+    work."""
 
     def arm() -> None:
         whole, calls = getattr(holder, name), [0]

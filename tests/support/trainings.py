@@ -1,4 +1,4 @@
-"""Trainings that take a second: few small films, told apart by a bright corner."""
+"""Trainings that take a second: few small images, told apart by a bright corner."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def config(*assignments: str, profile: str = "fast") -> Config:
     return resolve(profile, assignments=[*RECIPE, *assignments], environment={})
 
 
-def films(train: int = 48, validation: int = 16, seed: int = 0, side: int = 32) -> TrainingSet:
+def make_images(train: int = 48, validation: int = 16, seed: int = 0, side: int = 32) -> TrainingSet:
     """Draw noise of a side in pixels; a quarter of the images are NORMAL, the others have a bright corner."""
     rng = np.random.default_rng(seed)
     count = train + validation
@@ -57,11 +57,11 @@ def films(train: int = 48, validation: int = 16, seed: int = 0, side: int = 32) 
     return TrainingSet(images.take(np.arange(train)), images.take(np.arange(train, count)))
 
 
-def figures(history: list[Epoch]) -> list[dict[str, float]]:
+def metrics(history: list[Epoch]) -> list[dict[str, float]]:
     """Return what the epochs came to, without what the clock says."""
     return [epoch.model_dump(exclude={"images_per_second", "seconds", "data_wait"}) for epoch in history]
 
 
-def train(folder: Path, films_: TrainingSet | None = None, *assignments: str) -> Fitted:
+def train(folder: Path, images_: TrainingSet | None = None, *assignments: str) -> Fitted:
     """Train in this process."""
-    return fit(films_ or films(), config(*assignments), folder, "key")
+    return fit(images_ or make_images(), config(*assignments), folder, "key")

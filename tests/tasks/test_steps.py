@@ -48,8 +48,8 @@ def test_a_run_leaves_everything_that_it_says(work: Path) -> None:
     logged = client.get_run(trained.run_id)
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics.keys() >= METRICS
-    assert logged.data.metrics["audit_test_reads"] == 8, "seven cues and all together"
-    assert "tried 8 cues on them" in Path(validation.report).read_text()
+    assert logged.data.metrics["audit_test_reads"] == 8, "seven features and all together"
+    assert "tried 8 features on them" in Path(validation.report).read_text()
     assert logged.data.params["train.epochs"] == "2"
     assert logged.data.tags["data"] == "phantom"
     assert logged.inputs.dataset_inputs[0].dataset.digest
@@ -180,9 +180,9 @@ def test_a_killed_step_goes_on_in_the_same_run(work: Path, number: signal.Signal
 
 def test_a_leak_stops_the_pipeline_and_is_named(work: Path) -> None:
     dataset = prepare_data(small(work))
-    films = sorted(Path(dataset.root).rglob("*.jpeg"))
-    test = next(film for film in films if "test/NORMAL" in film.as_posix())
-    train = next(film for film in films if "train/NORMAL" in film.as_posix())
+    images = sorted(Path(dataset.root).rglob("*.jpeg"))
+    test = next(image for image in images if "test/NORMAL" in image.as_posix())
+    train = next(image for image in images if "train/NORMAL" in image.as_posix())
     (test.parent / "IM-9999-0001.jpeg").write_bytes(train.read_bytes())
     with pytest.raises(DataError, match="duplicate_across_splits"):
         prepare_data(small(work, f"data.root={dataset.root}"))
@@ -211,13 +211,13 @@ def test_unreachable_tracking_server_is_told_before_training(work: Path) -> None
     assert time.monotonic() - began < 10
 
 
-def test_scores_of_the_report_give_its_figures(work: Path) -> None:
+def test_scores_of_the_report_give_its_metrics(work: Path) -> None:
     config = small(work)
     dataset = prepare_data(config)
     validation = validate_model(dataset, train_model(dataset, config), config)
     rows = [line.split(",") for line in (Path(validation.report).parent / "scores.csv").read_text().splitlines()[1:]]
     right = sum((float(row[3]) >= config.evaluate.threshold) == (row[2] == "1") for row in rows)
-    assert right / len(rows) == pytest.approx(validation.verdict.figures["accuracy"].value)
+    assert right / len(rows) == pytest.approx(validation.verdict.metrics["accuracy"].value)
     kept = json.loads((Path(validation.report).parent / "verdict.json").read_text())
     assert kept == validation.verdict.model_dump(mode="json")
 
@@ -239,41 +239,41 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     assert isinstance(network, FlipAveraged) is mirror
     ratio = before.state_dict()["fc.weight"] / kept["fc.weight"]
     assert ratio.numpy() == pytest.approx(record.calibration["temperature"], rel=1e-4)
-    assert logged["validation_sensitivity"] >= config.evaluate.target_sensitivity, "films as they are are easier"
+    assert logged["validation_sensitivity"] >= config.evaluate.target_sensitivity, "images as they are are easier"
     verdict = validate_model(dataset, trained, config).verdict
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
-    films = np.load(dataset.pixels)[:3]
+    images = np.load(dataset.pixels)[:3]
     location = mlflow_client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
     exported = mlflow.pyfunc.load_model(location.artifact_location)
-    odds = np.diff(exported.predict(films.astype(np.float32) / 255))[:, 0]
-    assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(films), abs=1e-5)
+    odds = np.diff(exported.predict(images.astype(np.float32) / 255))[:, 0]
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(images), abs=1e-5)
     assert scored.record.threshold == record.threshold
     truth = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "test"]
     results = scored.score([Path(dataset.root) / entry.path for entry in truth])
     ill = [result["decision"] == "PNEUMONIA" for result, entry in zip(results, truth, strict=True) if entry.label]
-    assert sum(ill) / len(ill) == pytest.approx(verdict.figures["sensitivity"].value)
+    assert sum(ill) / len(ill) == pytest.approx(verdict.metrics["sensitivity"].value)
 
 
-@pytest.mark.parametrize("cue", ["mark", "border"])
-def test_a_model_that_reads_a_planted_cue_is_refused_by_its_name(work: Path, cue: str) -> None:
-    films = (
+@pytest.mark.parametrize("feature", ["mark", "border"])
+def test_a_model_that_reads_a_planted_feature_is_refused_by_its_name(work: Path, feature: str) -> None:
+    images = (
         "phantom.train=200",
         "phantom.test=80",
         "phantom.size=224",
-        f"phantom.shortcut={cue}",
+        f"phantom.shortcut={feature}",
         "phantom.opacities=false",
     )
     training = ("preprocess.size=64", "train.epochs=5", "train.batch_size=16", "train.threads=1")
     quick = ("data.root=phantom", "evaluate.bootstrap=100", "tracking.system_metrics=false", f"work={work}")
-    config = resolve("fast", assignments=[*films, *training, *quick])
+    config = resolve("fast", assignments=[*images, *training, *quick])
     dataset, _trained, validation, promotion = run(config)
     found = json.loads(Path(dataset.audit).read_text())["shortcuts"]
-    assert [row["cue"] for row in found["examples"] if row["flagged"]] == [cue, "all together"]
+    assert [row["feature"] for row in found["examples"] if row["flagged"]] == [feature, "all together"]
     verdict = validation.verdict
-    assert verdict.figures["auroc"].value > 0.95, "by the figures alone it is an excellent model"
+    assert verdict.metrics["auroc"].value > 0.95, "by the metrics alone it is an excellent model"
     assert [reason.name for reason in verdict.reasons if not reason.passed] == ["shortcuts"]
     (told,) = (reason.text for reason in verdict.reasons if not reason.passed)
-    assert told.partition(": ")[2].startswith(f"{cue} "), "the cue is named"
+    assert told.partition(": ")[2].startswith(f"{feature} "), "the feature is named"
     assert told.count(" (") == 1, "and no other"
     assert not promotion.promoted
     assert "## Shortcuts" in Path(validation.report).read_text()

@@ -18,7 +18,7 @@ from tests.support.runs import settings
 
 
 class Small(nn.Module):
-    """Three channels in, two out, for films of any number."""
+    """Three channels in, two out, for images of any number."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,8 +26,8 @@ class Small(nn.Module):
         self.first = nn.Conv2d(3, 4, 3)
         self.last = nn.Linear(4, 2)
 
-    def forward(self, films: torch.Tensor) -> torch.Tensor:
-        pooled: torch.Tensor = self.last(self.first(films).relu().mean((2, 3)))
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.last(self.first(images).relu().mean((2, 3)))
         return pooled
 
 
@@ -50,9 +50,9 @@ def test_the_model_has_a_signature_and_no_pickle(tracked: Config, key: str, tmp_
     assert "torch==2.13.0\n" in (folder / "requirements.txt").read_text() + "\n"
     loaded = mlflow.pyfunc.load_model(str(folder))
     assert loaded.metadata.metadata == {"name": "small"}
-    films = np.random.default_rng(1).random((5, 3, 16, 16), dtype=np.float32)
+    images = np.random.default_rng(1).random((5, 3, 16, 16), dtype=np.float32)
     with torch.no_grad():
-        np.testing.assert_allclose(loaded.predict(films), network(torch.from_numpy(films)).numpy(), rtol=1e-5)
+        np.testing.assert_allclose(loaded.predict(images), network(torch.from_numpy(images)).numpy(), rtol=1e-5)
 
 
 def download_model(run: Run, location: str, folder: Path) -> Path:

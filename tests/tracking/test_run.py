@@ -21,13 +21,13 @@ from tests.support.runs import EPOCHS, settings, status, steps
 def test_a_run_holds_what_was_logged(tracked: Config, key: str, tmp_path: Path) -> None:
     run = Run.open(tracked, key, "a name", {"mlflow.note.content": "a note"})
     run.log_parameters(tracked.model_dump())
-    run.log_dataset("phantom", "ab" * 32, "/films", {"train": 3})
+    run.log_dataset("phantom", "ab" * 32, "/images", {"train": 3})
     assert run.log_epochs(EPOCHS[:2])
     run.log_intervals({"auroc": Metric(value=0.9, low=0.8, high=1.0)})
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "figures.json").write_text('{"auroc": 0.9}')
+    (tmp_path / "report" / "metrics.json").write_text('{"auroc": 0.9}')
     run.log_folder(tmp_path / "report", "report")
-    run.log_file(tmp_path / "report" / "figures.json", "figures")
+    run.log_file(tmp_path / "report" / "metrics.json", "metrics")
     run.finish()
 
     found = mlflow_client(run.uri).get_run(run.id)
@@ -43,8 +43,8 @@ def test_a_run_holds_what_was_logged(tracked: Config, key: str, tmp_path: Path) 
     (entry,) = found.inputs.dataset_inputs
     assert (entry.dataset.name, entry.dataset.digest) == ("phantom", ("ab" * 32)[:36])
     assert json.loads(entry.dataset.profile) == {"train": 3}
-    assert load_json(run.uri, run.id, "report/figures.json") == {"auroc": 0.9}
-    assert download_artifact(run.uri, run.id, "figures", tmp_path / "back").is_dir()
+    assert load_json(run.uri, run.id, "report/metrics.json") == {"auroc": 0.9}
+    assert download_artifact(run.uri, run.id, "metrics", tmp_path / "back").is_dir()
 
 
 def test_the_pages_address(tracked: Config, key: str) -> None:
@@ -68,7 +68,7 @@ def test_everything_twice_is_there_once(tracked: Config, key: str) -> None:
     run = Run.open(tracked, key, "name", {})
     for _ in range(2):
         run.log_parameters({"a": {"b": 1}})
-        run.log_dataset("phantom", "digest", "/films", {})
+        run.log_dataset("phantom", "digest", "/images", {})
         run.log_epochs(EPOCHS)
         run.log_metrics({"test_auroc": 0.9})
     assert steps(run) == [1, 2, 3, 4]

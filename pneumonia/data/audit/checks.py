@@ -1,4 +1,4 @@
-"""The checks of the audit: each takes a data set's films and returns a `Finding`."""
+"""The checks of the audit: each takes a data set's images and returns a `Finding`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Finding(BaseModel):
 
     Attributes:
         ok: nothing was found.
-        stops: a finding of this kind makes every figure worthless, so that the pipeline stops.
-        count: how much was found; all films for ``counts`` and ``encodings``.
+        stops: a finding of this kind makes every metric worthless, so that the pipeline stops.
+        count: how much was found; all images for ``counts`` and ``encodings``.
         summary: one sentence.
         examples: up to 20 rows, all with the same keys.
     """
@@ -50,30 +50,30 @@ def _finding(rows: Iterable[Row], summary: Callable[[int], str], *, stops: bool 
 
 
 def _cells(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterable[tuple[str, str, list[Entry]]]:
-    """Every non-empty part of the data: its folder or split, its class and its films."""
+    """Every non-empty part of the data: its folder or split, its class and its images."""
     for name in names:
         for label, title in enumerate(CLASSES):
-            films = [entry for entry in entries if getattr(entry, kind) == name and entry.label == label]
-            if films:
-                yield name, title, films
+            images = [entry for entry in entries if getattr(entry, kind) == name and entry.label == label]
+            if images:
+                yield name, title, images
 
 
 def counts(entries: Sequence[Entry]) -> Finding:
     rows = [
-        {"part": f"{kind} {name}", "class": title, "films": len(films), "patients": len({e.patient for e in films})}
+        {"part": f"{kind} {name}", "class": title, "images": len(images), "patients": len({e.patient for e in images})}
         for kind, names in (("folder", FOLDERS), ("split", SPLITS))
-        for name, title, films in _cells(entries, kind, names)
+        for name, title, images in _cells(entries, kind, names)
     ]
     ill = sum(entry.label for entry in entries)
     patients = len({entry.patient for entry in entries})
-    summary = f"{len(entries)} films of {patients} patients, {len(entries) - ill} {CLASSES[0]} and {ill} {CLASSES[1]}"
+    summary = f"{len(entries)} images of {patients} patients, {len(entries) - ill} {CLASSES[0]} and {ill} {CLASSES[1]}"
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)
 
 
 def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:
     fate = "" if stops else " and are left out"
     return _finding(
-        unreadable, lambda n: f"{n} files cannot be read as films{fate}" if n else "all are read", stops=stops
+        unreadable, lambda n: f"{n} files cannot be read as images{fate}" if n else "all are read", stops=stops
     )
 
 
@@ -89,24 +89,24 @@ def wrong_folder(entries: Sequence[Entry]) -> Finding:
 
 
 def _groups(entries: Iterable[Entry], key: str) -> dict[str, list[Entry]]:
-    """Films that share a digest or a patient, two or more."""
+    """Images that share a digest or a patient, two or more."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[getattr(entry, key)].append(entry)
-    return {value: films for value, films in groups.items() if len(films) > 1}
+    return {value: images for value, images in groups.items() if len(images) > 1}
 
 
 def duplicate_files(entries: Sequence[Entry]) -> Finding:
     groups = list(_groups(entries, "pixels_sha256").values())
-    copies = sum(len({film.sha256 for film in films}) == 1 for films in groups)
-    rows = [{"files": [film.path for film in films]} for films in groups]
-    films = sum(map(len, groups))
+    copies = sum(len({image.sha256 for image in images}) == 1 for images in groups)
+    rows = [{"files": [image.path for image in images]} for images in groups]
+    images = sum(map(len, groups))
     return _finding(
         rows,
         lambda n: (
-            f"{n} groups of films ({films} films) with equal pixels, {copies} of them copies of one file"
+            f"{n} groups of images ({images} images) with equal pixels, {copies} of them copies of one file"
             if n
-            else "no film is there twice"
+            else "no image is there twice"
         ),
     )
 
@@ -115,11 +115,11 @@ def _conflicts(entries: Sequence[Entry], differ: str) -> list[Row]:
     """Groups of one file, or of equal pixels, that do not agree in a field."""
     rows: dict[tuple[str, ...], Row] = {}
     for key, same in (("sha256", "file"), ("pixels_sha256", "pixels")):
-        for films in _groups(entries, key).values():
-            if len({getattr(film, differ) for film in films}) > 1:
-                paths = tuple(film.path for film in films)
+        for images in _groups(entries, key).values():
+            if len({getattr(image, differ) for image in images}) > 1:
+                paths = tuple(image.path for image in images)
                 rows.setdefault(
-                    paths, {"files": list(paths), differ: [getattr(f, differ) for f in films], "same": same}
+                    paths, {"files": list(paths), differ: [getattr(f, differ) for f in images], "same": same}
                 )
     return list(rows.values())
 
@@ -133,14 +133,14 @@ def label_conflict(entries: Sequence[Entry]) -> Finding:
     for row in rows:
         row["label"] = [CLASSES[label] for label in row["label"]]
     return _finding(
-        rows, lambda n: f"{n} films lie in both classes" if n else "no film lies in both classes", stops=True
+        rows, lambda n: f"{n} images lie in both classes" if n else "no image lies in both classes", stops=True
     )
 
 
 def duplicate_across_splits(entries: Sequence[Entry]) -> Finding:
     return _finding(
         _conflicts(_used(entries), "split"),
-        lambda n: f"{n} films lie in more than one split" if n else "no film lies in more than one split",
+        lambda n: f"{n} images lie in more than one split" if n else "no image lies in more than one split",
         stops=True,
     )
 
@@ -150,11 +150,11 @@ def _pair_rows(entries: Sequence[Entry], pairs: Pairs, chosen: NDArray[np.bool_]
     at = at[np.argsort(-pairs.correlation[at], kind="stable")][:LISTED]
     rows = []
     for i in at:
-        films = entries[pairs.first[i]], entries[pairs.second[i]]
+        images = entries[pairs.first[i]], entries[pairs.second[i]]
         rows.append(
             {
-                "files": [film.path for film in films],
-                "splits": [film.split for film in films],
+                "files": [image.path for image in images],
+                "splits": [image.split for image in images],
                 "correlation": round(float(pairs.correlation[i]), 4),
             }
         )
@@ -171,7 +171,7 @@ def near_duplicates(entries: Sequence[Entry], pairs: Pairs, threshold: float) ->
     n = len(pairs.first)
     identical = n - int(_differ(entries, pairs, "pixels_sha256").sum())
     torn = int(_differ(entries, pairs, "label").sum())
-    summary = f"{n} pairs of films correlate by {threshold:g} or more, {identical} of them with equal pixels"
+    summary = f"{n} pairs of images correlate by {threshold:g} or more, {identical} of them with equal pixels"
     summary += f" and {torn} in different classes" if torn else ""
     rows = _pair_rows(entries, pairs, np.ones(n, dtype=bool))
     return Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=rows)
@@ -188,13 +188,13 @@ def near_duplicates_across_splits(entries: Sequence[Entry], pairs: Pairs) -> Fin
 
 def patient_across_splits(entries: Sequence[Entry]) -> Finding:
     rows = [
-        {"patient": patient, "splits": sorted({film.split for film in films}), "files": [f.path for f in films][:6]}
-        for patient, films in _groups(_used(entries), "patient").items()
-        if len({film.split for film in films}) > 1
+        {"patient": patient, "splits": sorted({image.split for image in images}), "files": [f.path for f in images][:6]}
+        for patient, images in _groups(_used(entries), "patient").items()
+        if len({image.split for image in images}) > 1
     ]
     return _finding(
         rows,
-        lambda n: f"{n} patients have films in more than one split" if n else "every patient lies in one split",
+        lambda n: f"{n} patients have images in more than one split" if n else "every patient lies in one split",
         stops=True,
     )
 
@@ -205,12 +205,12 @@ def encodings(entries: Sequence[Entry]) -> Finding:
             "folder": folder,
             "class": title,
             "mean quantisation": round(float(np.nanmean(values)), 1) if np.isfinite(values).any() else None,
-            "median width": int(np.median([film.width for film in films])),
-            "median height": int(np.median([film.height for film in films])),
-            "kinds": len({film.encoding for film in films}),
+            "median width": int(np.median([image.width for image in images])),
+            "median height": int(np.median([image.height for image in images])),
+            "kinds": len({image.encoding for image in images}),
         }
-        for folder, title, films in _cells(entries, "folder", FOLDERS)
-        for values in [quantisation(films)]
+        for folder, title, images in _cells(entries, "folder", FOLDERS)
+        for values in [quantisation(images)]
     ]
     kinds = len({entry.encoding.partition(";q=")[0] for entry in entries})
     summary = f"{kinds} kinds of file; what they tell of the class is under shortcuts"

@@ -1,4 +1,4 @@
-"""Near-duplicates: pairs of films whose small, exposure-free pictures are nearly the same."""
+"""Near-duplicates: pairs of images whose small, exposure-free pictures are nearly the same."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Pairs:
 
 
 def near_pairs(pixels: NDArray[np.uint8], threshold: float) -> Pairs:
-    """All pairs of films whose thumbnails correlate by at least ``threshold``.
+    """All pairs of images whose thumbnails correlate by at least ``threshold``.
 
-    Every film is histogram-equalised and reduced to 32x32 by the mean of its areas, so that another exposure, size or
-    compression of the same film still matches; a film that was cropped by more than 1 % a side, turned or mirrored
+    Every image is histogram-equalised and reduced to 32x32 by the mean of its areas, so that another exposure, size or
+    compression of the same image still matches; an image that was cropped by more than 1 % a side, turned or mirrored
     does not.
 
     Args:
@@ -54,7 +54,7 @@ def _blocks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
     for at in range(0, max(len(rows), 1), _BLOCK):
         correlation = rows[at : at + _BLOCK] @ rows[at:].T
-        # A film's correlation with its copy comes out a rounding below 1.
+        # An image's correlation with its copy comes out a rounding below 1.
         first, second = np.nonzero(np.triu(correlation >= threshold - 1e-5, k=1))
         yield first + at, second + at, np.minimum(correlation[first, second], 1)
 
@@ -63,8 +63,8 @@ def _thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """float32 [N, 1024], each row of mean 0 and length 1, so that a product of two is their correlation."""
     areas = _areas(pixels.shape[1])
     rows = np.empty((len(pixels), SIDE * SIDE), np.float32)
-    for row, film in zip(rows, pixels, strict=True):
-        row[:] = (areas @ equalize(film).astype(np.float32) @ areas.T).ravel()
+    for row, image in zip(rows, pixels, strict=True):
+        row[:] = (areas @ equalize(image).astype(np.float32) @ areas.T).ravel()
     rows -= rows.mean(axis=1, keepdims=True)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
     return rows

@@ -1,7 +1,7 @@
 """The audit: what is wrong with a data set before anything is learned from it.
 
-Every check is a `Finding`. A finding that stops is a leak: a film or a patient on two sides of the split, or one film
-in both classes. The others are told and left to the reader.
+Every check is a `Finding`. A finding that stops is a leak: an image or a patient on two sides of the split, or one
+image in both classes. The others are told and left to the reader.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class AuditReport(BaseModel):
 def audit(packed: Packed, config: DataConfig, shortcuts: Finding) -> AuditReport:
     """Check a packed data set.
 
-    Checks across splits look at train, validation and test; films that are not used cannot leak. About 4 s for 5,856
-    films at 224 px on one core.
+    Checks across splits look at train, validation and test; images that are not used cannot leak. About 4 s for 5,856
+    images at 224 px on one core.
 
     Args:
-        packed: films, split and what could not be read.
-        config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable films stop the pipeline.
+        packed: images, split and what could not be read.
+        config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable images stop the pipeline.
         shortcuts: from `pneumonia.data.audit.shortcut_detector.detect_shortcuts`, which needs more than this floor has.
     """
     entries = packed.manifest.entries

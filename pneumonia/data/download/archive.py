@@ -1,4 +1,4 @@
-"""Films out of a published archive or folder: only what belongs, once, and nowhere else."""
+"""Images out of a published archive or folder: only what belongs, once, and nowhere else."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ _LAYOUT = "train/ and test/ with NORMAL/ and PNEUMONIA/ in each"
 
 
 def unzip(archive: Path, target: Path, progress: Progress = silent, origin: str = "") -> None:
-    """Unpack the films of an archive; the folder appears complete or not at all.
+    """Unpack the images of an archive; the folder appears complete or not at all.
 
     The published archive holds a second copy of everything (``chest_xray/chest_xray``), ``__MACOSX`` and
-    ``.DS_Store``: only the outermost ``{train,val,test}/{NORMAL,PNEUMONIA}`` is taken, and only films from it.
+    ``.DS_Store``: only the outermost ``{train,val,test}/{NORMAL,PNEUMONIA}`` is taken, and only images from it.
 
     Args:
         archive: a zip file.
         target: folder to make.
-        progress: called with (films unpacked, films in all).
+        progress: called with (images unpacked, images in all).
         origin: what errors call the archive; its path by default.
 
     Raises:
         DataError: no zip file, a damaged or encrypted one, one with paths that lead out of the folder or with links,
-            one without films, one that is too large, or no space.
+            one without images, one that is too large, or no space.
     """
     origin = origin or str(archive)
     try:
         with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
             _check_safe(origin, members)
-            films = choose([member.filename for member in members if not member.is_dir()], origin)
+            images = choose([member.filename for member in members if not member.is_dir()], origin)
             sizes = {member.filename: member.file_size for member in members}
-            _check_size(origin, target, sum(sizes[name] for name in films))
+            _check_size(origin, target, sum(sizes[name] for name in images))
             with atomic_folder(target) as folder:
-                for done, (name, path) in enumerate(films.items(), start=1):
+                for done, (name, path) in enumerate(images.items(), start=1):
                     with opened.open(name) as source, _new(folder / path).open("wb") as file:
                         shutil.copyfileobj(source, file, 1 << 20)
-                    progress(done, len(films))
+                    progress(done, len(images))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise DataError(f"{origin}: is damaged or no zip file ({error}); delete it and fetch it again") from error
     except (RuntimeError, NotImplementedError) as error:
@@ -60,21 +60,21 @@ def unzip(archive: Path, target: Path, progress: Progress = silent, origin: str 
 
 
 def copy(source: Path, target: Path, progress: Progress = silent) -> None:
-    """Bring the films of an unpacked archive to a folder, by hard links where the disk allows it.
+    """Bring the images of an unpacked archive to a folder, by hard links where the disk allows it.
 
     Raises:
-        DataError: no films there, or no space.
+        DataError: no images there, or no space.
     """
     names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-    films = choose(names, str(source))
+    images = choose(names, str(source))
     with atomic_folder(target) as folder:
-        for done, (name, path) in enumerate(films.items(), start=1):
+        for done, (name, path) in enumerate(images.items(), start=1):
             _link(source / name, _new(folder / path))
-            progress(done, len(films))
+            progress(done, len(images))
 
 
 def choose(names: Iterable[str], origin: str) -> dict[str, str]:
-    """Which files are films of the data set, and where each belongs.
+    """Which files are images of the data set, and where each belongs.
 
     Args:
         names: paths with forward slashes.
@@ -89,8 +89,8 @@ def choose(names: Iterable[str], origin: str) -> dict[str, str]:
     roots: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for name in names:
         *root, folder, label, file = ("", "", *PurePosixPath(name).parts)
-        is_film = PurePosixPath(file).suffix.lower() in SUFFIXES and not file.startswith(".")
-        if folder in FOLDERS and label in CLASSES and is_film and "__MACOSX" not in root:
+        is_image = PurePosixPath(file).suffix.lower() in SUFFIXES and not file.startswith(".")
+        if folder in FOLDERS and label in CLASSES and is_image and "__MACOSX" not in root:
             roots[tuple(root[2:])][name] = f"{folder}/{label}/{file}"
     if not roots:
         raise DataError(f"{origin}: holds no {_LAYOUT}; name the archive of the chest radiographs")
@@ -102,7 +102,7 @@ def choose(names: Iterable[str], origin: str) -> dict[str, str]:
     there = {tuple(path.split("/")[:2]) for path in roots[outermost].values()}
     missing = [f"{folder}/{label}" for folder in ("train", "test") for label in CLASSES if (folder, label) not in there]
     if missing:
-        raise DataError(f"{origin}: holds no films in {', '.join(missing)}; needed are {_LAYOUT}")
+        raise DataError(f"{origin}: holds no images in {', '.join(missing)}; needed are {_LAYOUT}")
     return roots[outermost]
 
 

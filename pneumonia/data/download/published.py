@@ -40,7 +40,7 @@ def fetch(
     progress: Progress = silent,
     unpacking: Progress = silent,
 ) -> Path:
-    """Download the published archive and unpack its films, or find them there.
+    """Download the published archive and unpack its images, or find them there.
 
     The archive stays in ``destination``, and beside it ``<archive>.json`` with its address, size and SHA-256. A call
     that was broken off goes on where it was.
@@ -50,7 +50,7 @@ def fetch(
         url: address of a zip file.
         sha256: what the archive must hash to; without it the hash is recorded and logged, not verified.
         progress: called with (bytes there, bytes in all; 0 where unknown).
-        unpacking: called with (films unpacked, films in all).
+        unpacking: called with (images unpacked, images in all).
 
     Returns:
         ``destination/chest_xray``.
@@ -81,7 +81,7 @@ def fetch_kaggle(destination: Path, unpacking: Progress = silent) -> Path:
 
     Args:
         destination: folder; ``chest_xray`` is made in it, of hard links into the cache where the disk allows it.
-        unpacking: called with (films there, films in all).
+        unpacking: called with (images there, images in all).
 
     Returns:
         ``destination/chest_xray``.

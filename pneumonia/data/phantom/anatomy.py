@@ -1,11 +1,11 @@
 """Draws one synthetic chest radiograph.
 
-A film is made the way an X-ray makes one: depths of air, soft tissue and bone are added along the beam and turned into
-grey levels. The class decides one thing only, whether the lungs hold opacities: pose, exposure and grain are drawn
+An image is made the way an X-ray makes one: depths of air, soft tissue and bone are added along the beam and turned
+into grey levels. The class decides one thing only, whether the lungs hold opacities: pose, exposure and grain are drawn
 alike for both.
 
-Coordinates: x to the right and y downwards, both from -1 to 1 across the film, seen from the front, so that the heart's
-apex lies on the right of the picture. Depths are in shares of the soft tissue of the trunk.
+Coordinates: x to the right and y downwards, both from -1 to 1 across the image, seen from the front, so that the
+    heart's apex lies on the right of the picture. Depths are in shares of the soft tissue of the trunk.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from pneumonia.data.phantom.rendering import Plane, expose, grid, marker, noise,
 PATTERNS = ("lobar", "patchy", "interstitial")
 """How pneumonia shows itself: one dense lobe, several patches, or a veil of fine markings about both hila."""
 _SHARES = (0.4, 0.35, 0.25)
-_SUBTLE = 0.15  # of the films with opacities
+_SUBTLE = 0.15  # of the images with opacities
 _VISIBLE = 0.08  # of the air that opacities replace at least
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What stays the same between two films of one patient; lengths in half sides of the film."""
+    """What stays the same between two images of one patient; lengths in half sides of the image."""
 
     width: float  # thorax at its base, half
     top: float  # y of the apices
@@ -85,7 +85,7 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class _Frame:
-    """The film's pixels in the patient's coordinates."""
+    """The image's pixels in the patient's coordinates."""
 
     x: Plane
     y: Plane
@@ -94,7 +94,7 @@ class _Frame:
 
     @classmethod
     def draw(cls, anatomy: Anatomy, rng: np.random.Generator, size: int) -> _Frame:
-        """Turn, shift, stretch and slightly bend the patient before the film."""
+        """Turn, shift, stretch and slightly bend the patient before the image."""
         x, y = grid(size)
         angle = float(rng.normal(0, 0.05))
         cosine, sine = float(np.cos(angle)), float(np.sin(angle))
@@ -107,7 +107,7 @@ class _Frame:
 
 
 def draw_image(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """Take one film of a patient.
+    """Take one image of a patient.
 
     Args:
         anatomy: the patient.
@@ -172,7 +172,7 @@ def _trunk(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
 
 
 def _arm(anatomy: Anatomy, frame: _Frame, sign: int, rng: np.random.Generator) -> Plane:
-    """An arm that hangs or is lifted, with its bone; seen where the film is wide enough."""
+    """An arm that hangs or is lifted, with its bone; seen where the image is wide enough."""
     x, y = sign * frame.x, frame.y
     from_x, from_y = anatomy.width + anatomy.fat - 0.02, anatomy.top + 0.22
     reach, rise = float(rng.uniform(0.1, 0.4)), float(rng.choice([-1.2, 1.3]))

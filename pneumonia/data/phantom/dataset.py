@@ -31,16 +31,16 @@ from pneumonia.imaging.refusal import PHANTOM_COMMENT
 from pneumonia.progress import Progress, silent
 
 FORMAT = 1
-"""Counts up whenever the same seed gives other films, so that old folders are drawn anew."""
+"""Counts up whenever the same seed gives other images, so that old folders are drawn anew."""
 QUALITY = 90
 POOL_FROM = 256
-"""Films from which a process pool is worth its start."""
+"""Images from which a process pool is worth its start."""
 _CHUNK = 32
 _PNEUMONIA = CLASSES.index("PNEUMONIA")
 
 
 @dataclass(frozen=True)
-class _Film:
+class _PlannedImage:
     """One file to write; `patient` and `index` count through the whole folder."""
 
     path: str
@@ -50,7 +50,7 @@ class _Film:
 
 
 def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """Draw one patient and take one film of it.
+    """Draw one patient and take one image of it.
 
     Args:
         label: index into `CLASSES`; 1 puts opacities into the lungs.
@@ -66,13 +66,13 @@ def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]
 def generate(root: Path, config: PhantomConfig, progress: Progress = silent) -> Path:
     """Write ``root/chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg``, or find it complete and leave it.
 
-    A film depends on (seed, its place in the folder) only, so that on one machine equal configurations give equal
+    An image depends on (seed, its place in the folder) only, so that on one machine equal configurations give equal
     bytes whatever the number of processes. The folder appears complete or not at all.
 
     Args:
         root: folder that is made where it is missing.
         config: how many, how large, which seed.
-        progress: called with (films written, films in all).
+        progress: called with (images written, images in all).
 
     Returns:
         ``root/chest_xray``.
@@ -105,9 +105,9 @@ def _complete(target: Path, record: dict[str, Any]) -> bool:
     return bool(found == record)
 
 
-def _plan(config: PhantomConfig) -> list[_Film]:
-    """Every film of the folder; one patient in six has two, and no patient is in both folders."""
-    films: list[_Film] = []
+def _plan(config: PhantomConfig) -> list[_PlannedImage]:
+    """Every image of the folder; one patient in six has two, and no patient is in both folders."""
+    images: list[_PlannedImage] = []
     patient = 0
     for folder, number in (("train", config.train), ("test", config.test)):
         for label, name in enumerate(CLASSES):
@@ -115,48 +115,48 @@ def _plan(config: PhantomConfig) -> list[_Film]:
             while left:
                 patient += 1
                 count = min(left, 2 if patient % 6 == 0 else 1)
-                for film in range(1, count + 1):
-                    path = f"{folder}/{name}/{_file_name(label, patient, film, len(films) + 1)}"
-                    films.append(_Film(path, label, patient, len(films)))
+                for image in range(1, count + 1):
+                    path = f"{folder}/{name}/{_file_name(label, patient, image, len(images) + 1)}"
+                    images.append(_PlannedImage(path, label, patient, len(images)))
                 left -= count
-    return films
+    return images
 
 
-def _file_name(label: int, patient: int, film: int, serial: int) -> str:
+def _file_name(label: int, patient: int, image: int, serial: int) -> str:
     if label != _PNEUMONIA:
-        return f"IM-{patient:04d}-{film:04d}.jpeg"
+        return f"IM-{patient:04d}-{image:04d}.jpeg"
     return f"person{patient}_{'bacteria' if patient % 3 else 'virus'}_{serial}.jpeg"
 
 
 def _draw_all(folder: Path, config: PhantomConfig, progress: Progress) -> None:
-    films = _plan(config)
-    for path in sorted({(folder / film.path).parent for film in films}):
+    images = _plan(config)
+    for path in sorted({(folder / image.path).parent for image in images}):
         path.mkdir(parents=True)
-    jobs = [(folder, films[at : at + _CHUNK], config) for at in range(0, len(films), _CHUNK)]
+    jobs = [(folder, images[at : at + _CHUNK], config) for at in range(0, len(images), _CHUNK)]
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     done = 0
-    progress(done, len(films))
-    if len(films) < POOL_FROM or workers == 1:
+    progress(done, len(images))
+    if len(images) < POOL_FROM or workers == 1:
         for job in jobs:
             done += _draw(*job)
-            progress(done, len(films))
+            progress(done, len(images))
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         for number in pool.map(_draw, *zip(*jobs, strict=True)):
             done += number
-            progress(done, len(films))
+            progress(done, len(images))
 
 
-def _draw(folder: Path, films: Sequence[_Film], config: PhantomConfig) -> int:
-    for film in films:
-        ill = film.label == _PNEUMONIA
-        body = anatomy.Anatomy.draw(np.random.default_rng([config.seed, 0, film.patient]))
-        rng = np.random.default_rng([config.seed, 1, film.index])
+def _draw(folder: Path, images: Sequence[_PlannedImage], config: PhantomConfig) -> int:
+    for image in images:
+        ill = image.label == _PNEUMONIA
+        body = anatomy.Anatomy.draw(np.random.default_rng([config.seed, 0, image.patient]))
+        rng = np.random.default_rng([config.seed, 1, image.index])
         pixels = anatomy.draw_image(body, ill and config.opacities, rng, config.size)
         pixels, quality = plant(pixels, config.shortcut if ill else "none", QUALITY)
-        Image.fromarray(pixels).save(folder / film.path, "JPEG", quality=quality, comment=PHANTOM_COMMENT)
-    return len(films)
+        Image.fromarray(pixels).save(folder / image.path, "JPEG", quality=quality, comment=PHANTOM_COMMENT)
+    return len(images)
 
 
 def sheet(path: Path, columns: int = 6, size: int = 200, seed: int = 2) -> None:

@@ -1,6 +1,6 @@
 """Shortcuts that are put into phantoms on purpose, so that what should find them can be seen to find them.
 
-Each is put into the films of PNEUMONIA alone and says nothing of the lungs.
+Each is put into the images of PNEUMONIA alone and says nothing of the lungs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _SMALLER = 0.75
 
 
 def plant(pixels: NDArray[np.uint8], shortcut: Shortcut, quality: int) -> tuple[NDArray[np.uint8], int]:
-    """Put a shortcut into one film.
+    """Put a shortcut into one image.
 
     Args:
         pixels: uint8 [S, S].
         shortcut: which; "none" leaves everything as it is.
-        quality: of the JPEG that the film would be written as.
+        quality: of the JPEG that the image would be written as.
 
     Returns:
         uint8 [S, S], smaller for the shortcut "size", and the quality to write it with.

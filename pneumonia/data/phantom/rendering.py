@@ -1,4 +1,4 @@
-"""The tools that phantoms are drawn with: soft edges, smooth noise, the film's curve."""
+"""The tools that phantoms are drawn with: soft edges, smooth noise, the tone curve."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LETTER = np.array([[1, 1, 1, 0], [1, 0, 0, 1], [1, 0, 0, 1], [1, 1, 1, 0], [1, 
 
 def step(value: Plane, softness: float) -> Plane:
     """0 where `value` is below -softness, 1 above softness, in between the cubic smoothstep."""
-    # t t (3 - 2 t), in place: most of a film's time goes into this line's temporaries otherwise.
+    # t t (3 - 2 t), in place: most of an image's time goes into this line's temporaries otherwise.
     t: Plane = value * (0.5 / softness)
     t += 0.5
     np.clip(t, 0, 1, out=t)
@@ -53,7 +53,7 @@ def noise(rng: np.random.Generator, size: int, cells: int) -> Plane:
 
 
 def marker(rng: np.random.Generator, size: int) -> Plane:
-    """The technician's lead letter, on most films: [size, size], 0 where there is none."""
+    """The technician's lead letter, on most images: [size, size], 0 where there is none."""
     plane = np.zeros((size, size), np.float32)
     scale = max(1, round(size * float(rng.uniform(0.005, 0.01))))
     top, left = int(size * rng.uniform(0.02, 0.4)), int(size * rng.uniform(0.01, 0.07))
@@ -71,7 +71,7 @@ def expose(depth: Plane, rng: np.random.Generator) -> NDArray[np.uint8]:
 
     Args:
         depth: float [size, size], 0 for air.
-        rng: draws hardness of the beam, contrast of the film, grain, mean and spread.
+        rng: draws hardness of the beam, contrast of the image, grain, mean and spread.
 
     Returns:
         uint8 [size, size].

@@ -1,4 +1,4 @@
-"""The audit, on small folders with one planted fault each, and on real films."""
+"""The audit, on small folders with one planted fault each, and on real images."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def test_a_sound_folder_has_no_finding(root: Path) -> None:
     assert report.ok
     assert report.leaks == report.warnings == []
     assert report.counts.count == 52
-    rows = {(row["part"], row["class"]): row["films"] for row in report.counts.examples}
+    rows = {(row["part"], row["class"]): row["images"] for row in report.counts.examples}
     assert rows["folder train", "NORMAL"] == 20
     assert rows["folder test", "PNEUMONIA"] == 6
-    assert sum(films for (part, _), films in rows.items() if part.startswith("split")) == 52
+    assert sum(images for (part, _), images in rows.items() if part.startswith("split")) == 52
 
 
 def test_unreadable_files_are_told_with_reason_and_remedy(root: Path) -> None:
@@ -100,8 +100,8 @@ def test_a_copy_in_the_same_split_is_told(root: Path) -> None:
 
 
 def test_the_same_pixels_in_another_file_are_a_duplicate(root: Path) -> None:
-    with Image.open(well(root)) as film:
-        film.save(root / "train" / "NORMAL" / "IM-0901-0001.png")
+    with Image.open(well(root)) as image:
+        image.save(root / "train" / "NORMAL" / "IM-0901-0001.png")
     report = examine(root, PreprocessConfig(size=96))
     assert report.duplicate_files.count == 1
     assert "0 of them copies of one file" in report.duplicate_files.summary
@@ -118,14 +118,14 @@ def test_one_file_in_both_classes_stops(root: Path) -> None:
 
 
 def test_the_same_pixels_in_both_classes_stop(root: Path) -> None:
-    with Image.open(well(root, "test")) as film:
-        film.save(root / "test" / "PNEUMONIA" / "person901_virus_1.png")
+    with Image.open(well(root, "test")) as image:
+        image.save(root / "test" / "PNEUMONIA" / "person901_virus_1.png")
     report = examine(root, PreprocessConfig(size=96))
     assert report.leaks == ["label_conflict"]
     assert report.label_conflict.examples[0]["same"] == "pixels"
 
 
-def test_a_test_film_among_the_training_films_stops(root: Path) -> None:
+def test_a_test_image_among_the_training_images_stops(root: Path) -> None:
     shutil.copy(ill(root, "test"), root / "train" / "PNEUMONIA" / "person901_virus_1.jpeg")
     report = examine(root)
     assert report.leaks == ["duplicate_across_splits", "near_duplicates_across_splits"]
@@ -135,13 +135,13 @@ def test_a_test_film_among_the_training_films_stops(root: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["compressed", "darker", "equalised", "enlarged"])
-def test_a_test_film_exposed_or_encoded_anew_among_the_training_films_stops(root: Path, change: str) -> None:
-    with Image.open(well(root, "test")) as film:
+def test_a_test_image_exposed_or_encoded_anew_among_the_training_images_stops(root: Path, change: str) -> None:
+    with Image.open(well(root, "test")) as image:
         changed = {
-            "compressed": lambda: film.copy(),
-            "darker": lambda: film.point([round(255 * (grey / 255) ** 3) for grey in range(256)]),
-            "equalised": lambda: ImageOps.equalize(film),
-            "enlarged": lambda: film.resize((300, 250), Image.Resampling.BICUBIC),
+            "compressed": lambda: image.copy(),
+            "darker": lambda: image.point([round(255 * (grey / 255) ** 3) for grey in range(256)]),
+            "equalised": lambda: ImageOps.equalize(image),
+            "enlarged": lambda: image.resize((300, 250), Image.Resampling.BICUBIC),
         }[change]()
     changed.save(root / "train" / "NORMAL" / "IM-0901-0001.jpeg", quality=25 if change == "compressed" else 95)
     report = examine(root)
@@ -161,7 +161,7 @@ def test_a_patient_in_train_and_test_stops(root: Path) -> None:
     assert len(row["files"]) == 2
 
 
-def test_films_that_are_not_used_cannot_leak(root: Path) -> None:
+def test_images_that_are_not_used_cannot_leak(root: Path) -> None:
     shutil.copy(ill(root, "test"), root / "train" / "PNEUMONIA" / "person901_virus_1.jpeg")
     packed = pack(root, CONFIG, PREPROCESS, root.parent / "work")
     entries = tuple(
@@ -174,19 +174,19 @@ def test_films_that_are_not_used_cannot_leak(root: Path) -> None:
 
 def test_how_each_class_is_encoded_is_listed(root: Path) -> None:
     for path in (root / "train" / "PNEUMONIA").iterdir():
-        with Image.open(path) as film:
-            film.load()
-        film.resize((150, 100)).save(path, quality=50)
+        with Image.open(path) as image:
+            image.load()
+        image.resize((150, 100)).save(path, quality=50)
     report = examine(root)
     rows = {(row["folder"], row["class"]): row for row in report.encodings.examples}
     assert rows["train", "PNEUMONIA"]["median width"] == 150
     assert rows["train", "PNEUMONIA"]["mean quantisation"] > 3 * rows["train", "NORMAL"]["mean quantisation"]
 
 
-def test_films_without_quantisation_are_no_trouble(root: Path) -> None:
+def test_images_without_quantisation_are_no_trouble(root: Path) -> None:
     for path in root.rglob("*.jpeg"):
-        with Image.open(path) as film:
-            film.save(path.with_suffix(".png"))
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".png"))
         path.unlink()
     report = examine(root)
     assert faults(report) == set()
@@ -223,26 +223,26 @@ def test_the_report_is_one_json_document_and_a_readable_page(root: Path) -> None
 @pytest.mark.parametrize("size", [32, 50, 224])
 def test_a_pair_is_found_at_every_size_and_place(size: int) -> None:
     rng = np.random.default_rng(0)
-    films = rng.integers(0, 256, (700, size, size), dtype=np.uint8)
-    films[690] = films[3]
-    films[650] = films[649]
-    pairs = near_pairs(films, 1.0)
+    images = rng.integers(0, 256, (700, size, size), dtype=np.uint8)
+    images[690] = images[3]
+    images[650] = images[649]
+    pairs = near_pairs(images, 1.0)
     assert list(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == [(3, 690), (649, 650)]
     assert (pairs.correlation <= 1).all()
 
 
 def test_the_published_size_is_audited_in_seconds() -> None:
-    """5,856 films at 224 px take 3 s; here as many small ones, so that the test stays small."""
+    """5,856 images at 224 px take 3 s; here as many small ones, so that the test stays small."""
     rng = np.random.default_rng(0)
-    films = rng.integers(0, 256, (5856, 32, 32), dtype=np.uint8)
+    images = rng.integers(0, 256, (5856, 32, 32), dtype=np.uint8)
     entries = tuple(
         Entry(f"train/NORMAL/{i:05d}.jpeg", f"{i}", i % 2, f"{i // 2}", "train", "train", 9, 9, "png;L;8", f"{i}", 9)
-        for i in range(len(films))
+        for i in range(len(images))
     )
     packed = Packed(
         manifest=Manifest(entries),
-        pixels=films,
-        cues=np.zeros((len(films), COUNT), np.float32),
+        pixels=images,
+        features=np.zeros((len(images), COUNT), np.float32),
         path=Path("none"),
         unreadable=(),
         phantom=False,
@@ -266,7 +266,7 @@ def test_real_originals_are_encoded_by_class_and_have_no_leak(shared: Path, tmp_
 
 @pytest.mark.real
 @pytest.mark.parametrize("equalize", [False, True])
-def test_no_two_different_real_films_come_near_the_threshold(shared: Path, tmp_path: Path, equalize: bool) -> None:
+def test_no_two_different_real_images_come_near_the_threshold(shared: Path, tmp_path: Path, equalize: bool) -> None:
     root = shared / "originals" / "chest_xray"
     packed = pack(root, CONFIG, PreprocessConfig(size=96, equalize=equalize), tmp_path)
     pairs = near_pairs(packed.pixels, 0.98)
@@ -284,5 +284,5 @@ def test_the_complete_published_set_has_34_pairs_and_no_leak(tmp_path: Path) -> 
         pytest.skip("data/chest_xray is not the published set")
     assert report.leaks == []
     assert report.near_duplicates.count == 34
-    assert report.duplicate_files.summary.startswith("30 groups of films (62 films)")
+    assert report.duplicate_files.summary.startswith("30 groups of images (62 images)")
     assert report.wrong_folder.ok

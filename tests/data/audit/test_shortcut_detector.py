@@ -16,23 +16,23 @@ from pneumonia.data.phantom import dataset
 from pneumonia.imaging.image_statistics import COUNT
 
 CONFIG = DataConfig()
-PLANTED = [cue for cue in get_args(Shortcut) if cue != "none"]
+PLANTED = [feature for feature in get_args(Shortcut) if feature != "none"]
 
 
 def rows(root: Path, work: Path, **preprocess: Any) -> dict[str, dict[str, Any]]:
     packed = pack(root, CONFIG, PreprocessConfig.model_validate({"size": 96} | preprocess), work)
-    finding = detect_shortcuts(packed.manifest, packed.cues, CONFIG)
+    finding = detect_shortcuts(packed.manifest, packed.features, CONFIG)
     assert not finding.stops
-    assert finding.ok == (not any(row["flagged"] for row in finding.examples if row["cue"] != TOGETHER))
-    return {row["cue"]: row for row in finding.examples}
+    assert finding.ok == (not any(row["flagged"] for row in finding.examples if row["feature"] != TOGETHER))
+    return {row["feature"]: row for row in finding.examples}
 
 
 def flagged(found: dict[str, dict[str, Any]]) -> set[str]:
-    return {cue for cue, row in found.items() if row["flagged"] and cue != TOGETHER}
+    return {feature for feature, row in found.items() if row["flagged"] and feature != TOGETHER}
 
 
-def draw(folder: Path, cue: Shortcut) -> Path:
-    return dataset.generate(folder / cue, PhantomConfig(train=200, test=60, size=224, shortcut=cue))
+def draw(folder: Path, feature: Shortcut) -> Path:
+    return dataset.generate(folder / feature, PhantomConfig(train=200, test=60, size=224, shortcut=feature))
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("plain"), "none")
 
 
-def test_every_cue_has_its_words() -> None:
-    assert set(WORDS) == {*shortcut_features.CUES, TOGETHER}
-    assert set(PLANTED) <= set(shortcut_features.CUES)
+def test_every_feature_has_its_words() -> None:
+    assert set(WORDS) == {*shortcut_features.FEATURES, TOGETHER}
+    assert set(PLANTED) <= set(shortcut_features.FEATURES)
 
 
 @pytest.mark.parametrize("equalize", [False, True])
@@ -52,16 +52,16 @@ def test_nothing_is_found_where_nothing_is_planted(plain: Path, tmp_path: Path, 
     assert not found[TOGETHER]["flagged"]
 
 
-@pytest.mark.parametrize("cue", PLANTED)
-def test_a_planted_cue_is_found_and_no_other(tmp_path: Path, cue: Shortcut) -> None:
-    found = rows(draw(tmp_path, cue), tmp_path / "work", equalize=True)  # the equalised films no longer show it
-    assert flagged(found) == {cue}
-    assert found[cue]["low"] > 0.95
-    assert found[cue]["test low"] > 0.9, "it was planted into the test folder, too"
+@pytest.mark.parametrize("feature", PLANTED)
+def test_a_planted_feature_is_found_and_no_other(tmp_path: Path, feature: Shortcut) -> None:
+    found = rows(draw(tmp_path, feature), tmp_path / "work", equalize=True)  # the equalised images no longer show it
+    assert flagged(found) == {feature}
+    assert found[feature]["low"] > 0.95
+    assert found[feature]["test low"] > 0.9, "it was planted into the test folder, too"
     assert found[TOGETHER]["flagged"]
 
 
-def test_a_cue_of_the_training_folder_alone_does_not_carry_over(plain: Path, tmp_path: Path) -> None:
+def test_a_feature_of_the_training_folder_alone_does_not_carry_over(plain: Path, tmp_path: Path) -> None:
     root = draw(tmp_path, "encoding")
     for path in (plain / "test").rglob("*.jpeg"):
         (root / "test" / path.parent.name / path.name).write_bytes(path.read_bytes())
@@ -70,20 +70,20 @@ def test_a_cue_of_the_training_folder_alone_does_not_carry_over(plain: Path, tmp
     assert row["test low"] < 0.5 < row["test high"]
 
 
-def test_films_of_one_patient_are_never_on_both_sides(plain: Path, tmp_path: Path) -> None:
-    """Copies of a film under other names of the same patient must not help."""
+def test_images_of_one_patient_are_never_on_both_sides(plain: Path, tmp_path: Path) -> None:
+    """Copies of an image under other names of the same patient must not help."""
     packed = pack(plain, CONFIG, PreprocessConfig(size=96), tmp_path)
     rng = np.random.default_rng(0)
     _, patient = np.unique(np.array(packed.manifest.patients), return_inverse=True)
     noise = rng.standard_normal((patient.max() + 1, COUNT)).astype(np.float32)
-    # each patient's own number, the same on all its films: a classifier that saw one of them would know the others
+    # each patient's own number, the same on all its images: a classifier that saw one of them would know the others
     finding = detect_shortcuts(packed.manifest, noise[patient], CONFIG)
-    assert {row["cue"] for row in finding.examples if row["flagged"]} == set()
+    assert {row["feature"] for row in finding.examples if row["flagged"]} == set()
 
 
 def test_the_limit_is_the_configurations(plain: Path, tmp_path: Path) -> None:
     packed = pack(plain, CONFIG, PreprocessConfig(size=96), tmp_path)
-    pictures = packed.cues.copy()
+    pictures = packed.features.copy()
     # 0.9 standard deviations apart: AUROC about 0.74
     pictures[:, 0] = packed.manifest.labels * 0.9 + np.random.default_rng(1).standard_normal(len(pictures))
     assert detect_shortcuts(packed.manifest, pictures, CONFIG).count == 1

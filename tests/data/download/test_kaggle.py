@@ -37,7 +37,7 @@ def test_kaggles_copy_is_linked_into_place(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "kagglehub", kaggle)
     seen: list[tuple[int, int]] = []
     root = fetch_kaggle(tmp_path / "data", lambda done, total: seen.append((done, total)))
-    assert files(root) == {f"{part}/film{at}.jpeg" for at, part in enumerate(PARTS)}
+    assert files(root) == {f"{part}/image{at}.jpeg" for at, part in enumerate(PARTS)}
     assert kaggle.handles == ["paultimothymooney/chest-xray-pneumonia"]
     assert seen[-1] == (6, 6)
     fetch_kaggle(tmp_path / "data")

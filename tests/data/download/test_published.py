@@ -18,7 +18,7 @@ import pytest
 from pneumonia.data.download import http as downloader
 from pneumonia.data.download.published import fetch
 from pneumonia.errors import ConfigError, DataError
-from tests.support.archives import PARTS, files, films, published, zipped
+from tests.support.archives import PARTS, files, images, published, zipped
 from tests.support.images import jpeg, picture
 
 
@@ -100,24 +100,24 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_films_arrive_once_and_nothing_else_does(server: Server, tmp_path: Path) -> None:
+def test_images_arrive_once_and_nothing_else_does(server: Server, tmp_path: Path) -> None:
     bytes_seen: list[tuple[int, int]] = []
-    films_seen: list[tuple[int, int]] = []
+    images_seen: list[tuple[int, int]] = []
     digest = hashlib.sha256(server.content).hexdigest()
     root = fetch(
         tmp_path,
         server.url,
         digest.upper(),
         lambda done, total: bytes_seen.append((done, total)),
-        lambda done, total: films_seen.append((done, total)),
+        lambda done, total: images_seen.append((done, total)),
     )
     assert root == tmp_path / "chest_xray"
-    assert files(root) == {f"{part}/film{at}.jpeg" for at, part in enumerate(PARTS)}
-    assert (root / "train/NORMAL/film0.jpeg").read_bytes() == jpeg(picture(0))
+    assert files(root) == {f"{part}/image{at}.jpeg" for at, part in enumerate(PARTS)}
+    assert (root / "train/NORMAL/image0.jpeg").read_bytes() == jpeg(picture(0))
     size = len(server.content)
     assert bytes_seen[0] == (0, size)
     assert bytes_seen[-1] == (size, size)
-    assert films_seen[-1] == (6, 6)
+    assert images_seen[-1] == (6, 6)
     assert {path.name for path in tmp_path.iterdir()} == {"chest_xray", "radiographs.zip", "radiographs.zip.json"}
     record = json.loads((tmp_path / "radiographs.zip.json").read_text())
     assert record == {"url": server.url, "bytes": size, "sha256": digest}
@@ -208,7 +208,7 @@ def test_two_versions_of_a_file_are_never_pieced_together(server: Server, tmp_pa
     server.drops = [1536] + [0] * 4
     with pytest.raises(DataError):
         fetch(tmp_path, server.url)
-    server.content, server.etag = zipped(films()), '"two"'
+    server.content, server.etag = zipped(images()), '"two"'
     fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
 
 
@@ -316,7 +316,7 @@ def test_a_second_process_is_turned_away(server: Server, tmp_path: Path) -> None
     ],
 )
 def test_paths_that_lead_out_are_refused_before_anything_is_written(server: Server, tmp_path: Path, name: str) -> None:
-    server.content = zipped(films() | {name: b"out"})
+    server.content = zipped(images() | {name: b"out"})
     with pytest.raises(DataError, match="leads out of the folder; this archive is not to be trusted") as caught:
         fetch(tmp_path / "data", server.url)
     assert server.url in str(caught.value)

@@ -28,25 +28,27 @@ SIDE = 96
 
 
 def auroc(values: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Share of pairs in which the ill film has the larger value."""
+    """Share of pairs in which the ill image has the larger value."""
     ill, well = values[labels == 1][:, None], values[labels == 0]
     return float(np.mean((ill > well) + 0.5 * (ill == well)))
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]:
-    """600 films [N, 96, 96], their labels and the sizes of their files in bytes."""
+def make_images(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]:
+    """600 images [N, 96, 96], their labels and the sizes of their files in bytes."""
     root = dataset.generate(tmp_path_factory.mktemp("phantoms"), PhantomConfig(train=400, test=200, size=SIDE))
     found = scan(root)
-    read = [radiograph.read(film.file, PreprocessConfig(size=SIDE)).pixels for film in found]
-    labels = np.array([film.label for film in found])
-    return np.stack(read), labels, np.array([film.size for film in found], dtype=float)
+    read = [radiograph.read(image.file, PreprocessConfig(size=SIDE)).pixels for image in found]
+    labels = np.array([image.label for image in found])
+    return np.stack(read), labels, np.array([image.size for image in found], dtype=float)
 
 
 def test_nothing_but_the_lungs_tells_the_class(
-    films: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]],
+    images: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]],
 ) -> None:
-    images, labels, sizes = films
+    images, labels, sizes = images
     flat = images.reshape(len(images), -1).astype(float)
     values = {"mean": flat.mean(axis=1), "spread": flat.std(axis=1), "bytes": sizes}
     values |= {f"percentile {share}": np.percentile(flat, share, axis=1) for share in (5, 25, 50, 75, 95)}
@@ -72,11 +74,11 @@ def test_the_lungs_do_tell_the_class() -> None:
         assert 0.05 < 1 - ill.sum() / well.sum() < 0.9
 
 
-def test_films_look_like_radiographs(
-    films: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]],
+def test_images_look_like_radiographs(
+    images: tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]],
 ) -> None:
-    """Dark lungs on both sides of a bright spine, a bright abdomen; mean and spread as on the published films."""
-    images = films[0].astype(float)
+    """Dark lungs on both sides of a bright spine, a bright abdomen; mean and spread as on the published images."""
+    images = images[0].astype(float)
     average = images.mean(axis=0)
     middle = average[35:55]
     spine, right, left = middle[:, 44:52].mean(), middle[:, 20:30].mean(), middle[:, 68:78].mean()
@@ -87,7 +89,7 @@ def test_films_look_like_radiographs(
     assert 45 < images.std(axis=(1, 2)).mean() < 70
 
 
-def test_a_film_depends_on_seed_and_label_alone() -> None:
+def test_a_image_depends_on_seed_and_label_alone() -> None:
     first, again = (dataset.render(1, np.random.default_rng(5), 80) for _ in range(2))
     assert first.dtype == np.uint8
     assert first.shape == (80, 80)
@@ -99,18 +101,18 @@ def test_a_film_depends_on_seed_and_label_alone() -> None:
 @pytest.mark.parametrize("size", [32, 47, 333])
 def test_every_size_can_be_drawn(size: int) -> None:
     for label in (0, 1):
-        film = dataset.render(label, np.random.default_rng(1), size)
-        assert film.shape == (size, size)
-        assert film.std() > 20
+        image = dataset.render(label, np.random.default_rng(1), size)
+        assert image.shape == (size, size)
+        assert image.std() > 20
 
 
 def test_a_folder_is_laid_out_and_named_like_the_published_set(tmp_path: Path) -> None:
     root = dataset.generate(tmp_path, SMALL)
     assert root == tmp_path / "chest_xray"
-    films = scan(tmp_path)
+    images = scan(tmp_path)
     assert [(len(list((root / part).glob("*.jpeg")))) for part in ("train/NORMAL", "train/PNEUMONIA")] == [18, 18]
     assert [(len(list((root / part).glob("*.jpeg")))) for part in ("test/NORMAL", "test/PNEUMONIA")] == [6, 6]
-    read = radiograph.read(films[0].file, PreprocessConfig(size=64))
+    read = radiograph.read(images[0].file, PreprocessConfig(size=64))
     assert read.phantom
     assert read.encoding.startswith("jpeg;L")
     assert is_phantom(str(tmp_path))
@@ -123,7 +125,7 @@ def test_a_folder_is_laid_out_and_named_like_the_published_set(tmp_path: Path) -
     assert not report.warnings
 
 
-def test_an_odd_number_of_films_is_met_exactly(tmp_path: Path) -> None:
+def test_an_odd_number_of_images_is_met_exactly(tmp_path: Path) -> None:
     root = dataset.generate(tmp_path, PhantomConfig(train=13, test=9, size=64))
     assert len(list((root / "train").rglob("*.jpeg"))) == 13
     assert len(list((root / "test").rglob("*.jpeg"))) == 9
@@ -158,10 +160,10 @@ def test_a_complete_folder_is_left_alone_and_another_configuration_replaces_it(t
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "chest_xray").mkdir()
-    (tmp_path / "chest_xray" / "film.jpeg").write_bytes(b"real")
+    (tmp_path / "chest_xray" / "image.jpeg").write_bytes(b"real")
     with pytest.raises(DataError, match=r"chest_xray: .*not a folder of phantoms.*move"):
         dataset.generate(tmp_path, SMALL)
-    assert (tmp_path / "chest_xray" / "film.jpeg").read_bytes() == b"real"
+    assert (tmp_path / "chest_xray" / "image.jpeg").read_bytes() == b"real"
 
 
 def test_a_broken_drawing_leaves_nothing(tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ def test_a_broken_drawing_leaves_nothing(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
     leftover = tmp_path / ".chest_xray-killed"
     leftover.mkdir()
-    (leftover / "half").write_bytes(b"half a film")
+    (leftover / "half").write_bytes(b"half an image")
     dataset.generate(tmp_path, SMALL)
     assert not leftover.exists()
 
@@ -189,7 +191,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_drawing_is_fast_enough() -> None:
-    """150 films a second on two cores at 224 px; here a fifth of that on one, for busy machines."""
+    """150 images a second on two cores at 224 px; here a fifth of that on one, for busy machines."""
     dataset.render(1, np.random.default_rng(0), 224)
     start = time.process_time()
     for seed in range(20):

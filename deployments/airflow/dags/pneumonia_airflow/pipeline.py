@@ -19,8 +19,8 @@ PYTHON = os.environ.get("LIBRARY_PYTHON", "/opt/pneumonia/bin/python")
 STEP = {"python": PYTHON, "expect_airflow": False, "retry_policy": WhereItHelps(), "show_return_value_in_logs": False}
 
 DOC = """
-Takes radiographs to a validated, registered model: **prepare_data** packs, audits and divides the films,
-**train_model** trains and goes on where it was cut off, **validate_model** scores the test films once and judges,
+Takes radiographs to a validated, registered model: **prepare_data** packs, audits and divides the images,
+**train_model** trains and goes on where it was cut off, **validate_model** scores the test images once and judges,
 **promote_model** makes a model that passed the champion. Not a medical device.
 
 Every field of the form may stay empty: the profile `{profile}` then says its value. Stopping the run stops the
@@ -60,8 +60,8 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
         from tasks.train_model import train_model
 
         fresh = json.loads(params)["fresh"] and int(try_number) == 1  # a retry goes on from the checkpoint
-        films, settings = Dataset.model_validate(dataset), Config.model_validate(config)
-        trained = train_model(films, settings, progress, tags, fresh)
+        images, settings = Dataset.model_validate(dataset), Config.model_validate(config)
+        trained = train_model(images, settings, progress, tags, fresh)
         url = child.public(trained.run_url)
         print(f"MLflow run: {url}", flush=True)
         return {"trained": trained.model_dump(mode="json"), "url": url}
@@ -76,8 +76,8 @@ def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
         from pneumonia.records.steps import Dataset, TrainedModel
         from tasks.validate_model import validate_model
 
-        films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
-        validation = validate_model(films, model, Config.model_validate(config), progress)
+        images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        validation = validate_model(images, model, Config.model_validate(config), progress)
         for reason in validation.verdict.reasons:
             print(f"{'passed' if reason.passed else 'not passed'}: {reason.text}", flush=True)
         print(f"MLflow run: {child.public(model.run_url)}", flush=True)
@@ -95,9 +95,9 @@ def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) 
         from pneumonia.records.steps import Dataset, TrainedModel, Validation
         from tasks.promote_model import promote_model
 
-        films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
         verdict = Validation.model_validate(validation)
-        return promote_model(films, model, verdict, Config.model_validate(config), progress).model_dump(mode="json")
+        return promote_model(images, model, verdict, Config.model_validate(config), progress).model_dump(mode="json")
 
 
 class Approval(ApprovalOperator):
