@@ -36,7 +36,7 @@ def compare(predictor: Predictor, originals: Path, copies: Path) -> dict[str, An
         "median difference of probability": round(float(np.median(moved)), 5),
         "95 % of images within": round(float(np.quantile(moved, 0.95)), 4),
         "largest": round(float(moved.max()), 4),
-        "images called otherwise": int((called[0] != called[1]).sum()),
+        "images classified otherwise": int((called[0] != called[1]).sum()),
     }
 
 

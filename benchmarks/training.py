@@ -39,10 +39,11 @@ from pneumonia.config.schema import (
     PhantomConfig,
 )
 from pneumonia.data import packing
+from pneumonia.data.images import Images
 from pneumonia.data.layout import find_files
 from pneumonia.data.phantom import dataset
 from pneumonia.modelling._torchvision import models
-from pneumonia.modelling.network import IMAGENET_MEAN, IMAGENET_STD, build_network
+from pneumonia.modelling.architectures.resnet18 import IMAGENET_MEAN, IMAGENET_STD
 from pneumonia.modelling.training_loop import fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.records.epoch import Epoch
@@ -73,7 +74,7 @@ def plain_images(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
 
 def plain(radiographs: Dataset[Any]) -> float:
     """Train one epoch in the plain way and return the seconds of a step."""
-    network = build_network("resnet18", "none", seed=0).train()
+    network = models().resnet18(weights=None, num_classes=2).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ends = []
     for images, labels in DataLoader(radiographs, batch_size=BATCH, shuffle=True, num_workers=0):
@@ -100,7 +101,9 @@ def ours(root: Path, count: int, config: Config) -> dict[str, float]:
         decoding = (time.perf_counter() - began) * BATCH / len(packed.manifest.entries)
         # chosen at random, always the same, so that every stretch of them holds both classes
         chosen = np.random.default_rng(0).permutation(len(packed.manifest.entries))[:count].astype(np.int64)
-        data = TrainingSet(packed.pixels, packed.manifest.labels, chosen, chosen[:BATCH], packed.manifest.patients)
+        rows, patients = np.arange(len(packed.manifest.entries)), packed.manifest.patients
+        images = Images(packed.pixels, rows, packed.manifest.labels, patients)
+        data = TrainingSet(images.take(chosen), images.take(chosen[:BATCH]))
         stamp = lambda *_: ends[-1].append(time.perf_counter())  # noqa: E731
         fit(data, config, Path(work) / "training", "benchmark", on_epoch, stamp)
     step = float(np.median(np.concatenate([np.diff(epoch) for epoch in ends if epoch])))

@@ -31,7 +31,7 @@ def save(canvas: Figure, name: str) -> None:
 
 
 def features() -> None:
-    """How well each feature alone tells the class."""
+    """How well each shortcut feature alone predicts the class."""
     audits = load("shortcuts.json")
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     axes = canvas.subplots(1, 2, sharey=True)
@@ -51,19 +51,22 @@ def features() -> None:
         at.grid(axis="x", alpha=0.3)
     axes[0].invert_yaxis()
     axes[0].legend(loc="lower left", frameon=False)
-    save(canvas, "validity-features")
+    save(canvas, "validity-shortcuts")
 
 
-def pieces() -> None:
-    """What each piece gives on changed validation images, and what a model without it leans on."""
-    table = load("recipe.json")
+def variants() -> None:
+    """What each variant reaches on changed validation images, and which shortcuts its models depend on."""
+    table = load("ablation_study.json")
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=(1, 1.15))
     names = list(table)
-    kinds = (("stripped", "every feature taken out", BLUE, -0.13), ("judged", "changed at random", ORANGE, 0.13))
+    kinds = (
+        ("without_shortcuts", "without shortcut features", BLUE, -0.13),
+        ("augmented", "changed at random", ORANGE, 0.13),
+    )
     for kind, label, colour, shift in kinds:
         for place, name in enumerate(names):
-            values = [cell[kind]["auroc"] for cell in table[name]["cells"]]
+            values = [one[kind]["auroc"] for one in table[name]["runs"]]
             left.plot(
                 values,
                 [place + shift] * len(values),
@@ -78,7 +81,7 @@ def pieces() -> None:
     left.invert_yaxis()
     left.set_yticks(range(len(names)), names)
     left.grid(axis="x", alpha=0.3)
-    values = [[table[name]["reliance"][feature]["mean"] for feature in ABLATIONS] for name in names]
+    values = [[table[name]["shortcut_dependence"][feature]["mean"] for feature in ABLATIONS] for name in names]
     right.imshow(values, cmap="OrRd", vmin=0, vmax=0.4, aspect="auto")
     for place, row in enumerate(values):
         for at, value in enumerate(row):
@@ -90,23 +93,23 @@ def pieces() -> None:
                 va="center",
                 color="white" if value > 0.25 else INK,
             )
-    right.set(title="fall of the separation without each feature")
+    right.set(title="fall of the separation without each shortcut")
     right.set_xticks(range(len(ABLATIONS)), list(ABLATIONS))
-    save(canvas, "validity-pieces")
+    save(canvas, "validity-ablation")
 
 
 def operating_points() -> None:
     """Sensitivity and specificity on the official test images, at the threshold that was stored before."""
-    table = load("recipe.json")
+    table = load("ablation_study.json")
     canvas = Figure(figsize=(6.4, 4.8), layout="constrained")
     at: Axes = canvas.subplots()
     at.add_patch(Rectangle((0.9, 0.95), 0.1, 0.05, color=GREY, alpha=0.2, linewidth=0, label="aim"))
     colours = (INK, BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00")
     for (name, row), colour in zip(table.items(), colours, strict=False):
-        cells = [cell["test"] for cell in row["cells"] if "test" in cell]
+        runs = [one["test"] for one in row["runs"] if "test" in one]
         at.plot(
-            [cell["specificity"] for cell in cells],
-            [cell["sensitivity"] for cell in cells],
+            [one["specificity"] for one in runs],
+            [one["sensitivity"] for one in runs],
             "D" if name == "recipe" else "o",
             color=colour,
             label=name,
@@ -120,5 +123,5 @@ def operating_points() -> None:
 
 if __name__ == "__main__":
     features()
-    pieces()
+    variants()
     operating_points()

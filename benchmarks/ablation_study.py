@@ -1,15 +1,15 @@
-"""The table of pieces: what each part of the recipe gives, mean and spread over seeds.
+"""The ablation study of profile full's recipe: what each part of it gives, mean and spread over seeds.
 
-python benchmarks/recipe.py --data data/chest_xray --weights FILE [--pieces recipe plain …] [--seeds 0 1 2 3 4]
-                            [--jobs 2] [--train-only] [--test] [--results DIR] [--json]
+python benchmarks/ablation_study.py --data data/chest_xray --weights FILE [--variants recipe plain …]
+    [--seeds 0 1 2 3 4] [--jobs 2] [--train-only] [--test] [--results DIR] [--json]
 
-The recipe itself, a smaller form of it, and the smaller form with one part taken away, each trained once a seed; the
-seed also draws the patient-grouped split. Pieces are compared on validation images, of patients that no training saw;
-these images did choose the epoch and the threshold. `stripped`: every feature of the shortcut audit is taken out, which
-no piece trains on. `judged`: the images are changed at random as the recipe changes training images, other draws; what
-this says of a piece that was not trained on such changes is its resistance to them. With --test the models are scored
-on the test folder too, each once, at the threshold that is stored in its record. A finished cell is kept in the
-results' folder, and a second call goes on where the first was stopped.
+The recipe itself, a smaller form of it, and the smaller form without one of its parts, each trained once a seed; the
+seed also draws the patient-grouped split. Variants are compared on validation images, of patients that no training saw;
+these images did choose the epoch and the threshold. `without_shortcuts`: every shortcut feature of the audit is
+removed, which no variant trains on. `augmented`: the images are changed at random as the recipe changes training
+images, other draws; what this says of a variant that was not trained on such changes is its resistance to them. With
+--test the models are scored on the test folder too, each once, at the threshold that is stored in its record. A
+finished run is kept in the results' folder, and a second call resumes where the first was stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pneumonia.config.schema import Config
+    from pneumonia.config.schema import AugmentConfig, Config
+    from pneumonia.data.images import Images
     from pneumonia.data.manifest import Manifest
     from pneumonia.modelling.training_set import TrainingSet
 
@@ -45,7 +46,7 @@ SMALL = [
 _NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
 _NO_DAMAGE = ["augment.gamma=0", "augment.blur=0", "augment.noise=0", "augment.jpeg=100"]
 _DOCUMENTED = ["preprocess.equalize=false", "augment.brightness=0.1", "augment.contrast=0.1"]
-PIECES = {
+VARIANTS = {
     "recipe": ("profile full: images that grow from 128 to 224 px, ten epochs", []),
     "small": ("the same at 128 px throughout, five epochs; what follows is compared with this", SMALL),
     "plain": (
@@ -56,19 +57,20 @@ PIECES = {
     "no-geometry": ("no change of scale, aspect and place", [*SMALL, *_NO_GEOMETRY]),
     "no-damage": ("no gamma, blur, noise and compression", [*SMALL, *_NO_DAMAGE]),
 }
-JUDGED = 4  # draws of changes a validation image
-JUDGE_SEED = 104_729  # of these; other changes than those that calibrate
+AUGMENTED = 4  # draws of changes a validation image
+AUGMENT_SEED = 104_729  # of these; other changes than those that calibrate
 METRICS = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
 
 
-def child(piece: str, seed: int, given: argparse.Namespace) -> None:
-    """Train one cell, find its operating point, and write down what it came to."""
+def child(variant: str, seed: int, given: argparse.Namespace) -> None:
+    """Train one run, find its operating point, and write its metrics."""
     from safetensors import safe_open
     from safetensors.torch import load_file
     from safetensors.torch import save as serialise
 
     from pneumonia.config.resolve import resolve
     from pneumonia.data import packing
+    from pneumonia.data.images import Images
     from pneumonia.files import write_bytes
     from pneumonia.modelling.calibration import calibrate
     from pneumonia.modelling.training_loop import fit
@@ -76,14 +78,16 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
 
     settings = [f"data.root={given.data}", f"train.seed={seed}", f"data.split_seed={seed}", "train.threads=1"]
     settings += [f"model.weights={given.weights}"] if given.weights else []
-    config = resolve("full", assignments=[*settings, *PIECES[piece][1], *given.settings], environment={})
-    folder = _folder(given.results, piece, seed)
+    config = resolve("full", assignments=[*settings, *VARIANTS[variant][1], *given.settings], environment={})
+    folder = _folder(given.results, variant, seed)
     packed = packing.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
     manifest = packed.manifest
     data = TrainingSet.of(packed.pixels, manifest)
     weights, history, key = folder / "weights.safetensors", folder / "history.json", _key(manifest, config)
     if not weights.exists():
-        fitted = fit(data, config, folder, key, lambda epoch: print(piece, seed, epoch.epoch, epoch.auroc, flush=True))
+        fitted = fit(
+            data, config, folder, key, lambda epoch: print(variant, seed, epoch.epoch, epoch.auroc, flush=True)
+        )
         history.write_text(json.dumps([epoch.model_dump() for epoch in fitted.history]))
         tensors = {name: tensor.contiguous() for name, tensor in fitted.state.items()}
         write_bytes(weights, serialise(tensors, {"key": key}))
@@ -97,17 +101,19 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
             )
     point, state = calibrate(load_file(weights), data, config)
     found = {
-        "piece": piece,
+        "variant": variant,
         "seed": seed,
         "minutes": sum(epoch["seconds"] for epoch in json.loads(history.read_text())) / 60,
         "point": point.model_dump(),
-        **_metrics(state, point.threshold, data, manifest.indices("test") if given.test else None, config),
+        **_metrics(
+            state, point.threshold, data, Images.of(packed.pixels, manifest, "test") if given.test else None, config
+        ),
     }
-    (folder / "cell.json").write_text(json.dumps(found))
+    (folder / "run.json").write_text(json.dumps(found))
 
 
 def _key(manifest: Manifest, config: Config) -> str:
-    """Name all that a cell's weights depend on."""
+    """Name all that a run's weights depend on."""
     from pneumonia.modelling.weights import weights_origin
 
     parts = {
@@ -119,78 +125,70 @@ def _key(manifest: Manifest, config: Config) -> str:
 
 
 def _metrics(
-    state: dict[str, Any], threshold: float, data: TrainingSet, test: NDArray[np.int64] | None, config: Config
+    state: dict[str, Any], threshold: float, data: TrainingSet, test: Images | None, config: Config
 ) -> dict[str, Any]:
-    """On validation images as they are, changed, and without each feature; and on the test images, where they are
-    given."""
-    import torch
+    """Score validation images as they are, augmented, and without shortcuts; and test images, where they are given."""
     from scipy.special import expit
 
-    from pneumonia.config.resolve import resolve
     from pneumonia.evaluation.shortcut_ablation import measure_dependence, remove_shortcuts
     from pneumonia.modelling.calibration import margins
-    from pneumonia.modelling.device import pick_precision
+    from pneumonia.modelling.device import Compute
     from pneumonia.modelling.network import assemble_network
     from pneumonia.modelling.scoring import predict_probabilities
     from pneumonia.statistics.metrics import Scored, compute_metrics
 
-    torch.set_num_threads(1)
-    network = assemble_network(state, mirror=config.evaluate.flip_tta)
+    network = assemble_network(state, config.model.architecture, flip_tta=config.evaluate.flip_tta)
+    exact, quick = Compute.of(config.train, precision="fp32"), Compute.of(config.train)
 
-    def metrics(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
-        patients = [data.patients[row] for row in rows]
-        found = compute_metrics(Scored(data.labels[rows], scores, patients, threshold), config.evaluate)
+    def metrics(images: Images, scores: NDArray[np.float64]) -> dict[str, float]:
+        found = compute_metrics(Scored(images.labels, scores, images.patients, threshold), config.evaluate)
         return {name: round(found[name].value, 4) for name in METRICS}
 
-    held, every = data.validation, np.arange(len(data.validation))
-    full = resolve("full", assignments=[f"data.root={config.data.root}"], environment={})
-    # as wide as on the images that it was made for
-    blur = full.augment.blur * config.preprocess.size / full.preprocess.size
-    changes = full.augment.model_copy(update={"blur": blur})
-    precision = pick_precision(config.train, torch.device("cpu"))
-    margins = margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
-    bare = remove_shortcuts(data.pixels[held], config.preprocess)
-    reliance = measure_dependence(
-        network,
-        data.pixels[held],
-        data.labels[held],
-        [data.patients[row] for row in held],
-        config.preprocess,
-        config.evaluate,
-        precision=precision,
-    )
+    held = data.validation
+    drawn = margins(network, held, _changes(config), AUGMENTED, quick, seed=AUGMENT_SEED)
+    bare = remove_shortcuts(held.pixels[held.rows], config.preprocess)
+    dependence = measure_dependence(network, held, config.preprocess, config.evaluate, quick)
     found: dict[str, Any] = {
-        "validation": metrics(held, predict_probabilities(network, data.pixels, held)),
-        "stripped": metrics(held, predict_probabilities(network, bare, every, precision=precision)),
-        "judged": metrics(np.tile(held, JUDGED), expit(margins.ravel())),
-        "reliance": {feature: round(moved.separation.value, 4) for feature, moved in reliance.items()},
+        "validation": metrics(held, predict_probabilities(network, held.pixels, held.rows, exact)),
+        "without_shortcuts": metrics(held, predict_probabilities(network, bare, np.arange(len(held)), quick)),
+        "augmented": metrics(held.take(np.tile(np.arange(len(held)), AUGMENTED)), expit(drawn.ravel())),
+        "shortcut_dependence": {name: round(moved.separation.value, 4) for name, moved in dependence.items()},
     }
     if test is not None:
-        scores = predict_probabilities(network, data.pixels, test)
+        scores = predict_probabilities(network, test.pixels, test.rows, exact)
         found["test"] = metrics(test, scores)
-        found["scores"], found["labels"] = scores.round(5).tolist(), data.labels[test].tolist()
+        found["scores"], found["labels"] = scores.round(5).tolist(), test.labels.tolist()
     return found
 
 
-def _folder(results: Path, piece: str, seed: int) -> Path:
-    folder = results / f"{piece}-{seed}"
+def _changes(config: Config) -> AugmentConfig:
+    """Return the recipe's changes, the blur as wide as on the images that it was made for."""
+    from pneumonia.config.resolve import resolve
+
+    full = resolve("full", assignments=[f"data.root={config.data.root}"], environment={})
+    blur = full.augment.blur * config.preprocess.size / full.preprocess.size
+    return full.augment.model_copy(update={"blur": blur})
+
+
+def _folder(results: Path, variant: str, seed: int) -> Path:
+    folder = results / f"{variant}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def run(given: argparse.Namespace) -> None:
-    """Run the cells that are not finished, `jobs` at a time, each on a core of its own."""
-    wanted = [(piece, seed) for piece in given.pieces for seed in given.seeds]
-    waiting = deque(cell for cell in wanted if not _finished(given, *cell))
+    """Run the runs that are not finished, `jobs` at a time, each on a core of its own."""
+    wanted = [(variant, seed) for variant in given.variants for seed in given.seeds]
+    waiting = deque(run_ for run_ in wanted if not _finished(given, *run_))
     cores = sorted(os.sched_getaffinity(0))[: given.jobs]
 
     def work(core: int) -> None:
         while True:
             try:
-                piece, seed = waiting.popleft()
+                variant, seed = waiting.popleft()
             except IndexError:  # the other cores have taken the rest
                 return
-            command = [sys.executable, __file__, "--child", piece, str(seed), *sys.argv[1:]]
+            command = [sys.executable, __file__, "--child", variant, str(seed), *sys.argv[1:]]
             subprocess.run(
                 command,
                 check=True,
@@ -203,20 +201,20 @@ def run(given: argparse.Namespace) -> None:
             done.result()
 
 
-def _finished(given: argparse.Namespace, piece: str, seed: int) -> bool:
-    folder = _folder(given.results, piece, seed)
+def _finished(given: argparse.Namespace, variant: str, seed: int) -> bool:
+    folder = _folder(given.results, variant, seed)
     if given.train_only:
         return (folder / "weights.safetensors").exists()
-    path = folder / "cell.json"
+    path = folder / "run.json"
     return path.exists() and (not given.test or "test" in json.loads(path.read_text()))
 
 
 def table(results: Path) -> dict[str, Any]:
-    """Mean and standard deviation over seeds of every piece that has a finished cell."""
+    """Return mean and standard deviation over seeds of every variant that has a finished run."""
     found: dict[str, Any] = {}
-    for piece, (words, settings) in PIECES.items():
-        cells = [json.loads(path.read_text()) for path in sorted(results.glob(f"{piece}-[0-9]*/cell.json"))]
-        if not cells:
+    for variant, (words, settings) in VARIANTS.items():
+        runs = [json.loads(path.read_text()) for path in sorted(results.glob(f"{variant}-[0-9]*/run.json"))]
+        if not runs:
             continue
 
         def spread(values: Sequence[float]) -> dict[str, float]:
@@ -224,29 +222,30 @@ def table(results: Path) -> dict[str, Any]:
             return {"mean": round(float(np.mean(values)), 4), "sd": round(deviation, 4)}
 
         row: dict[str, Any] = {"what": words, "settings": settings}
-        row["minutes"] = spread([cell["minutes"] for cell in cells])
-        for part in ("point", "validation", "stripped", "judged", "reliance"):
-            row[part] = {name: spread([cell[part][name] for cell in cells]) for name in cells[0][part]}
-        row["cells"] = [
-            {name: cell[name] for name in ("seed", "stripped", "judged", "test") if name in cell} for cell in cells
+        row["minutes"] = spread([run_["minutes"] for run_ in runs])
+        for part in ("point", "validation", "without_shortcuts", "augmented", "shortcut_dependence"):
+            row[part] = {name: spread([run_[part][name] for run_ in runs]) for name in runs[0][part]}
+        row["runs"] = [
+            {name: run_[name] for name in ("seed", "without_shortcuts", "augmented", "test") if name in run_}
+            for run_ in runs
         ]
-        tested = [cell for cell in cells if "test" in cell]
+        tested = [run_ for run_ in runs if "test" in run_]
         if tested:
-            row["test"] = {name: spread([cell["test"][name] for cell in tested]) for name in METRICS}
-            row["together"] = _together(tested)
-        found[piece] = row
+            row["test"] = {name: spread([run_["test"][name] for run_ in tested]) for name in METRICS}
+            row["averaged"] = _averaged(tested)
+        found[variant] = row
     return found
 
 
-def _together(cells: Sequence[dict[str, Any]]) -> dict[str, float]:
+def _averaged(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The models' probabilities averaged, at the mean of their thresholds."""
     from sklearn.metrics import roc_auc_score
 
-    labels = np.array(cells[0]["labels"])
-    scores = np.mean([cell["scores"] for cell in cells], axis=0)
-    called = scores >= np.mean([cell["point"]["threshold"] for cell in cells])
+    labels = np.array(runs[0]["labels"])
+    scores = np.mean([run_["scores"] for run_ in runs], axis=0)
+    called = scores >= np.mean([run_["point"]["threshold"] for run_ in runs])
     return {
-        "models": len(cells),
+        "models": len(runs),
         "auroc": round(float(roc_auc_score(labels, scores)), 4),
         "accuracy": round(float((called == labels).mean()), 4),
         "sensitivity": round(float(called[labels == 1].mean()), 4),
@@ -258,13 +257,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="data/chest_xray", help="folder of images")
     parser.add_argument("--weights", help="imagenet, none, or a file")
-    parser.add_argument("--pieces", nargs="+", default=list(PIECES), choices=PIECES, metavar="PIECE")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="VARIANT")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="cells at once, a core each")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at once, a core each")
     parser.add_argument("--test", action="store_true", help="score the test folder, once a model")
     parser.add_argument("--train-only", action="store_true", help="keep the weights, leave scoring to a later call")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
-    parser.add_argument("--results", type=Path, default=ROOT / ".pneumonia" / "recipe", help="where cells are kept")
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / ".pneumonia" / "ablation_study", help="where runs are kept"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -279,11 +280,11 @@ def main() -> None:
     if given.json:
         print(json.dumps(found, indent=2))
         return
-    for piece, row in found.items():
-        for part in ("stripped", "judged", "test"):
+    for variant, row in found.items():
+        for part in ("without_shortcuts", "augmented", "test"):
             if part in row:
-                told = (f"{name} {row[part][name]['mean']:.4f} ± {row[part][name]['sd']:.4f}" for name in METRICS)
-                print(f"{piece:<16} {part:<8} {'  '.join(told)}")
+                values = (f"{name} {row[part][name]['mean']:.4f} ± {row[part][name]['sd']:.4f}" for name in METRICS)
+                print(f"{variant:<16} {part:<8} {'  '.join(values)}")
 
 
 if __name__ == "__main__":
