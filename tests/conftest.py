@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
-from pneumonia.config.schema import Config
+from pneumonia.config.schema import Config, PhantomConfig
 from tests.support.mlflow_server import Server
 from tests.support.runs import settings
 
@@ -32,6 +34,79 @@ def shared() -> Path:
     folder = Path(name)
     assert folder.is_dir(), f"PNEUMONIA_TEST_SHARED={name} is not a folder"
     return folder
+
+
+# What starts once is one group, which one worker runs; the longest groups begin first, so that none is left to the end.
+GROUPS = {
+    "tests/deployments/test_stack": "stack",
+    "tests/flows": "prefect",
+    "tests/test_readme.py": "readme",
+    "tests/test_install": "install",
+    "tests/tasks": "tasks",
+    "tests/tracking": "mlflow server",
+    "tests/registry": "mlflow server",
+}
+
+
+SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "docker", "engine"}
+"""Fixtures, and the parameter of one, that start a process."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are deselected by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give every test its group (its file, where nothing else is said) and bring the groups into their order."""
+    order = list(dict.fromkeys(GROUPS.values()))
+
+    def group(item: pytest.Item) -> str:
+        path = item.path.relative_to(item.config.rootpath).as_posix()
+        return next((name for start, name in GROUPS.items() if path.startswith(start)), path)
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+        chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
+        needs = [*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))]
+        if not SERVERS.isdisjoint(needs):
+            item.add_marker(pytest.mark.integration)
+    items.sort(key=lambda item: order.index(group(item)) if group(item) in order else len(order))
+
+
+@pytest.fixture(autouse=True)
+def _honest_marks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test that starts a process without the mark `integration` fail, so that `make test-quick` stays quick."""
+    if any(request.node.get_closest_marker(mark) for mark in ("integration", "stack", "nightly")):
+        return
+
+    start = subprocess.Popen.__init__
+
+    def guarded(self: Any, arguments: Any, *rest: Any, **named: Any) -> None:
+        program = Path(arguments[0] if isinstance(arguments, list | tuple) else str(arguments).split()[0]).name
+        assert program == "git", f"{program} is started: mark the test with pytest.mark.integration"
+        start(self, arguments, *rest, **named)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", guarded)
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder that is made once a session, whichever worker asks first, and shared read-only by all."""
+    base = factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "complete").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            make(folder)
+            (folder / "complete").touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of small phantoms; not to be changed."""
+    from pneumonia.data.phantom import dataset
+
+    def make(folder: Path) -> None:
+        dataset.generate(folder, PhantomConfig(train=32, test=24, size=64))
+
+    return once(tmp_path_factory, "phantoms", make) / "chest_xray"
 
 
 @pytest.fixture(autouse=True)

@@ -91,6 +91,7 @@ with AtomicFile(Path(sys.argv[1])) as file:
 """
 
 
+@pytest.mark.integration
 def test_what_a_killed_writer_left_is_swept_away_but_not_a_living_ones(tmp_path: Path) -> None:
     path = tmp_path / "file"
     with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as writer:
@@ -127,6 +128,7 @@ with locked_folder(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.integration
 def test_a_killed_holder_holds_no_longer(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None

@@ -33,6 +33,7 @@ def test_there_are_commands() -> None:
     assert {"make run", "make ui", "make test", "make lint"} <= set(commands())
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("line", [line for line in commands() if line.startswith("make ")])
 def test_make_targets_exist(line: str) -> None:
     done = subprocess.run(["make", "-n", *line.split()[1:2]], cwd=ROOT, capture_output=True, text=True)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumonia.config.schema import PhantomConfig
 from pneumonia.data.phantom import dataset
 from tests.support.trained import save
 
@@ -26,12 +25,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("image") / "image.jpeg"
     Image.fromarray(dataset.render(1, np.random.default_rng(0), 64)).save(path)
     return path
-
-
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set of phantoms; not to be changed."""
-    return dataset.generate(tmp_path_factory.mktemp("phantoms"), PhantomConfig(train=32, test=24, size=64))
 
 
 @pytest.fixture(autouse=True)

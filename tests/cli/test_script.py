@@ -21,6 +21,7 @@ def start(*arguments: str, cwd: Path, **options: object) -> subprocess.Completed
     return subprocess.run(command, cwd=cwd, env=environment, text=True, capture_output=True, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
 
 
+@pytest.mark.integration
 def test_help_comes_quickly_and_loads_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; from pneumonia.cli.main import app; app(['--help'], standalone_mode=False); "
@@ -40,6 +41,7 @@ def test_help_comes_quickly_and_loads_nothing_heavy(tmp_path: Path) -> None:
     assert seconds < 3 * least, "the libraries that every help page needs are most of it"
 
 
+@pytest.mark.integration
 def test_both_names_start_it(tmp_path: Path) -> None:
     script = Path(sys.executable).with_name("pneumonia")
     for command in ([script], [sys.executable, "-m", "pneumonia"]):
@@ -98,6 +100,7 @@ def test_wrong_use_ends_with_2(
     assert list(tmp_path.iterdir()) == [], "nothing was begun"
 
 
+@pytest.mark.integration
 def test_a_failure_is_one_message(tmp_path: Path) -> None:
     done = start("data", "audit", "nowhere", "--json", cwd=tmp_path)
     assert done.returncode == 1
@@ -106,6 +109,7 @@ def test_a_failure_is_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.integration
 def test_streams_and_exit_code_of_a_refusal(tmp_path: Path, weights: Path, image: Path) -> None:
     (tmp_path / "empty.jpeg").touch()
     (tmp_path / "image.jpeg").write_bytes(image.read_bytes())
@@ -119,6 +123,7 @@ def test_streams_and_exit_code_of_a_refusal(tmp_path: Path, weights: Path, image
     assert DISCLAIMER in done.stderr
 
 
+@pytest.mark.integration
 def test_a_reader_that_goes_away_is_no_trouble(tmp_path: Path) -> None:
     read, write = os.pipe()
     os.close(read)

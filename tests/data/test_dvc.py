@@ -22,6 +22,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.integration
 def test_agrees_with_dvc_until_a_file_changes(project: Path) -> None:
     record = project / "data.dvc"
     md5 = dvc_md5(project / "data" / "a", record)

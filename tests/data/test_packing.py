@@ -254,6 +254,7 @@ pack(Path(sys.argv[1]), DataConfig(), PreprocessConfig(size=32), Path(sys.argv[2
 """
 
 
+@pytest.mark.integration
 def test_a_killed_packing_is_done_anew_and_swept_away(root: Path, work: Path) -> None:
     killed = subprocess.run([sys.executable, "-c", KILLED, str(root), str(work)], check=False)
     assert killed.returncode == -signal.SIGKILL

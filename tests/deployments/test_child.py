@@ -19,6 +19,8 @@ import pytest
 from pneumonia.config.resolve import resolve
 from tests.deployments.stack import DAGS
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def child() -> Any:

@@ -124,6 +124,7 @@ def test_the_celery_override_is_sound(docker: None, env_file: Path) -> None:
     assert worker["environment"]["AIRFLOW__API_AUTH__JWT_SECRET"]
 
 
+@pytest.mark.integration
 def test_dockerfile_lint() -> None:
     hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
     if hadolint is None:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.deployments.stack import ROOT
 
+pytestmark = pytest.mark.integration
+
 SCRIPT = ROOT / "deployments/scripts/write_env.py"
 
 

@@ -160,6 +160,7 @@ for epoch in range(10**6):
 """
 
 
+@pytest.mark.integration
 def test_a_killed_writer_leaves_a_whole_one(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as writer:

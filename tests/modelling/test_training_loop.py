@@ -89,6 +89,7 @@ def _log(positive: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.stack([1 - positive, positive], 1)).log()
 
 
+@pytest.mark.integration  # it trains ResNet18
 def test_one_epoch_is_the_plain_loop(tmp_path: Path) -> None:
     """Against the same epoch written as a textbook has it: no fused step, no cheap way in, no moving average."""
     data, still = (

@@ -18,7 +18,7 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config, EvaluateConfig
 from pneumonia.errors import PneumoniaError
 from pneumonia.evaluation.gate import judge
-from pneumonia.records.evaluation import Curves, Metric, Verdict
+from pneumonia.records.evaluation import ChampionComparison, Curves, Metric, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE, PANELS, plots
 from pneumonia.reporting.report import WORDS, DataUsed, ModelUsed, command, markdown, recipe
 from pneumonia.statistics.metrics import METRICS, Scored, compute_curves, compute_metrics, paired_differences
@@ -59,7 +59,9 @@ def scored() -> Evaluated:
     config = EvaluateConfig(bootstrap=100)
     found = compute_metrics(Scored(labels, one, patients, 0.4), config)
     differences = paired_differences(Scored(labels, one, patients, 0.4), Scored(labels, other, patients, 0.4), config)
-    verdict = judge(found, Config().gate, differences, 7, champion_digest="old")
+    verdict = judge(
+        found, Config().gate, ChampionComparison(version="7", weights_digest="old", differences=differences)
+    )
     return Evaluated(compute_curves(Scored(labels, one, None, 0.4)), found, verdict)
 
 
@@ -255,6 +257,7 @@ def test_the_words_cover_every_metric() -> None:
     assert CLASSES == ("NORMAL", "PNEUMONIA")  # the order of the confusion's rows and columns
 
 
+@pytest.mark.integration
 def test_reporting_loads_neither_torch_nor_mlflow_nor_pyplot() -> None:
     code = (
         "import sys, pneumonia.reporting.report, pneumonia.statistics.metrics, pneumonia.evaluation.gate\n"

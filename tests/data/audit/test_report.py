@@ -276,7 +276,7 @@ def test_no_two_different_real_images_come_near_the_threshold(shared: Path, tmp_
 
 @pytest.mark.real
 def test_the_complete_published_set_has_34_pairs_and_no_leak(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2] / "data" / "chest_xray"
+    root = Path(__file__).parents[3] / "data" / "chest_xray"
     if not root.is_dir():
         pytest.skip("data/chest_xray is not there; dvc pull brings it")
     report = audit(pack(root, CONFIG, PreprocessConfig(size=96, equalize=True), tmp_path), CONFIG, NOT_ASKED)

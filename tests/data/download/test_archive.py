@@ -10,14 +10,14 @@ import pytest
 
 from pneumonia.data.download import archive
 from pneumonia.errors import DataError
-from tests.support.archives import PARTS, images, zipped
+from tests.support.archives import PARTS, make_images, zipped
 from tests.support.images import jpeg, picture
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as file:
-        for name, data in images().items():
+        for name, data in make_images().items():
             file.writestr(name, data)
         link = zipfile.ZipInfo("chest_xray/train/NORMAL/link.jpeg")
         link.external_attr = 0o120777 << 16
@@ -28,7 +28,7 @@ def test_links_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_damaged_archive_leaves_no_folder(tmp_path: Path) -> None:
-    content = bytearray(zipped(images()))
+    content = bytearray(zipped(make_images()))
     content[content.index(jpeg(picture(3))) + 500] ^= 0xFF
     (tmp_path / "a.zip").write_bytes(content)
     with pytest.raises(DataError, match=r"is damaged.*CRC.*fetch it again"):
@@ -37,7 +37,7 @@ def test_a_damaged_archive_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.zip").write_bytes(zipped(images()))
+    (tmp_path / "a.zip").write_bytes(zipped(make_images()))
     monkeypatch.setattr(archive, "MAX_BYTES", 1000)
     with pytest.raises(DataError, match="the limit is 1000"):
         archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
@@ -47,9 +47,9 @@ def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypa
     ("members", "message"),
     [
         ({"other/image.jpeg": b"x"}, "holds no train/ and test/"),
-        (images("a/") | images("b/"), r"holds the layout in (a and b|b and a)"),
+        (make_images("a/") | make_images("b/"), r"holds the layout in (a and b|b and a)"),
         (
-            {name: data for name, data in images().items() if "test/PNEUMONIA" not in name},
+            {name: data for name, data in make_images().items() if "test/PNEUMONIA" not in name},
             "no images in test/PNEUMONIA",
         ),
     ],
@@ -62,5 +62,5 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path, members: dict[s
 
 @pytest.mark.parametrize("prefix", ["", "chest_xray/", "CellData/chest_xray/"])
 def test_the_layout_is_found_at_any_depth(prefix: str) -> None:
-    chosen = archive.choose([*images(prefix), "__MACOSX/train/NORMAL/image0.jpeg"], "here")
+    chosen = archive.choose([*make_images(prefix), "__MACOSX/train/NORMAL/image0.jpeg"], "here")
     assert chosen == {f"{prefix}{part}/image{at}.jpeg": f"{part}/image{at}.jpeg" for at, part in enumerate(PARTS)}

@@ -18,7 +18,7 @@ import pytest
 from pneumonia.data.download import http as downloader
 from pneumonia.data.download.published import fetch
 from pneumonia.errors import ConfigError, DataError
-from tests.support.archives import PARTS, files, images, published, zipped
+from tests.support.archives import PARTS, files, make_images, published, zipped
 from tests.support.images import jpeg, picture
 
 
@@ -208,7 +208,7 @@ def test_two_versions_of_a_file_are_never_pieced_together(server: Server, tmp_pa
     server.drops = [1536] + [0] * 4
     with pytest.raises(DataError):
         fetch(tmp_path, server.url)
-    server.content, server.etag = zipped(images()), '"two"'
+    server.content, server.etag = zipped(make_images()), '"two"'
     fetch(tmp_path, server.url, hashlib.sha256(server.content).hexdigest())
 
 
@@ -316,7 +316,7 @@ def test_a_second_process_is_turned_away(server: Server, tmp_path: Path) -> None
     ],
 )
 def test_paths_that_lead_out_are_refused_before_anything_is_written(server: Server, tmp_path: Path, name: str) -> None:
-    server.content = zipped(images() | {name: b"out"})
+    server.content = zipped(make_images() | {name: b"out"})
     with pytest.raises(DataError, match="leads out of the folder; this archive is not to be trusted") as caught:
         fetch(tmp_path / "data", server.url)
     assert server.url in str(caught.value)

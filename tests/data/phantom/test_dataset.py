@@ -34,7 +34,7 @@ def auroc(values: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
 
 
 @pytest.fixture(scope="module")
-def make_images(
+def images(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float64]]:
     """600 images [N, 96, 96], their labels and the sizes of their files in bytes."""
@@ -120,7 +120,7 @@ def test_a_folder_is_laid_out_and_named_like_the_published_set(tmp_path: Path) -
     packed = packing.pack(tmp_path, DataConfig(), PreprocessConfig(size=64), tmp_path / "work")
     patients = packed.manifest.patients
     assert len(set(patients)) < len(patients) == 48
-    report = audit(packed, DataConfig(), detect_shortcuts(packed.manifest, packed.cues, DataConfig()))
+    report = audit(packed, DataConfig(), detect_shortcuts(packed.manifest, packed.features, DataConfig()))
     assert not report.leaks
     assert not report.warnings
 
@@ -199,12 +199,13 @@ def test_drawing_is_fast_enough() -> None:
     assert (time.process_time() - start) / 20 < 1 / 30
 
 
+@pytest.mark.integration
 def test_the_module_saves_a_contact_sheet(tmp_path: Path) -> None:
     path = tmp_path / "images" / "sheet.png"
     command = [sys.executable, "-m", "pneumonia.data.phantom.dataset", "--sheet", str(path)]
     subprocess.run(command, check=True)
     assert path.stat().st_size < 300_000
-    committed = Path(__file__).parents[2] / "docs" / "images" / "phantoms.png"
+    committed = Path(__file__).parents[3] / "docs" / "images" / "phantoms.png"
     with Image.open(path) as made, Image.open(committed) as shown:
         assert made.size == shown.size == (1200, 400)
         # not byte for byte: another processor may round differently
