@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from filelock import FileLock, Timeout
+
 from pneumonia.errors import DataError, PneumoniaError
 
 
@@ -40,21 +42,20 @@ def locked_folder(folder: Path) -> Iterator[None]:
     Raises:
         PneumoniaError: another process holds it, or it cannot be written.
     """
+    lock = FileLock(folder / "lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("w")
+        lock.acquire()
+    except Timeout:
+        raise PneumoniaError(f"{folder}: another process runs this training; wait for it, or end it first") from None
     except OSError as error:
         raise PneumoniaError(
             f"{folder}: cannot be written ({error.strerror}); make it writable, or set work=DIR"
         ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise PneumoniaError(
-                f"{folder}: another process runs this training; wait for it, or end it first"
-            ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 class AtomicFile:

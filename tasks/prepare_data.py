@@ -10,7 +10,6 @@ from pathlib import Path
 from pneumonia.config.schema import CLASSES, PHANTOM_ROOT, Config
 from pneumonia.data import packing
 from pneumonia.data.audit.report import audit, markdown
-from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.dvc import dvc_md5
 from pneumonia.data.manifest import Manifest
 from pneumonia.data.phantom import dataset
@@ -29,14 +28,15 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         DataError: images that cannot be used, or a leak between the splits; the audit's report names the files.
         ConfigError: phantoms under a name that real radiographs may have.
     """
-    work = Path(config.work)
-    root = Path(config.data.root)
+    # absolute, so that the paths in the document hold in any working directory
+    work = Path(config.work).resolve()
+    root = Path(config.data.root).resolve()
     if config.data.root == PHANTOM_ROOT:
         root = dataset.generate(work / "phantoms", config.phantom, within(progress, 0.0, 0.5, "drawing phantoms"))
     packed = packing.pack(root, config.data, config.preprocess, work, within(progress, 0.5, 1.0, "decoding images"))
     if packed.phantom and not config.model.name.endswith("-phantom"):
         raise ConfigError(f"model.name={config.model.name}: {root} holds phantoms; a name for them ends in -phantom")
-    report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.features, config.data))
+    report = audit(packed, config.data)
     folder = work / "audits" / packed.manifest.split_digest[:16]
     write_text(folder / "audit.json", report.model_dump_json(indent=2))
     write_text(folder / "audit.md", markdown(report))

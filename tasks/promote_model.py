@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pneumonia.config.schema import Config
 from pneumonia.progress import Progress, silent
+from pneumonia.records.model import read_record
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import ledger, models
 
@@ -23,15 +26,7 @@ def promote_model(
         current = holder.version if holder else None
         return Promotion(name=name, promoted=False, version=None, previous=current, reason=reason)
     progress(0.3, 1.0, f"registering {name}")
-    version = models.register(
-        uri,
-        name,
-        trained.run_id,
-        trained.model_uri,
-        trained.weights_digest,
-        dataset.kind == "phantom",
-        {"profile": config.profile, "data_digest": dataset.digest, "dvc_md5": dataset.dvc_md5 or "none"},
-    )
+    version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
     why = "; ".join(reason.text for reason in verdict.reasons)
     move = models.promote(uri, name, version.version, ledger.who(), why)
     return Promotion(name=name, promoted=True, version=version.version, previous=move.from_version, reason=why)

@@ -60,7 +60,7 @@ def train_model(
     """
     uri = tracking_uri(config)
     key = training_key(dataset, config)
-    folder = Path(config.work) / "training" / key[:16]
+    folder = Path(config.work).resolve() / "training" / key[:16]
     with locked_folder(folder):
         if fresh:
             _forget(folder)

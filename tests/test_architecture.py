@@ -1,82 +1,119 @@
-"""The floors: every module imports only from its own floor or from those below."""
+"""The rooms: who may import whom, what loads no torch, and that nothing loads a pickle."""
 
 from __future__ import annotations
 
 import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SCIENCE = {
-    "_torchvision",
-    "augment",
-    "bootstrap",
-    "calibrate",
-    "checkpoint",
-    "evaluate",
-    "gate",
-    "hardware",
-    "model",
-    "recipe",
-    "reliance",
-    "scoring",
-    "shortcuts",
-    "train",
+TOPS = ("pneumonia", "tasks", "flows")
+FILES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py"))
+NO_TORCH = (
+    "errors", "files", "progress", "config", "records", "imaging", "tracking", "registry", "statistics", "data",
+    "reporting", "cli",
+)  # fmt: skip
+WRONG = {
+    "pneumonia/records/wrong.py": ("from pneumonia.data import manifest", "A room imports only from those below it"),
+    "pneumonia/unlisted.py": ("", "A room imports only from those below it"),
+    "tasks/wrong.py": ("import prefect", "Prefect is known to flows alone"),
+    "pneumonia/modelling/wrong.py": ("import tasks.train_model", "The library knows no step"),
+    "pneumonia/data/wrong.py": ("def late():\n    import torch", "torch is imported where networks are computed"),
+    "pneumonia/inference/wrong.py": ("import mlflow", "mlflow is known to tracking and registry alone"),
+    "tasks/drawing.py": ("from matplotlib import figure", "matplotlib is known to reporting alone"),
+    "pneumonia/cli/wrong.py": ("import fastapi", "Web frameworks are known to serving alone"),
 }
-GROUND = {"config", "layers", "errors", "files", "data"}
-ORCHESTRATORS = {"prefect", "airflow"}
+"""Modules that break a contract: what they hold, and the contract's name."""
 
 
-def floor(module: str) -> int | None:
-    """Return the floor of a module of this project, None for one of a library."""
-    top, _, rest = module.partition(".")
-    room = rest.partition(".")[0]
-    if top in ("flows", "deployments"):
-        return 4
-    if top == "tasks":
-        return 3
-    if top != "pneumonia" or not room:
-        return None
-    return 0 if room in GROUND else 1 if room in SCIENCE else 2
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+    )
 
 
-def imports(path: Path) -> set[str]:
-    """Return the absolute names of everything that a file imports, inside functions too."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+def broken(output: str) -> set[str]:
+    return set(re.findall(r"^(.+?) BROKEN\b", output, re.MULTILINE))
 
 
-FILES = sorted(path for top in ("pneumonia", "tasks", "flows") for path in (ROOT / top).rglob("*.py"))
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The packages and their contracts, to be put wrong."""
+    for top in TOPS:
+        shutil.copytree(ROOT / top, tmp_path / top, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_imports_point_downward(path: Path) -> None:
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    own = floor(name.removesuffix(".__init__"))
-    if own is None:
-        own = 0  # pneumonia/__init__.py lies below everything
-    for imported in imports(path):
-        other = floor(imported)
-        assert other is None or other <= own, f"{name} (floor {own}) imports {imported} (floor {other})"
-        if own < 4:
-            assert imported.partition(".")[0] not in ORCHESTRATORS, f"{name} knows an orchestrator: {imported}"
+@pytest.mark.integration
+def test_the_contracts_hold_and_a_module_that_breaks_one_is_found(copy: Path) -> None:
+    done = lint_imports(copy)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name, (line, _) in WRONG.items():
+        (copy / name).write_text(f"{line}\n")
+    done = lint_imports(copy)
+    assert done.returncode == 1
+    assert len(broken(done.stdout)) == len({contract for _, contract in WRONG.values()})
+    for name, (_, contract) in WRONG.items():
+        assert any(found.startswith(contract) for found in broken(done.stdout)), f"{name} was not found: {done.stdout}"
+    for name in ("records.wrong", "unlisted", "modelling.wrong", "data.wrong", "inference.wrong", "cli.wrong"):
+        assert f"pneumonia.{name}" in done.stdout, name
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if "data" in path.parts], ids=lambda path: path.name)
-def test_data_floor_needs_no_torch(path: Path) -> None:
-    assert not {name.partition(".")[0] for name in imports(path)} & {"torch", "sklearn", "mlflow", "matplotlib"}
+@pytest.mark.integration
+def test_rooms_without_torch_are_imported_where_there_is_none() -> None:
+    program = f"""
+        import importlib, pkgutil, sys
+
+        class NoTorch:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] in ("torch", "torchvision"):
+                    raise ImportError(f"{{name}} is not there")
+
+        sys.meta_path.insert(0, NoTorch())
+        import pneumonia
+        for module in pkgutil.walk_packages(pneumonia.__path__, "pneumonia."):
+            room = module.name.split(".")[1]
+            if room in {NO_TORCH!r} and module.name != "pneumonia.tracking.mlflow_model":
+                importlib.import_module(module.name)
+                print(module.name)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "pneumonia.records.model" in done.stdout
+    assert len(done.stdout.splitlines()) > 50
+
+
+def test_rooms_say_nothing_at_their_doors() -> None:
+    for path in FILES:
+        if path.name == "__init__.py" and path.parent != ROOT / "pneumonia":
+            assert not path.read_text().strip(), path
 
 
 def test_nothing_loads_pickle() -> None:
     for path in FILES:
-        assert not {"pickle", "joblib", "cloudpickle", "dill"} & {name.partition(".")[0] for name in imports(path)}
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        imported = {
+            name.partition(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""])
+        }
+        assert not {"pickle", "joblib", "cloudpickle", "dill"} & imported, path
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
                 assert "weights_only=True" in ast.unparse(node), f"{path}: torch.load without weights_only"
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):

@@ -117,7 +117,6 @@ def audit(
     with working():
         from pneumonia.data import packing
         from pneumonia.data.audit.report import audit, markdown
-        from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 
         root = Path(config.data.root)
         if config.data.root == PHANTOM_ROOT:
@@ -127,7 +126,7 @@ def audit(
         with progress("decoding images") as tell:
             packed = packing.pack(root, lenient, config.preprocess, Path(config.work), tell)
         complain(f"{len(packed.manifest.entries)} images in {root}; looking for duplicates, leaks and shortcuts")
-        report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.features, config.data))
+        report = audit(packed, config.data)
     if as_json:
         emit_json(report.model_dump(mode="json"))
     else:

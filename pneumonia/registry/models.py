@@ -8,12 +8,12 @@ promote in the same second are both in the ledger, and the later one is champion
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from pneumonia.errors import PneumoniaError
+from pneumonia.records.model import ModelRecord
 from pneumonia.registry import ledger
 from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
@@ -103,39 +103,44 @@ def versions(uri: str, name: str) -> list[Version]:
         return _versions(client, name)
 
 
-def register(
-    uri: str, name: str, run_id: str, source_uri: str, weights_digest: str, phantom: bool, tags: Mapping[str, str]
-) -> Version:
+def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Version:
     """Register a run's model; the same weights of the same run give the version that they already have.
 
     Args:
         uri: of the registry.
-        name: registered name.
+        record: of the model; says its registered name, and what stands in the version's tags.
         run_id: the run that made the model.
         source_uri: the logged model, ``models:/m-…``.
-        weights_digest: sha256 in hex.
-        phantom: trained on phantoms.
-        tags: further tags of the version.
 
     Raises:
         TrackingError: the registry cannot be reached.
     """
-    client = mlflow_client(uri)
-    labels = {**tags, "weights_digest": weights_digest, "phantom": str(phantom).lower()}
+    client, name = mlflow_client(uri), record.name
 
     def attempt() -> Version:
         _create(client, name)
         for version in _versions(client, name):
-            if (version.run_id, version.weights_digest) == (run_id, weights_digest):
+            if (version.run_id, version.weights_digest) == (run_id, record.weights_digest):
                 return version
         # By its place: a store that is opened here and not behind a server would look a `models:/` source up in
         # MLflow's process-wide default store instead of itself.
         identity = source_uri.removeprefix("models:/")
         place = client.get_logged_model(identity).artifact_location
-        made = client.create_model_version(name, place, run_id=run_id, tags=labels, model_id=identity)
+        made = client.create_model_version(name, place, run_id=run_id, tags=_tags(record), model_id=identity)
         return _version(made, client.get_registered_model(name))
 
     return with_retries(uri, f"register {name}", attempt)
+
+
+def _tags(record: ModelRecord) -> dict[str, str]:
+    return {
+        "weights_digest": record.weights_digest,
+        "architecture": record.architecture,
+        "phantom": str(record.phantom).lower(),
+        "profile": str(record.config.get("profile", "unknown")),
+        "data_digest": record.data_digest,
+        "dvc_md5": record.dvc_md5 or "none",
+    }
 
 
 def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:

@@ -61,10 +61,5 @@ def _register(uri: str, run: Run, record: ModelRecord) -> models.Version:
     outputs = run.outputs.model_outputs if run.outputs is not None else []
     if not outputs:
         raise PneumoniaError(f"run {run.info.run_id} logged no model; its training did not finish, so start it again")
-    tags = {
-        "profile": str(record.config.get("profile", "unknown")),
-        "data_digest": record.data_digest,
-        "dvc_md5": record.dvc_md5 or "none",
-    }
     source = f"models:/{outputs[-1].model_id}"
-    return models.register(uri, record.name, run.info.run_id, source, record.weights_digest, record.phantom, tags)
+    return models.register(uri, record, run.info.run_id, source)

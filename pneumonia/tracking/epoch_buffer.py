@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pneumonia.errors import TrackingError
-from pneumonia.tracking.client import is_transient, translated_errors
+from pneumonia.tracking.client import translated_errors, with_retries
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -25,7 +25,6 @@ class EpochBuffer:
         self._pending: dict[int, list[Metric]] = {}
         self._sent: set[int] = set()
         self._asked = False  # whether `_sent` holds what the server has; after a failure it may have more
-        self._trouble: TrackingError | None = None
 
     def add(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Send the epochs that the run lacks, and those kept from earlier calls.
@@ -52,27 +51,27 @@ class EpochBuffer:
 
     def send(self) -> bool:
         """Send what is kept; whether nothing is left."""
-        if not self._pending:
-            return True
         try:
             with translated_errors(self._uri, "log the epochs"):
                 self._send()
         except TrackingError as error:
-            self._asked, self._trouble = False, error
             logger.warning("%s; %d epoch(s) are kept and sent later", error, len(self._pending))
             return False
         return True
 
     def _send(self) -> None:
-        if not self._asked:
+        if not self._pending:
+            return
+        asked, self._asked = self._asked, False  # until all is sent: a lost answer leaves open what the server has
+        if not asked:
             self._sent |= {metric.step for metric in self._client.get_metric_history(self._run, "epoch")}
-            self._asked = True
         for step in sorted(self._pending):
             if step not in self._sent:
                 # one request an epoch, which the server takes as a whole or not at all
                 self._client.log_batch(self._run, metrics=self._pending[step], synchronous=True)
                 self._sent.add(step)
             del self._pending[step]
+        self._asked = True
 
     def flush(self, timeout: float) -> None:
         """Send what is kept, trying for `timeout` seconds.
@@ -80,10 +79,8 @@ class EpochBuffer:
         Raises:
             TrackingError: some epochs could not be sent.
         """
-        end, pause = time.monotonic() + timeout, 0.5
-        while not self.send():
-            trouble = self._trouble or TrackingError(self._uri)
-            if not is_transient(trouble.__cause__) or time.monotonic() + pause > end:
-                raise TrackingError(f"{trouble}. {len(self._pending)} epoch(s) of run {self._run} are not logged")
-            time.sleep(pause)
-            pause = min(2 * pause, 10.0)
+        try:
+            with_retries(self._uri, "log the epochs", self._send, patience=timeout)
+        except TrackingError as error:
+            left = f"{len(self._pending)} epoch(s) of run {self._run} are not logged"
+            raise TrackingError(f"{error}. {left}") from error.__cause__

@@ -35,7 +35,7 @@ def two(uri: str, work: Path, weights: Path) -> list[str]:
     client = mlflow_client(uri)
     for run in found:
         source = client.get_run(run).outputs.model_outputs[0].model_id
-        models.register(uri, NAME, run, f"models:/{source}", record.weights_digest, False, {})
+        models.register(uri, record, run, f"models:/{source}")
     return found
 
 

@@ -77,8 +77,10 @@ def logged(config: Config, weights: Path) -> tuple[str, str, str]:
 
 def register(config: Config, weights: Path, name: str = NAME, weights_digest: str | None = None) -> None:
     run, model, uri = logged(config, weights)
-    true = weights_digest or Predictor.load(str(weights), config).record.weights_digest
-    models.register(uri, name, run, model, true, name.endswith("-phantom"), {})
+    record = Predictor.load(str(weights), config).record
+    changes = {"name": name, "weights_digest": weights_digest or record.weights_digest}
+    changes |= {"phantom": name.endswith("-phantom")}
+    models.register(uri, record.model_copy(update=changes), run, model)
     models.promote(uri, name, "1", "ada", "why")
 
 

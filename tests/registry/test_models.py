@@ -18,6 +18,7 @@ from pneumonia.registry.ledger import Move
 from pneumonia.registry.models import Version
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.support.mlflow_server import free_port
+from tests.support.trained import record_of
 
 NAME = "pneumonia-resnet18"
 MOVES = ("set_registered_model_tag", "set_registered_model_alias", "delete_registered_model_tag")
@@ -43,7 +44,7 @@ def registered(uri: str, name: str = NAME, weights: str = "", phantom: bool = Fa
     model = client.create_logged_model("0", "model", source_run_id=run)
     client.finalize_logged_model(model.model_id, "READY")
     source = f"models:/{model.model_id}"
-    return models.register(uri, name, run, source, weights or uuid.uuid4().hex, phantom, {"profile": "full"})
+    return models.register(uri, record_of(name, weights or uuid.uuid4().hex, phantom=phantom), run, source)
 
 
 def promoted(uri: str, count: int) -> list[Version]:
@@ -69,8 +70,8 @@ def test_the_same_weights_of_the_same_run_are_registered_once(any_uri: str) -> N
     first = registered(any_uri, name, "ab" * 32)
     model = mlflow_client(any_uri).search_logged_models(["0"], filter_string=f"source_run_id = '{first.run_id}'")[0]
     source = f"models:/{model.model_id}"
-    again = models.register(any_uri, name, first.run_id, source, "ab" * 32, False, {})
-    other = models.register(any_uri, name, first.run_id, source, "cd" * 32, False, {})
+    again = models.register(any_uri, record_of(name, "ab" * 32), first.run_id, source)
+    other = models.register(any_uri, record_of(name, "cd" * 32), first.run_id, source)
     assert again == first
     assert [version.version for version in models.versions(any_uri, name)] == ["1", "2"]
     assert (other.version, other.uri) == ("2", f"models:/{name}/2")

@@ -12,22 +12,27 @@ from pneumonia.tracking.client import mlflow_client
 from pneumonia.tracking.run import Run
 
 
+def record_of(name: str, weights_digest: str, **changes: object) -> ModelRecord:
+    """Return a record; a phantoms' one where the name says so."""
+    values: dict[str, object] = {
+        "name": name,
+        "phantom": name.endswith("-phantom"),
+        "architecture": "tiny",
+        "preprocess": PreprocessConfig(size=32),
+        "threshold": 0.5,
+        "weights_digest": weights_digest,
+        "data_digest": "d",
+        "split_digest": "s",
+        "config": {"profile": "full"},
+        "library_version": "0",
+    }
+    return ModelRecord.model_validate(values | changes)
+
+
 def save(path: Path, name: str, seed: int = 0) -> Path:
     """A model's file; phantoms' where the name says so."""
     state = build_network("tiny", "none", seed=seed).state_dict()
-    record = ModelRecord(
-        name=name,
-        phantom=name.endswith("-phantom"),
-        architecture="tiny",
-        preprocess=PreprocessConfig(size=32),
-        threshold=0.5,
-        weights_digest=state_digest(state),
-        data_digest="d",
-        split_digest="s",
-        config={"profile": "full"},
-        library_version="0",
-    )
-    save_weights(path, state, record)
+    save_weights(path, state, record_of(name, state_digest(state)))
     return path
 
 

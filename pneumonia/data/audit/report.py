@@ -15,6 +15,7 @@ from pneumonia.config.schema import DataConfig
 from pneumonia.data.audit import checks
 from pneumonia.data.audit.checks import Finding, Row
 from pneumonia.data.audit.near_duplicates import near_pairs
+from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.packing import Packed
 
 _ALWAYS = ("counts", "encodings", "shortcuts")
@@ -59,7 +60,7 @@ class AuditReport(BaseModel):
         return not self.leaks
 
 
-def audit(packed: Packed, config: DataConfig, shortcuts: Finding) -> AuditReport:
+def audit(packed: Packed, config: DataConfig) -> AuditReport:
     """Check a packed data set.
 
     Checks across splits look at train, validation and test; images that are not used cannot leak. About 4 s for 5,856
@@ -68,7 +69,6 @@ def audit(packed: Packed, config: DataConfig, shortcuts: Finding) -> AuditReport
     Args:
         packed: images, split and what could not be read.
         config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable images stop the pipeline.
-        shortcuts: from `pneumonia.data.audit.shortcut_detector.detect_shortcuts`, which needs more than this floor has.
     """
     entries = packed.manifest.entries
     pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)
@@ -83,7 +83,7 @@ def audit(packed: Packed, config: DataConfig, shortcuts: Finding) -> AuditReport
         near_duplicates_across_splits=checks.near_duplicates_across_splits(entries, pairs),
         patient_across_splits=checks.patient_across_splits(entries),
         encodings=checks.encodings(entries),
-        shortcuts=shortcuts,
+        shortcuts=detect_shortcuts(packed.manifest, packed.features, config),
     )
 
 

@@ -17,7 +17,6 @@ from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import DataConfig, PhantomConfig, PreprocessConfig
 from pneumonia.data import packing
 from pneumonia.data.audit.report import audit
-from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.layout import scan
 from pneumonia.data.phantom import anatomy, dataset
 from pneumonia.errors import DataError
@@ -120,7 +119,7 @@ def test_a_folder_is_laid_out_and_named_like_the_published_set(tmp_path: Path) -
     packed = packing.pack(tmp_path, DataConfig(), PreprocessConfig(size=64), tmp_path / "work")
     patients = packed.manifest.patients
     assert len(set(patients)) < len(patients) == 48
-    report = audit(packed, DataConfig(), detect_shortcuts(packed.manifest, packed.features, DataConfig()))
+    report = audit(packed, DataConfig())
     assert not report.leaks
     assert not report.warnings
 
