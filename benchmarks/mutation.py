@@ -3,8 +3,8 @@
 python benchmarks/mutation.py [--modules gate split …] [--sample 30] [--jobs 2] [--json]
 
 Mutants are made by cosmic-ray (in an environment of its own, through uv) in copies of the committed tree; each is tried
-by the tests of its module alone. From all mutants of a module a sample is drawn, always the same. A mutant is killed when
-a test fails or runs out of time. Survivors are listed with the line as it was changed.
+by the tests of its module alone. From all mutants of a module a sample is drawn, always the same. A mutant is killed
+when a test fails or runs out of time. Survivors are listed with the line as it was changed.
 """
 
 from __future__ import annotations
