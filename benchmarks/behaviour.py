@@ -58,9 +58,14 @@ def _record(repository: Path, work: Path, profile: str, settings: list[str]) -> 
     _run(repository, work, [sys.executable, "flows/pipeline.py", "--profile", profile, *chosen])
     (trained,) = work.glob("training/*/trained.json")
     model = trained.parent / "model.safetensors"
-    trained_, verdict = json.loads(trained.read_text()), json.loads((trained.parent / "report/verdict.json").read_text())
+    trained_, verdict = (
+        json.loads(trained.read_text()),
+        json.loads((trained.parent / "report/verdict.json").read_text()),
+    )
     model_record = _header(model)
-    root = next((arg.partition("=")[2] for arg in settings if arg.startswith("data.root=") and "phantom" not in arg), "")
+    root = next(
+        (arg.partition("=")[2] for arg in settings if arg.startswith("data.root=") and "phantom" not in arg), ""
+    )
     test = (Path(root) if root else next(work.glob("phantoms/**/test"))) / ("test" if root else "")
     files = sorted(path for path in test.rglob("*") if path.suffix in (".jpeg", ".png"))
     predicted = _json(repository, work, "predict", "--model", str(model), *map(str, files), *chosen)
@@ -111,7 +116,11 @@ def _header(path: Path) -> dict[str, Any]:
 
 def _pixels(work: Path) -> str:
     """Of the packed images, whatever the file is called: the array of bytes with three dimensions."""
-    arrays = [path for path in sorted(work.glob("pixels/**/*.npy")) if re.search(rb"'\|u1'.*\(\d+, \d+, \d+\)", path.read_bytes()[:200])]
+    arrays = [
+        path
+        for path in sorted(work.glob("pixels/**/*.npy"))
+        if re.search(rb"'\|u1'.*\(\d+, \d+, \d+\)", path.read_bytes()[:200])
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in arrays)).hexdigest()
 
 
@@ -132,7 +141,11 @@ def differences(before: Any, after: Any, path: str = "") -> list[tuple[str, Any,
         keys = sorted(before.keys() | after.keys())
         return [found for key in keys for found in differences(before.get(key), after.get(key), f"{path}/{key}")]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return [found for at, pair in enumerate(zip(before, after, strict=True)) for found in differences(*pair, f"{path}/{at}")]
+        return [
+            found
+            for at, pair in enumerate(zip(before, after, strict=True))
+            for found in differences(*pair, f"{path}/{at}")
+        ]
     return [] if before == after else [(path, before, after)]
 
 
@@ -141,9 +154,15 @@ def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
     failed = 0
     for name in before:
         found = differences(before[name], after.get(name))
-        numbers = [(path, a, b) for path, a, b in found if isinstance(a, float | int) and isinstance(b, float | int) and "/scores" in path]
+        numbers = [
+            (path, a, b)
+            for path, a, b in found
+            if isinstance(a, float | int) and isinstance(b, float | int) and "/scores" in path
+        ]
         largest = max((abs(a - b) for _, a, b in numbers), default=0.0)
-        hard = [one for one in found if one not in numbers] + [one for one in numbers if abs(one[1] - one[2]) > TOLERANCE]
+        hard = [one for one in found if one not in numbers] + [
+            one for one in numbers if abs(one[1] - one[2]) > TOLERANCE
+        ]
         print(f"{name}: {'equal' if not found else f'{len(found)} values differ, scores by {largest:.1e} at most'}")
         for path, a, b in hard[:40]:
             print(f"  {path}: {str(a)[:16]} -> {str(b)[:16]}")

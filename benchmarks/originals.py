@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from pneumonia.config import Config
-from pneumonia.data import radiograph
-from pneumonia.inference import Predictor
+from pneumonia.config.schema import Config
+from pneumonia.data.layout import find_files
+from pneumonia.imaging import radiograph
+from pneumonia.inference.predictor import Predictor
 
 
 def compare(predictor: Predictor, originals: Path, copies: Path) -> dict[str, Any]:
     """Films whose path below both folders is the same, read with the model's own preprocessing."""
-    names = [path.relative_to(originals) for path in radiograph.find_files(originals)]
+    names = [path.relative_to(originals) for path in find_files(originals)]
     names = [name for name in names if (copies / name).is_file()]
     films = [
         [radiograph.read(root / name, predictor.record.preprocess) for name in names] for root in (originals, copies)

@@ -28,7 +28,7 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     """Run the four steps and return their times, in seconds, and what they came to."""
     import torch
 
-    from pneumonia.config import resolve
+    from pneumonia.config.resolve import resolve
     from tasks.prepare_data import prepare_data
     from tasks.promote_model import promote_model
     from tasks.train_model import train_model

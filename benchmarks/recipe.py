@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from pneumonia.config import Config
+    from pneumonia.config.schema import Config
     from pneumonia.data.manifest import Manifest
-    from pneumonia.train import TrainingSet
+    from pneumonia.modelling.training_set import TrainingSet
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["preprocess.size=128", "augment.blur=1.2", "train.start_size=0", "train.epochs=5", "train.patience=0"]
@@ -61,17 +61,18 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
     from safetensors.torch import load_file
     from safetensors.torch import save as serialise
 
-    from pneumonia import calibrate
-    from pneumonia.config import resolve
-    from pneumonia.data import pixels
+    from pneumonia.config.resolve import resolve
+    from pneumonia.data import packing
     from pneumonia.files import write_bytes
-    from pneumonia.train import TrainingSet, fit
+    from pneumonia.modelling.calibration import calibrate
+    from pneumonia.modelling.training_loop import fit
+    from pneumonia.modelling.training_set import TrainingSet
 
     settings = [f"data.root={given.data}", f"train.seed={seed}", f"data.split_seed={seed}", "train.threads=1"]
     settings += [f"model.weights={given.weights}"] if given.weights else []
     config = resolve("full", assignments=[*settings, *PIECES[piece][1], *given.settings], environment={})
     folder = _folder(given.results, piece, seed)
-    packed = pixels.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
+    packed = packing.pack(Path(config.data.root), config.data, config.preprocess, given.results / "work")
     manifest = packed.manifest
     data = TrainingSet.of(packed.pixels, manifest)
     weights, history, key = folder / "weights.safetensors", folder / "history.json", _key(manifest, config)
@@ -88,7 +89,7 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
             raise SystemExit(
                 f"{folder}: was trained with other settings, data or weights; remove it, or take --results"
             )
-    point, state = calibrate.calibrated(load_file(weights), data, config)
+    point, state = calibrate(load_file(weights), data, config)
     found = {
         "piece": piece,
         "seed": seed,
@@ -101,11 +102,11 @@ def child(piece: str, seed: int, given: argparse.Namespace) -> None:
 
 def _key(manifest: Manifest, config: Config) -> str:
     """Name all that a cell's weights depend on."""
-    from pneumonia import model
+    from pneumonia.modelling.weights import weights_origin
 
     parts = {
         "split": manifest.split_digest,
-        "start": model.origin(config.model.weights),
+        "start": weights_origin(config.model.weights),
         **{section: getattr(config, section).model_dump() for section in ("preprocess", "augment", "train")},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -118,18 +119,20 @@ def _figures(
     import torch
     from scipy.special import expit
 
-    from pneumonia import calibrate, evaluate, model
-    from pneumonia.config import resolve
-    from pneumonia.hardware import pick_precision
-    from pneumonia.reliance import rescore, stripped
-    from pneumonia.scoring import predict
+    from pneumonia.config.resolve import resolve
+    from pneumonia.evaluation.shortcut_ablation import measure_dependence, remove_shortcuts
+    from pneumonia.modelling.calibration import margins
+    from pneumonia.modelling.device import pick_precision
+    from pneumonia.modelling.network import assemble_network
+    from pneumonia.modelling.scoring import predict_probabilities
+    from pneumonia.statistics.metrics import compute_metrics
 
     torch.set_num_threads(1)
-    network = model.assemble(state, mirror=config.evaluate.mirror)
+    network = assemble_network(state, mirror=config.evaluate.mirror)
 
     def figures(rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, float]:
         patients = [data.patients[row] for row in rows]
-        found = evaluate.figures(data.labels[rows], scores, patients, threshold, config.evaluate)
+        found = compute_metrics(data.labels[rows], scores, patients, threshold, config.evaluate)
         return {name: round(found[name].value, 4) for name in FIGURES}
 
     held, every = data.validation, np.arange(len(data.validation))
@@ -138,9 +141,9 @@ def _figures(
     blur = full.augment.blur * config.preprocess.size / full.preprocess.size
     changes = full.augment.model_copy(update={"blur": blur})
     precision = pick_precision(config.train, torch.device("cpu"))
-    margins = calibrate.margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
-    bare = stripped(data.pixels[held], config.preprocess)
-    reliance = rescore(
+    margins = margins(network, data.pixels, held, changes, JUDGED, precision=precision, seed=JUDGE_SEED)
+    bare = remove_shortcuts(data.pixels[held], config.preprocess)
+    reliance = measure_dependence(
         network,
         data.pixels[held],
         data.labels[held],
@@ -150,13 +153,13 @@ def _figures(
         precision=precision,
     )
     found: dict[str, Any] = {
-        "validation": figures(held, predict(network, data.pixels, held)),
-        "stripped": figures(held, predict(network, bare, every, precision=precision)),
+        "validation": figures(held, predict_probabilities(network, data.pixels, held)),
+        "stripped": figures(held, predict_probabilities(network, bare, every, precision=precision)),
         "judged": figures(np.tile(held, JUDGED), expit(margins.ravel())),
         "reliance": {cue: round(moved.separation.value, 4) for cue, moved in reliance.items()},
     }
     if test is not None:
-        scores = predict(network, data.pixels, test)
+        scores = predict_probabilities(network, data.pixels, test)
         found["test"] = figures(test, scores)
         found["scores"], found["labels"] = scores.round(5).tolist(), data.labels[test].tolist()
     return found

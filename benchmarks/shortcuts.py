@@ -11,17 +11,17 @@ import json
 import tempfile
 from pathlib import Path
 
-from pneumonia import shortcuts
-from pneumonia.config import resolve
-from pneumonia.data import pixels
+from pneumonia.config.resolve import resolve
+from pneumonia.data import packing
+from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 
 
 def audit(folder: str) -> dict[str, object]:
     """Films in all, and the AUROC of each cue in training and on the test folder."""
     config = resolve("full", assignments=[f"data.root={folder}"], environment={})
     with tempfile.TemporaryDirectory() as work:
-        packed = pixels.pack(Path(folder), config.data, config.preprocess, Path(work))
-        finding = shortcuts.examine(packed.manifest, packed.cues, config.data)
+        packed = packing.pack(Path(folder), config.data, config.preprocess, Path(work))
+        finding = detect_shortcuts(packed.manifest, packed.cues, config.data)
     left_out = {"meaning", "remedy"}
     cues = [{key: value for key, value in row.items() if key not in left_out} for row in finding.examples]
     return {"films": len(packed.manifest.entries), "summary": finding.summary, "cues": cues}

@@ -33,11 +33,19 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pneumonia import _torchvision, model  # noqa: E402
-from pneumonia.config import Config, PhantomConfig, resolve  # noqa: E402
-from pneumonia.data import phantom, pixels  # noqa: E402
-from pneumonia.data.radiograph import find_files  # noqa: E402
-from pneumonia.train import Epoch, TrainingSet, fit  # noqa: E402
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import (
+    Config,
+    PhantomConfig,
+)
+from pneumonia.data import packing
+from pneumonia.data.layout import find_files
+from pneumonia.data.phantom import dataset
+from pneumonia.modelling._torchvision import models
+from pneumonia.modelling.network import IMAGENET_MEAN, IMAGENET_STD, build_network
+from pneumonia.modelling.training_loop import fit
+from pneumonia.modelling.training_set import TrainingSet
+from pneumonia.records.epoch import Epoch
 
 SIZE, BATCH = 224, 64
 # He et al. 2016: 1.82 billion multiply-adds forward at 224 px, two operations each; backward costs twice as much
@@ -46,7 +54,7 @@ FLOPS_PER_IMAGE = 3 * 2 * 1.82e9
 
 def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
     """Return the chosen files below `root`, opened one by one."""
-    _torchvision.models()  # from here on the package imports also beside a torch of another build
+    models()  # from here on the package imports also beside a torch of another build
     from torchvision import datasets, transforms
 
     steps = transforms.Compose(
@@ -56,7 +64,7 @@ def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
             transforms.RandomRotation(10),
             transforms.ColorJitter(brightness=0.2, contrast=0.2),
             transforms.ToTensor(),
-            transforms.Normalize(model.IMAGENET_MEAN, model.IMAGENET_STD),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ]
     )
     folders = [datasets.ImageFolder(str(part), steps) for part in sorted(root.iterdir()) if part.is_dir()]
@@ -65,7 +73,7 @@ def plain_films(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
 
 def plain(films: Dataset[Any]) -> float:
     """Train one epoch in the plain way and return the seconds of a step."""
-    network = model.build("none", seed=0).train()
+    network = build_network("none", seed=0).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ends = []
     for images, labels in DataLoader(films, batch_size=BATCH, shuffle=True, num_workers=0):
@@ -88,7 +96,7 @@ def ours(root: Path, count: int, config: Config) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as work:
         began = time.perf_counter()
-        packed = pixels.pack(root, config.data, config.preprocess, Path(work))
+        packed = packing.pack(root, config.data, config.preprocess, Path(work))
         decoding = (time.perf_counter() - began) * BATCH / len(packed.manifest.entries)
         # chosen at random, always the same, so that every stretch of them holds both classes
         chosen = np.random.default_rng(0).permutation(len(packed.manifest.entries))[:count].astype(np.int64)
@@ -163,7 +171,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = given.data or phantom.generate(Path(folder), PhantomConfig(train=given.films, test=16, size=1024))
+        root = given.data or dataset.generate(Path(folder), PhantomConfig(train=given.films, test=16, size=1024))
         found = measure(root, given.films, given.rounds)
     if given.json:
         print(json.dumps(found, indent=2))

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pneumonia.config import DataConfig
-from pneumonia.drawings import BLUE, GREEN, GREY, INK, NOT_A_DEVICE, ORANGE
-from pneumonia.reliance import COMMON
+from pneumonia.config.schema import DataConfig
+from pneumonia.evaluation.shortcut_ablation import ABLATIONS
+from pneumonia.reporting.plots import BLUE, GREEN, GREY, INK, NOT_A_DEVICE, ORANGE
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -78,7 +78,7 @@ def pieces() -> None:
     left.invert_yaxis()
     left.set_yticks(range(len(names)), names)
     left.grid(axis="x", alpha=0.3)
-    values = [[table[name]["reliance"][cue]["mean"] for cue in COMMON] for name in names]
+    values = [[table[name]["reliance"][cue]["mean"] for cue in ABLATIONS] for name in names]
     right.imshow(values, cmap="OrRd", vmin=0, vmax=0.4, aspect="auto")
     for place, row in enumerate(values):
         for at, value in enumerate(row):
@@ -91,7 +91,7 @@ def pieces() -> None:
                 color="white" if value > 0.25 else INK,
             )
     right.set(title="fall of the separation without each cue")
-    right.set_xticks(range(len(COMMON)), list(COMMON))
+    right.set_xticks(range(len(ABLATIONS)), list(ABLATIONS))
     save(canvas, "validity-pieces")
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import yaml
 
-from pneumonia.config import DATA_FOLDER, PHANTOM_ROOT, PROFILES, Config, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, PROFILES, Config
 
-HEAD = "# Written from pneumonia/profiles by `python flows/deployments.py > prefect.yaml`; a test compares them.\n"
+HEAD = "# Written from pneumonia/config/profiles by `python flows/deployments.py > prefect.yaml`.\n"
 DESCRIPTIONS = {
     "fast": "The documented demo: 10 % of the patients, one epoch",
     "full": "All patients, the whole recipe",

@@ -29,10 +29,10 @@ import tasks.train_model as train
 import tasks.validate_model as validate
 from flows.progress import told
 from flows.terminal import announce, failures, summarise
-from pneumonia import config as configuration
-from pneumonia.config import Config
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
-from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 
 RETRIES = 2
 RETRY_SECONDS = [10.0, 60.0]
@@ -128,7 +128,7 @@ def main(
     named = {"data.root": data, "model.weights": weights, "data.on_unreadable": on_unreadable}
     assignments = [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
     with failures():
-        config = configuration.resolve(profile, file=file, assignments=assignments)
+        config = resolve(profile, file=file, assignments=assignments)
         announce(config)
         trained, validation, promotion = pipeline(config, fresh)
         summarise(config, trained, validation, promotion)

@@ -12,7 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tasks.progress import Progress as Told
+from pneumonia.progress import Progress as Told
 
 ARTIFACT_SECONDS = 2.0  # each update is a request to the server
 LINE_SECONDS = 15.0  # without a terminal a bar would be a line a step
@@ -36,7 +36,8 @@ def told(step: str) -> Iterator[Told]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         line = bar.add_task("", total=1.0, step=step)
 
-        def tell(share: float, message: str) -> None:
+        def tell(done: float, total: float, message: str = "") -> None:
+            share = done / total
             bar.update(line, completed=share, description=message)
             if message not in logged:
                 logged.add(message)

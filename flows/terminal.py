@@ -15,10 +15,11 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 from rich.table import Table
 
-from pneumonia import store
-from pneumonia.config import Config, is_phantom
+from pneumonia.config.resolve import is_phantom
+from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
-from tasks.documents import Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Promotion, TrainedModel, Validation
+from pneumonia.tracking.client import check_store, tracking_uri
 
 SHOWN = {
     "auroc": "AUROC",
@@ -41,7 +42,7 @@ def announce(config: Config) -> None:
     """Say which data are used, and see that the tracking server answers before anything is computed."""
     kind = "phantoms (synthetic films)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.model.name}", flush=True)
-    store.check(store.tracking_uri(config))
+    check_store(tracking_uri(config))
 
 
 @contextmanager

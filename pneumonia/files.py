@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,13 +28,13 @@ def write_bytes(path: Path, content: bytes) -> Path:
     Raises:
         DataError: the folder cannot be written, or the disk is full.
     """
-    with Whole(path) as file:
+    with AtomicFile(path) as file:
         file.write(content)
     return path
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; the lock goes with the process, however it ends.
 
     Raises:
@@ -53,7 +57,7 @@ def exclusive(folder: Path) -> Iterator[None]:
         yield
 
 
-class Whole:
+class AtomicFile:
     """A binary file that is written under a temporary name beside its own and takes its name when complete.
 
     On any exception inside the ``with`` block nothing is left behind. What a killed process left is removed by the next
@@ -129,3 +133,58 @@ def _sweep(folder: Path) -> None:
             pass
         finally:
             os.close(file)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A new folder that takes its name when the block ends well, and is gone otherwise.
+
+    What a killed process left is removed by the next one: a temporary folder is locked while its maker lives.
+
+    Args:
+        target: the name to take; where a folder of that name appeared in the meantime, that one stays.
+
+    Raises:
+        DataError: it cannot be written. Other exceptions of the block pass unchanged.
+    """
+    lock, temporary = -1, target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_folders(target)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        lock = os.open(temporary, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        temporary.chmod(0o755)
+        yield temporary
+        _take_name(temporary, target)
+    except OSError as error:
+        remedy = "free space there" if error.errno == errno.ENOSPC else "name a folder that can be written"
+        raise DataError(f"{target}: cannot be written ({error.strerror or error}); {remedy}") from error
+    finally:
+        if temporary != target:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if lock >= 0:
+            os.close(lock)
+
+
+def _take_name(temporary: Path, target: Path) -> None:
+    try:
+        temporary.rename(target)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+
+
+def _sweep_folders(target: Path) -> None:
+    for leftover in target.parent.glob(f".{target.name}-*"):
+        try:
+            lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            continue  # gone meanwhile, or somebody else's
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(leftover, ignore_errors=True)
+        except BlockingIOError:
+            pass  # its maker is at work
+        finally:
+            os.close(lock)

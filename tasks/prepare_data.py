@@ -7,14 +7,17 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from pneumonia import shortcuts
-from pneumonia.config import CLASSES, PHANTOM_ROOT, Config
-from pneumonia.data import audit, phantom, pixels, version
+from pneumonia.config.schema import CLASSES, PHANTOM_ROOT, Config
+from pneumonia.data import packing
+from pneumonia.data.audit.report import audit, markdown
+from pneumonia.data.audit.shortcut_detector import detect_shortcuts
+from pneumonia.data.dvc import dvc_md5
 from pneumonia.data.manifest import Manifest
+from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import write_text
-from tasks.documents import Dataset
-from tasks.progress import Progress, silent
+from pneumonia.progress import Progress, silent, within
+from pneumonia.records.steps import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -29,24 +32,19 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
     work = Path(config.work)
     root = Path(config.data.root)
     if config.data.root == PHANTOM_ROOT:
-        progress(0.0, "drawing phantoms")
-        root = phantom.generate(
-            work / "phantoms", config.phantom, lambda done, all_: progress(done / all_ / 2, "drawing phantoms")
-        )
-    packed = pixels.pack(
-        root, config.data, config.preprocess, work, lambda done, all_: progress(0.5 + done / all_ / 2, "decoding films")
-    )
+        root = dataset.generate(work / "phantoms", config.phantom, within(progress, 0.0, 0.5, "drawing phantoms"))
+    packed = packing.pack(root, config.data, config.preprocess, work, within(progress, 0.5, 1.0, "decoding images"))
     if packed.phantom and not config.model.name.endswith("-phantom"):
         raise ConfigError(f"model.name={config.model.name}: {root} holds phantoms; a name for them ends in -phantom")
-    report = audit.audit(packed, config.data, shortcuts.examine(packed.manifest, packed.cues, config.data))
+    report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.cues, config.data))
     folder = work / "audits" / packed.manifest.split_digest[:16]
     write_text(folder / "audit.json", report.model_dump_json(indent=2))
-    write_text(folder / "audit.md", audit.markdown(report))
+    write_text(folder / "audit.md", markdown(report))
     if report.leaks:
         raise DataError(f"the audit stops the pipeline: {', '.join(report.leaks)}; see {folder / 'audit.md'}")
     manifest = folder / "manifest.csv"
     packed.manifest.save(manifest)
-    progress(1.0, f"{len(packed.manifest.entries)} films ready")
+    progress(1.0, 1.0, f"{len(packed.manifest.entries)} films ready")
     return Dataset(
         kind="phantom" if packed.phantom else "radiographs",
         root=str(root),
@@ -56,7 +54,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         digest=packed.manifest.digest,
         split_digest=packed.manifest.split_digest,
         pixels_digest=packed.manifest.pixels_digest,
-        dvc_md5=None if packed.phantom else version.dvc_md5(root),
+        dvc_md5=None if packed.phantom else dvc_md5(root),
         counts=_counts(packed.manifest),
         unreadable=tuple(str(film["file"]) for film in packed.unreadable),
     )
@@ -65,7 +63,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
 def inputs_digest(config: Config) -> str:
     """Name what this step would return: settings, and the files with their sizes and times of change."""
     settings = config.model_dump_json(include={"data", "phantom", "preprocess", "model"})
-    state = "" if config.data.root == PHANTOM_ROOT else pixels.key(Path(config.data.root), config.preprocess)
+    state = "" if config.data.root == PHANTOM_ROOT else packing.packing_key(Path(config.data.root), config.preprocess)
     return hashlib.sha256(f"{settings} {state}".encode()).hexdigest()
 
 

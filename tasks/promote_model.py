@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pneumonia import ledger, registry
-from pneumonia.config import Config
-from tasks.documents import Dataset, Promotion, TrainedModel, Validation
-from tasks.progress import Progress, silent
+from pneumonia.config.schema import Config
+from pneumonia.progress import Progress, silent
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.registry import ledger, models
 
 
 def promote_model(
@@ -19,11 +19,11 @@ def promote_model(
     name, uri, verdict = config.model.name, trained.tracking_uri, validation.verdict
     if not verdict.passed:
         reason = "; ".join(reason.text for reason in verdict.reasons if not reason.passed)
-        holder = registry.champion(uri, name)
+        holder = models.champion(uri, name)
         current = holder.version if holder else None
         return Promotion(name=name, promoted=False, version=None, previous=current, reason=reason)
-    progress(0.3, f"registering {name}")
-    version = registry.register(
+    progress(0.3, 1.0, f"registering {name}")
+    version = models.register(
         uri,
         name,
         trained.run_id,
@@ -33,5 +33,5 @@ def promote_model(
         {"profile": config.profile, "data_digest": dataset.digest, "dvc_md5": dataset.dvc_md5 or "none"},
     )
     why = "; ".join(reason.text for reason in verdict.reasons)
-    move = registry.promote(uri, name, version.version, ledger.who(), why)
+    move = models.promote(uri, name, version.version, ledger.who(), why)
     return Promotion(name=name, promoted=True, version=version.version, previous=move.from_version, reason=why)

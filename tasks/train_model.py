@@ -15,17 +15,24 @@ import torch
 from torch import nn
 
 import pneumonia
-from pneumonia import calibrate, evaluate, model, tracking
-from pneumonia.bootstrap import Figure
-from pneumonia.calibrate import OperatingPoint
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
-from pneumonia.files import exclusive, write_text
-from pneumonia.scoring import score
-from pneumonia.train import Epoch, Fitted, TrainingSet, fit
-from tasks.documents import Dataset, TrainedModel
-from tasks.progress import Progress, silent
+from pneumonia.files import locked_folder, write_text
+from pneumonia.modelling.calibration import calibrate
+from pneumonia.modelling.network import load_model, normalise
+from pneumonia.modelling.scoring import score_images
+from pneumonia.modelling.training_loop import Fitted, fit
+from pneumonia.modelling.training_set import TrainingSet
+from pneumonia.modelling.weights import save_weights, state_digest, weights_origin
+from pneumonia.progress import Progress, silent
+from pneumonia.records.epoch import Epoch
+from pneumonia.records.evaluation import Metric
+from pneumonia.records.model import ModelRecord, OperatingPoint
+from pneumonia.records.steps import Dataset, TrainedModel
+from pneumonia.statistics.metrics import compute_metrics
+from pneumonia.tracking.client import run_exists, tracking_uri
+from pneumonia.tracking.run import Run
 
 FLUSH_SECONDS = 300.0  # how long a finished training waits for a tracking server that is away
 
@@ -42,7 +49,7 @@ def train_model(
     Args:
         dataset: from `prepare_data`.
         config: the resolved configuration.
-        progress: told after every step of the optimiser.
+        progress: called after every step of the optimiser.
         tags: further tags of the MLflow run, such as the orchestrator's own run id.
         fresh: forget an earlier training of the same name and start anew.
 
@@ -50,15 +57,15 @@ def train_model(
         PneumoniaError: the data, the weights, the work folder or the tracking server cannot be used.
         TrainingInterrupted: SIGTERM came; the same call goes on from the checkpoint.
     """
-    uri = tracking.tracking_uri(config)
+    uri = tracking_uri(config)
     key = training_key(dataset, config)
     folder = Path(config.work) / "training" / key[:16]
-    with exclusive(folder):
+    with locked_folder(folder):
         if fresh:
             _forget(folder)
         if (done := _done(folder, uri)) is not None:
             return done
-        run = tracking.Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
+        run = Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
         try:
             trained = _train(dataset, config, progress, folder, key, run)
         except TrainingInterrupted:
@@ -79,7 +86,7 @@ def training_key(dataset: Dataset, config: Config) -> str:
     parts = {
         "split": dataset.split_digest,
         "pixels": dataset.pixels_digest,
-        "weights": model.origin(config.model.weights),
+        "weights": weights_origin(config.model.weights),
         "library": pneumonia.__version__,
         "torch": str(torch.__version__),
         **{section: getattr(config, section).model_dump(mode="json") for section in sections},
@@ -89,12 +96,10 @@ def training_key(dataset: Dataset, config: Config) -> str:
 
 def inputs_digest(dataset: Dataset, config: Config) -> str:
     """Name what this step would return: the training, and the store that tracks it."""
-    return hashlib.sha256(f"{training_key(dataset, config)} {tracking.tracking_uri(config)}".encode()).hexdigest()
+    return hashlib.sha256(f"{training_key(dataset, config)} {tracking_uri(config)}".encode()).hexdigest()
 
 
-def _train(
-    dataset: Dataset, config: Config, progress: Progress, folder: Path, key: str, run: tracking.Run
-) -> TrainedModel:
+def _train(dataset: Dataset, config: Config, progress: Progress, folder: Path, key: str, run: Run) -> TrainedModel:
     run.log_parameters(config.model_dump(mode="json"))
     run.log_dataset(dataset.kind, dataset.digest, dataset.root, {"counts": dataset.counts, "dvc_md5": dataset.dvc_md5})
     data = TrainingSet.of(np.load(dataset.pixels, mmap_mode="r"), Manifest.load(Path(dataset.manifest)))
@@ -104,28 +109,26 @@ def _train(
         history.append(epoch)
         run.log_epochs([epoch.model_dump() for epoch in history])
 
-    def on_step(done: int, total: int) -> None:
+    def on_step(done: float, total: float, message: str = "") -> None:
         steps = math.ceil(len(data.train) / config.train.batch_size)
         last = f", validation AUROC {history[-1].auroc:.3f}" if history else ""
-        progress(done / total, f"epoch {math.ceil(done / steps)}/{config.train.epochs}{last}")
+        progress(done, total, message or f"epoch {math.ceil(done / steps)}/{config.train.epochs}{last}")
 
     fitted = fit(data, config, folder, key, on_epoch, on_step)
-    progress(1.0, "finding the operating point")
-    point, state = (
-        calibrate.calibrated(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
-    )
-    fitted = replace(fitted, state=state, weights_digest=model.digest(state))
+    progress(1.0, 1.0, "finding the operating point")
+    point, state = calibrate(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
+    fitted = replace(fitted, state=state, weights_digest=state_digest(state))
     weights = folder / "model.safetensors"
     record = _record(dataset, config, fitted, point)
-    model.save_weights(weights, state, record)
-    network, _ = model.load_weights(weights)
+    save_weights(weights, state, record)
+    network, _ = load_model(weights)
     run.flush(FLUSH_SECONDS)
     run.log_figures(_validated(network, data, record, config), "validation_")
     return _write_down(dataset, config, fitted, network, record, weights, key, run)
 
 
-def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> model.ModelRecord:
-    return model.ModelRecord(
+def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> ModelRecord:
+    return ModelRecord(
         name=config.model.name,
         phantom=dataset.kind == "phantom",
         preprocess=config.preprocess,
@@ -141,11 +144,11 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
     )
 
 
-def _validated(network: nn.Module, data: TrainingSet, record: model.ModelRecord, config: Config) -> dict[str, Figure]:
+def _validated(network: nn.Module, data: TrainingSet, record: ModelRecord, config: Config) -> dict[str, Metric]:
     """The figures of the model as it is handed on, at its own threshold, on validation films as they are."""
-    scores = score(network, data.pixels, data.validation, config.train)
+    scores = score_images(network, data.pixels, data.validation, config.train)
     patients = [data.patients[row] for row in data.validation]
-    return evaluate.figures(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
+    return compute_metrics(data.labels[data.validation], scores, patients, record.threshold, config.evaluate)
 
 
 def _write_down(
@@ -153,10 +156,10 @@ def _write_down(
     config: Config,
     fitted: Fitted,
     network: nn.Module,
-    record: model.ModelRecord,
+    record: ModelRecord,
     weights: Path,
     key: str,
-    run: tracking.Run,
+    run: Run,
 ) -> TrainedModel:
     best_val_accuracy = max(epoch.val_accuracy for epoch in fitted.history)
     run.log_metrics({"best_val_accuracy": best_val_accuracy, "best_epoch": fitted.best_epoch})
@@ -166,7 +169,7 @@ def _write_down(
     run.log_file(Path(dataset.audit), "data")
     run.log_file(write_text(weights.parent / "config.json", config.model_dump_json(indent=2)))
     size = config.preprocess.size
-    example = model.normalise(torch.zeros(2, size, size)).contiguous().numpy()
+    example = normalise(torch.zeros(2, size, size)).contiguous().numpy()
     uri = run.log_model(network, example, record.model_dump(mode="json"))
     return TrainedModel(
         key=key,
@@ -189,7 +192,7 @@ def _done(folder: Path, uri: str) -> TrainedModel | None:
         return None
     trained = TrainedModel.model_validate_json(path.read_text(encoding="utf-8"))
     there = Path(trained.weights).exists() and trained.tracking_uri == uri
-    return trained if there and tracking.exists(uri, trained.run_id) else None
+    return trained if there and run_exists(uri, trained.run_id) else None
 
 
 def _forget(folder: Path) -> None:

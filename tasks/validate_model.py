@@ -15,19 +15,27 @@ from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
-from pneumonia import evaluate, gate, registry, report, tracking
-from pneumonia.bootstrap import Figure
-from pneumonia.config import Config
-from pneumonia.data import pixels
-from pneumonia.data.audit import AuditReport
+from pneumonia.config.schema import Config
+from pneumonia.data import packing
+from pneumonia.data.audit.report import AuditReport
 from pneumonia.data.manifest import Manifest
+from pneumonia.evaluation import gate
+from pneumonia.evaluation.shortcut_ablation import measure_dependence
 from pneumonia.files import write_text
-from pneumonia.hardware import pick_device, pick_precision, threads
-from pneumonia.model import ModelRecord, load_weights
-from pneumonia.reliance import Reliance, rescore
-from pneumonia.scoring import score
-from tasks.documents import Dataset, Document, TrainedModel, Validation
-from tasks.progress import Progress, silent
+from pneumonia.modelling.device import cpu_threads, pick_device, pick_precision
+from pneumonia.modelling.network import load_model
+from pneumonia.modelling.scoring import score_images
+from pneumonia.progress import Progress, silent
+from pneumonia.records.base import Document
+from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
+from pneumonia.records.model import ModelRecord
+from pneumonia.records.steps import Dataset, TrainedModel, Validation
+from pneumonia.registry import models
+from pneumonia.reporting import report
+from pneumonia.reporting.plots import plots
+from pneumonia.statistics.metrics import compute_curves, compute_metrics, paired_differences
+from pneumonia.tracking.client import download_artifact
+from pneumonia.tracking.run import Run
 
 
 def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> Validation:
@@ -41,10 +49,10 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
     """
     uri = trained.tracking_uri
     path = Path(trained.weights).parent / "validation.json"
-    champion = registry.champion(uri, config.model.name)
+    champion = models.champion(uri, config.model.name)
     if (done := _done(path, trained, champion, config)) is not None:
         return done
-    run = tracking.Run.attach(uri, trained.run_id)
+    run = Run.attach(uri, trained.run_id)
     try:
         validation = _validate(dataset, trained, config, champion, progress, run)
     except BaseException:
@@ -64,7 +72,7 @@ def _settings(config: Config) -> str:
     return config.model_dump_json(include={"evaluate", "gate"})
 
 
-def _done(path: Path, trained: TrainedModel, champion: registry.Version | None, config: Config) -> Validation | None:
+def _done(path: Path, trained: TrainedModel, champion: models.Version | None, config: Config) -> Validation | None:
     if champion is None or champion.run_id != trained.run_id or not path.exists():
         return None
     kept = _Kept.model_validate_json(path.read_text(encoding="utf-8"))
@@ -97,26 +105,26 @@ def _validate(
     dataset: Dataset,
     trained: TrainedModel,
     config: Config,
-    champion: registry.Version | None,
+    champion: models.Version | None,
     progress: Progress,
-    run: tracking.Run,
+    run: Run,
 ) -> Validation:
     manifest = Manifest.load(Path(dataset.manifest))
     test = _Test(manifest, manifest.indices("test"))
     reads = run.count_test_read(dataset.digest)
-    progress(0.1, f"scoring {len(test.rows)} test films")
-    network, record = load_weights(Path(trained.weights))
+    progress(0.1, 1.0, f"scoring {len(test.rows)} test films")
+    network, record = load_model(Path(trained.weights))
     films = np.load(dataset.pixels, mmap_mode="r")
-    scores = score(network, films, test.rows, config.train)
-    progress(0.5, "bootstrap by patient")
-    figures = evaluate.figures(test.labels, scores, test.patients, record.threshold, config.evaluate)
-    progress(0.55, "scoring again without each shortcut")
+    scores = score_images(network, films, test.rows, config.train)
+    progress(0.5, 1.0, "bootstrap by patient")
+    figures = compute_metrics(test.labels, scores, test.patients, record.threshold, config.evaluate)
+    progress(0.55, 1.0, "scoring again without each shortcut")
     reliance = _reliance(network, films, test, record, config)
     falls = {cue: found.separation for cue, found in reliance.items()}
     if champion is None:
         verdict = gate.judge(figures, config.gate, reliance=falls)
     else:
-        progress(0.6, f"comparing with the champion, version {champion.version}")
+        progress(0.6, 1.0, f"comparing with the champion, version {champion.version}")
         differences, held = _differences(champion, test, scores, record, trained.tracking_uri, config, dataset)
         verdict = gate.judge(
             figures,
@@ -127,7 +135,7 @@ def _validate(
             same=record.is_model(held),
             reliance=falls,
         )
-    progress(0.9, "writing the report")
+    progress(0.9, 1.0, "writing the report")
     counted = {"test_reads": reads, "audit_test_reads": _audit_reads(dataset)}
     page = _report(dataset, trained, config, record, test, scores, verdict, counted, reliance)
     run.log_figures(figures)
@@ -146,10 +154,10 @@ def _audit_reads(dataset: Dataset) -> int:
 
 def _reliance(
     network: nn.Module, films: NDArray[np.uint8], test: _Test, record: ModelRecord, config: Config
-) -> dict[str, Reliance]:
+) -> dict[str, ShortcutDependence]:
     device = pick_device(config.train)
-    with threads(config.train.threads):
-        return rescore(
+    with cpu_threads(config.train.threads):
+        return measure_dependence(
             network.to(device),
             films[test.rows],
             test.labels,
@@ -162,23 +170,23 @@ def _reliance(
 
 
 def _differences(
-    champion: registry.Version,
+    champion: models.Version,
     test: _Test,
     scores: NDArray[np.float64],
     candidate: ModelRecord,
     uri: str,
     config: Config,
     dataset: Dataset,
-) -> tuple[dict[str, Figure], ModelRecord]:
+) -> tuple[dict[str, Metric], ModelRecord]:
     """Score the champion on the same films, seen through its own preprocessing; and its record."""
     with tempfile.TemporaryDirectory() as folder:
-        weights = tracking.download(uri, champion.run_id, "weights/model.safetensors", Path(folder))
-        network, held = load_weights(weights)
-    packed = pixels.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
+        weights = download_artifact(uri, champion.run_id, "weights/model.safetensors", Path(folder))
+        network, held = load_model(weights)
+    packed = packing.pack(Path(dataset.root), config.data, held.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
     rows = np.array([row[path] for path in test.paths], dtype=np.int64)
-    others = score(network, packed.pixels, rows, config.train)
-    differences = evaluate.paired(
+    others = score_images(network, packed.pixels, rows, config.train)
+    differences = paired_differences(
         test.labels, scores, others, test.patients, candidate.threshold, config.evaluate, threshold_b=held.threshold
     )
     return differences, held
@@ -191,9 +199,9 @@ def _report(
     record: ModelRecord,
     test: _Test,
     scores: NDArray[np.float64],
-    verdict: gate.Verdict,
+    verdict: Verdict,
     reads: Mapping[str, int],
-    reliance: Mapping[str, Reliance],
+    reliance: Mapping[str, ShortcutDependence],
 ) -> Path:
     folder = Path(trained.weights).parent / "report"
     data = report.DataUsed(
@@ -215,8 +223,8 @@ def _report(
         run_id=trained.run_id,
         git_commit=pneumonia.git_commit(),
     )
-    curves = evaluate.curves(test.labels, scores, record.threshold)
-    pictures = report.plots(
+    curves = compute_curves(test.labels, scores, record.threshold)
+    pictures = plots(
         folder, trained.epochs, curves, verdict.figures, phantom=record.phantom, best_epoch=trained.best_epoch
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))

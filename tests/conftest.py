@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from mlflow_server import Server
-from runs import settings
 
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
+from tests.support.mlflow_server import Server
+from tests.support.runs import settings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,10 +46,10 @@ def mlflow_database(pytestconfig: pytest.Config) -> Path:
     """An empty MLflow database, to be copied: its fifty migrations take seconds, so they are done once a version."""
     path = pytestconfig.cache.mkdir("mlflow") / f"{version('mlflow')}.db"
     if not path.exists():
-        from pneumonia import store
+        from pneumonia.tracking.client import mlflow_client
 
         partial = path.with_name(f"{path.name}.{os.getpid()}")
-        store.client(f"sqlite:///{partial}").search_experiments(max_results=1)
+        mlflow_client(f"sqlite:///{partial}").search_experiments(max_results=1)
         partial.replace(path)
     return path
 
@@ -98,9 +98,9 @@ def key(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def network() -> nn.Module:
     """A random ResNet18; whoever changes it takes a copy."""
-    from pneumonia.model import build  # torch, which must not come before the variable above
+    from pneumonia.modelling.network import build_network  # torch, which must not come before the variable above
 
-    return build("none", seed=7).eval()
+    return build_network("none", seed=7).eval()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pneumonia.errors import DataError, PneumoniaError
-from pneumonia.files import Whole, exclusive, write_bytes, write_text
+from pneumonia.files import AtomicFile, locked_folder, write_bytes, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -34,7 +34,7 @@ def test_a_file_is_replaced(tmp_path: Path) -> None:
 
 def test_nothing_is_there_until_all_is(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with Whole(path) as file:
+    with AtomicFile(path) as file:
         file.write(b"first ")
         assert not path.exists()
         file.write(b"second")
@@ -45,7 +45,7 @@ def test_nothing_is_there_until_all_is(tmp_path: Path) -> None:
 
 def test_an_exception_leaves_what_was_there(tmp_path: Path) -> None:
     path = write_text(tmp_path / "file", "old")
-    with contextlib.suppress(KeyError), Whole(path) as file:
+    with contextlib.suppress(KeyError), AtomicFile(path) as file:
         file.write(b"new")
         raise KeyError
     assert path.read_text() == "old"
@@ -108,12 +108,12 @@ def test_what_a_killed_writer_left_is_swept_away_but_not_a_living_ones(tmp_path:
 def test_a_folder_is_held_once(tmp_path: Path) -> None:
     folder = tmp_path / "training"
     with (
-        exclusive(folder),
+        locked_folder(folder),
         pytest.raises(PneumoniaError, match="another process runs this training"),
-        exclusive(folder),
+        locked_folder(folder),
     ):
         pytest.fail("held twice")
-    with exclusive(folder):
+    with locked_folder(folder):
         pass
 
 
@@ -131,10 +131,10 @@ def test_a_killed_holder_holds_no_longer(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(PneumoniaError, match="another process"), exclusive(tmp_path):
+        with pytest.raises(PneumoniaError, match="another process"), locked_folder(tmp_path):
             pytest.fail("held twice")
         holder.kill()
-    with exclusive(tmp_path):
+    with locked_folder(tmp_path):
         pass
 
 
@@ -142,13 +142,13 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with (
         pytest.raises(PneumoniaError, match=r"cannot be written .*set work=DIR"),
-        exclusive(tmp_path / "file" / "training"),
+        locked_folder(tmp_path / "file" / "training"),
     ):
         pytest.fail("held a folder that is none")
 
 
 def test_a_lock_is_let_go_on_an_exception(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), exclusive(tmp_path):
+    with pytest.raises(KeyError), locked_folder(tmp_path):
         raise KeyError
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,9 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from small import OPEN_GATE, SMALL
 
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
+from tests.support.small import OPEN_GATE, SMALL
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pneumonia.config import PROFILES, Config, Section, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import PROFILES, Config, Section
 
 FORM = Path(__file__).parents[1] / "airflow/dags/pneumonia_airflow/form.json"
 ROOTS = (("radiographs", "some-folder"), ("phantoms", "phantom"))

@@ -6,16 +6,17 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from pneumonia import config as configuration
-from pneumonia.config import Config
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
+from pneumonia.progress import Progress
 
 FINDING, WRONG_USE, INTERRUPTED, NO_READER = 1, 2, 130, 141  # the last two as shells report SIGINT and SIGPIPE
 LINE_SECONDS = 15.0  # without a terminal, a line in this many seconds takes the bar's place
@@ -31,12 +32,12 @@ ConfigFile = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output")]
 
 
-def resolve(
+def resolve_config(
     file: Path | None, settings: list[str] | None, named: dict[str, object] | None = None, profile: str = "fast"
 ) -> Config:
     """Resolve the configuration; `named` holds what a command's own options set, the strongest."""
     given = [f"{key}={value}" for key, value in (named or {}).items() if value is not None]
-    return configuration.resolve(profile, file=file, assignments=[*(settings or []), *given])
+    return resolve(profile, file=file, assignments=[*(settings or []), *given])
 
 
 @contextmanager
@@ -84,21 +85,24 @@ def working() -> redirect_stdout[Any]:
 
 
 @contextmanager
-def progress(words: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+def progress(words: str, *, of_bytes: bool = False) -> Iterator[Progress]:
     """Yield a callback for (done, of) that draws a bar on standard error, or lines where that is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     console = Console(stderr=True)
     amount = DownloadColumn(binary_units=True) if of_bytes else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), amount, TimeRemainingColumn())
     last = time.monotonic()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(words, total=None, start=True, visible=False)
 
-        def tell(done: int, total: int) -> None:
+        def tell(done: float, total: float, message: str = "") -> None:
             nonlocal last
-            bar.update(task, completed=done, total=total or None, visible=True)  # 0: nobody knows
+            bar.update(
+                task, completed=done, total=total or None, description=message or words, visible=True
+            )  # 0: unknown
             if not console.is_terminal and done != total and time.monotonic() - last > LINE_SECONDS:
                 last = time.monotonic()
                 complain(f"{words}: {_amount(done, of_bytes)} of {_amount(total, of_bytes)}")
@@ -106,5 +110,5 @@ def progress(words: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, i
         yield tell
 
 
-def _amount(number: int, of_bytes: bool) -> str:
-    return f"{number / 2**20:.0f} MiB" if of_bytes else str(number)
+def _amount(number: float, of_bytes: bool) -> str:
+    return f"{number / 2**20:.0f} MiB" if of_bytes else f"{number:.0f}"

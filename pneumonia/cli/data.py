@@ -18,10 +18,10 @@ from pneumonia.cli.common import (
     emit,
     emit_json,
     progress,
-    resolve,
+    resolve_config,
     working,
 )
-from pneumonia.config import DATA_FOLDER, PHANTOM_ROOT, Config
+from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, Config
 
 app = typer.Typer(help="Fetch, draw and check radiographs.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -56,14 +56,14 @@ def fetch(
     if source is Source.kaggle and (url or sha256):
         raise typer.BadParameter("--url and --sha256 go with --from mendeley; kagglehub knows Kaggle's address")
     with working():
-        from pneumonia.data import source as publisher
+        from pneumonia.data.download.published import MENDELEY_URL, fetch, fetch_kaggle
 
         if source is Source.kaggle:
             with progress("linking films") as tell:
-                root = publisher.fetch_kaggle(folder, tell)
+                root = fetch_kaggle(folder, tell)
         else:
             with progress("downloading", of_bytes=True) as tell, progress("unpacking") as unpacking:
-                root = publisher.fetch(folder, url or publisher.MENDELEY_URL, sha256, tell, unpacking)
+                root = fetch(folder, url or MENDELEY_URL, sha256, tell, unpacking)
     if as_json:
         emit_json({"root": str(root)})
     else:
@@ -88,7 +88,7 @@ def phantom(
     Example: `pneumonia data phantom /tmp/phantoms --train 1200 --test 400`
     """
     named = {"train": train, "test": test, "size": size, "seed": seed}
-    config = resolve(file, settings, {f"phantom.{key}": value for key, value in named.items()})
+    config = resolve_config(file, settings, {f"phantom.{key}": value for key, value in named.items()})
     with working():
         root = _draw(config, folder or Path(config.work) / "phantoms")
     if as_json:
@@ -113,11 +113,11 @@ def audit(
 
     Example: `pneumonia data audit data/chest_xray --json`
     """
-    config = resolve(file, settings, {"data.root": folder})
+    config = resolve_config(file, settings, {"data.root": folder})
     with working():
-        from pneumonia import shortcuts
-        from pneumonia.data import audit as auditing
-        from pneumonia.data import pixels
+        from pneumonia.data import packing
+        from pneumonia.data.audit.report import audit, markdown
+        from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 
         root = Path(config.data.root)
         if config.data.root == PHANTOM_ROOT:
@@ -125,20 +125,20 @@ def audit(
         # films that cannot be read are a finding here, whatever the pipeline would do about them
         lenient = config.data.model_copy(update={"on_unreadable": "skip"})
         with progress("decoding films") as tell:
-            packed = pixels.pack(root, lenient, config.preprocess, Path(config.work), tell)
+            packed = packing.pack(root, lenient, config.preprocess, Path(config.work), tell)
         complain(f"{len(packed.manifest.entries)} films in {root}; looking for duplicates, leaks and shortcuts")
-        report = auditing.audit(packed, config.data, shortcuts.examine(packed.manifest, packed.cues, config.data))
+        report = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.cues, config.data))
     if as_json:
         emit_json(report.model_dump(mode="json"))
     else:
-        emit(f"# Audit of {root}\n\n{auditing.markdown(report)}\n{DISCLAIMER}")
+        emit(f"# Audit of {root}\n\n{markdown(report)}\n{DISCLAIMER}")
     if report.leaks:
         complain(f"the pipeline would stop: {', '.join(report.leaks)}")
         raise typer.Exit(FINDING)
 
 
 def _draw(config: Config, folder: Path) -> Path:
-    from pneumonia.data import phantom as phantoms
+    from pneumonia.data.phantom import dataset
 
     with progress("drawing phantoms") as tell:
-        return phantoms.generate(folder, config.phantom, tell)
+        return dataset.generate(folder, config.phantom, tell)

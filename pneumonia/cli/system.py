@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from pneumonia.cli import render
-from pneumonia.cli.common import FINDING, ConfigFile, Json, Settings, complain, emit, emit_json, resolve, working
-from pneumonia.config import PROFILES
+from pneumonia.cli.common import FINDING, ConfigFile, Json, Settings, complain, emit, emit_json, resolve_config, working
+from pneumonia.config import render
+from pneumonia.config.schema import PROFILES
 
 Profile = Annotated[str, typer.Option(metavar="PROFILE", help=f"One of {', '.join(PROFILES)}")]
 Port = Annotated[int, typer.Option(min=1, max=65535, metavar="PORT")]
@@ -34,7 +34,7 @@ def config(
     Example: `pneumonia config --profile full --set train.epochs=20 > my.toml`,
     then `python flows/pipeline.py --profile full --config my.toml`
     """
-    tree = resolve(file, settings, profile=profile)
+    tree = resolve_config(file, settings, profile=profile)
     if form is Format.json:
         emit_json(tree.model_dump(mode="json"))
     else:
@@ -48,11 +48,11 @@ def doctor(
 
     Example: `pneumonia doctor --profile full --set data.root=/data/chest_xray`
     """
-    tree = resolve(file, settings, profile=profile)
+    tree = resolve_config(file, settings, profile=profile)
     with working():
-        from pneumonia import doctor as examination
+        from pneumonia.cli import doctor
 
-        checks = examination.examine(tree)
+        checks = doctor.examine(tree)
     failed = [check.name for check in checks if check.status == "fail"]
     if as_json:
         emit_json({"ok": not failed, "checks": [check.model_dump() for check in checks]})
@@ -73,6 +73,6 @@ def ui(mlflow_port: Port = 5000, prefect_port: Port = 4200, settings: Settings =
     """
     if mlflow_port == prefect_port:
         raise typer.BadParameter("--mlflow-port and --prefect-port must differ")
-    from pneumonia import pages
+    from pneumonia.cli import ui_servers
 
-    pages.show(resolve(file, settings), mlflow_port, prefect_port, emit)
+    ui_servers.show(resolve_config(file, settings), mlflow_port, prefect_port, emit)

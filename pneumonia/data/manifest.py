@@ -6,23 +6,20 @@ import csv
 import hashlib
 import io
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.config import CLASSES
+from pneumonia.config.schema import CLASSES
 from pneumonia.errors import DataError
-from pneumonia.files import Whole
+from pneumonia.files import AtomicFile
 
 FOLDERS = ("train", "val", "test")
 SPLITS = ("train", "validation", "test", "unused")
-_PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
-_NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)(?:-|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,13 +29,13 @@ class Entry:
     Attributes:
         path: relative to the data's root, with forward slashes.
         sha256: of the file.
-        label: index into `pneumonia.config.CLASSES`.
+        label: index into `pneumonia.config.schema.CLASSES`.
         patient: see `patient_of`.
         folder: published folder, one of `FOLDERS`.
         split: one of `SPLITS`.
         width: pixels.
         height: pixels.
-        encoding: see `pneumonia.data.radiograph.Radiograph`.
+        encoding: see `pneumonia.imaging.radiograph.Radiograph`.
         pixels_sha256: of the decoded, preprocessed pixels.
         bytes: size of the file.
     """
@@ -114,7 +111,7 @@ class Manifest:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         writer.writerows([getattr(entry, name) for name in COLUMNS] for entry in self.entries)
-        with Whole(path) as file:
+        with AtomicFile(path) as file:
             file.write(text.getvalue().encode("utf-8", "surrogateescape"))
 
     @classmethod
@@ -136,21 +133,6 @@ class Manifest:
             raise DataError(f"{path}: the manifest cannot be read ({error.strerror})") from error
         except (ValueError, csv.Error) as error:
             raise DataError(f"{path}: is not a manifest ({error}); delete it to have it made anew") from error
-
-
-def patient_of(path: str, label: int) -> str:  # noqa: ARG001
-    """The patient that a published file name tells, whatever folder the file lies in.
-
-    Pneumonia patients are numbered apart for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two people;
-    a normal film's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). Whatever is named otherwise
-    is a patient of its own, by its stem. The label is no part of the key: a film in the wrong folder keeps its patient.
-    """
-    stem = PurePosixPath(path).stem
-    if found := _PNEUMONIA.match(stem):
-        return f"{found[2].lower()}-{int(found[1])}"
-    if found := _NORMAL.match(stem):
-        return found[1].upper()
-    return stem
 
 
 def _entry(row: Sequence[str]) -> Entry:

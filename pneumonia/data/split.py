@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pneumonia.config import CLASSES, DataConfig
+from pneumonia.config.schema import CLASSES, DataConfig
 from pneumonia.data.manifest import Entry
 from pneumonia.errors import DataError
 

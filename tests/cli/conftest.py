@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from trained import save
 
-from pneumonia.config import PhantomConfig
-from pneumonia.data import phantom
+from pneumonia.config.schema import PhantomConfig
+from pneumonia.data.phantom import dataset
+from tests.support.trained import save
 
 NAME = "pneumonia-resnet18"
 
@@ -24,14 +24,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "film.jpeg"
-    Image.fromarray(phantom.render(1, np.random.default_rng(0), 64)).save(path)
+    Image.fromarray(dataset.render(1, np.random.default_rng(0), 64)).save(path)
     return path
 
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set of phantoms; not to be changed."""
-    return phantom.generate(tmp_path_factory.mktemp("phantoms"), PhantomConfig(train=32, test=24, size=64))
+    return dataset.generate(tmp_path_factory.mktemp("phantoms"), PhantomConfig(train=32, test=24, size=64))
 
 
 @pytest.fixture(autouse=True)

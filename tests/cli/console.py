@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typer.testing import CliRunner
 
-from pneumonia.cli import app
+from pneumonia.cli.main import app
 
 COMMANDS = [
     ("data", "fetch"),

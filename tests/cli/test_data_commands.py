@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from console import call
 
-from pneumonia.data import audit, pixels
-from pneumonia.data.audit import AuditReport
-from pneumonia.shortcuts import examine
+from pneumonia.data import packing
+from pneumonia.data.audit.report import AuditReport, audit
+from pneumonia.data.audit.shortcut_detector import detect_shortcuts
+from tests.cli.console import call
 
 CHECKS = set(AuditReport.model_fields)
 
@@ -121,11 +121,11 @@ def test_unreadable_films_are_a_finding(data: Path) -> None:
 
 
 def test_the_report_is_the_librarys(data: Path) -> None:
-    from pneumonia.config import resolve
+    from pneumonia.config.resolve import resolve
 
     config = resolve("fast", assignments=[f"data.root={data}"])
-    packed = pixels.pack(data, config.data, config.preprocess, Path(config.work))
-    expected = audit.audit(packed, config.data, examine(packed.manifest, packed.cues, config.data))
+    packed = packing.pack(data, config.data, config.preprocess, Path(config.work))
+    expected = audit(packed, config.data, detect_shortcuts(packed.manifest, packed.cues, config.data))
     done = call("data", "audit", str(data), "--json")
     assert json.loads(done.stdout) == expected.model_dump(mode="json")
 

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from console import COMMANDS, call
 
 import pneumonia
 from pneumonia.cli.common import DISCLAIMER
+from tests.cli.console import COMMANDS, call
 
 
 def start(*arguments: str, cwd: Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -135,7 +135,7 @@ def test_an_interrupt_is_told_in_a_word(monkeypatch: pytest.MonkeyPatch) -> None
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pneumonia.config.resolve", interrupted)
+    monkeypatch.setattr("pneumonia.cli.common.resolve", interrupted)
     done = call("config")
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "stopped\n")
 
@@ -144,5 +144,5 @@ def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("pneumonia.config.resolve", broken)
+    monkeypatch.setattr("pneumonia.cli.common.resolve", broken)
     assert isinstance(call("config").exception, ZeroDivisionError)

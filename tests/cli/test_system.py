@@ -6,11 +6,11 @@ import json
 import socket
 
 import pytest
-from console import call
-from mlflow_server import free_port
 
-from pneumonia import doctor
-from pneumonia.doctor import Check
+from pneumonia.cli import doctor
+from pneumonia.cli.doctor import Check
+from tests.cli.console import call
+from tests.support.mlflow_server import free_port
 
 CHECKS = [
     Check(name="python", status="ok", text="3.11.7"),

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from pneumonia.config import CLASSES
-from pneumonia.data.manifest import COLUMNS, Entry, Manifest, patient_of
+from pneumonia.config.schema import CLASSES
+from pneumonia.data.manifest import COLUMNS, Entry, Manifest
+from pneumonia.data.patients import patient_of
 from pneumonia.errors import DataError
 
 FIRST = Entry("test/NORMAL/IM-1.jpeg", "ab", 0, "IM-1", "test", "test", 300, 200, "jpeg;L;q=5.2", "cd", 9000)

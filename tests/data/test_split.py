@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pneumonia.config import DataConfig
+from pneumonia.config.schema import DataConfig
 from pneumonia.data.manifest import Entry
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import DAGS, ROOT, Stack
+
+from tests.deployments.stack import DAGS, ROOT, Stack
 
 AIRFLOW_PYTHON = ROOT / ".venv-airflow/bin/python"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stack import Stack, eventually
+from tests.deployments.stack import Stack, eventually
 
 SMALL: dict[str, Any] = {
     "data.root": "phantom",

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stack import ROOT
+
+from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
 # Stands for Docker's client: `running` names the parts that run, `fails` the command that does.
@@ -99,7 +100,9 @@ def test_a_backup_is_not_brought_back_without_its_secrets(machine: Machine) -> N
     folder = machine.backups / "one"
     machine.run("backup.sh", folder)
     machine.env_file.unlink()
-    assert f"{machine.env_file}: not there; bring the one that belongs to the backup" in machine.run("restore.sh", folder)
+    assert f"{machine.env_file}: not there; bring the one that belongs to the backup" in machine.run(
+        "restore.sh", folder
+    )
 
 
 @pytest.mark.parametrize("missing", ["airflow.dump", "mlflow.dump", "artifacts.tar.gz"])
@@ -107,4 +110,6 @@ def test_an_incomplete_backup_is_not_brought_back(machine: Machine, missing: str
     folder = machine.backups / "one"
     machine.run("backup.sh", folder)
     (folder / missing).unlink()
-    assert f"{folder}: holds no {missing}; name a folder that make backup has written" in machine.run("restore.sh", folder)
+    assert f"{folder}: holds no {missing}; name a folder that make backup has written" in machine.run(
+        "restore.sh", folder
+    )

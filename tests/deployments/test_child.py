@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import DAGS
 
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
+from tests.deployments.stack import DAGS
+
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def test_an_error_that_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
 
 
 def test_progress_is_a_line_where_something_is_new(tmp_path: Path) -> None:
-    done = run(tmp_path, "for step in range(100):\n    progress(step / 100, f'epoch {1 + step // 50}/2')")
+    done = run(tmp_path, "for step in range(100):\n    progress(step, 100, f'epoch {1 + step // 50}/2')")
     assert done.stdout.splitlines() == ["train_model   0 % epoch 1/2", "train_model  50 % epoch 2/2"]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import ROOT
+
+from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
 SECRETS = (

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import ROOT
 
-from pneumonia.config import Config, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
+from tests.deployments.stack import ROOT
+
+# One worker reads the DAG files, once.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,14 @@ import sys
 from typing import Any
 
 import pytest
-from stack import DAGS
 
 from flows import pipeline as flow
-from pneumonia.config import PROFILES, resolve
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import PROFILES
+from tests.deployments.stack import DAGS
 
+# One worker reads the DAG files, once.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
 
 

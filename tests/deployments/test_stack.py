@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
-from stack import COMMIT, FAST, MODEL, ROOT, Stack, eventually
-from stack_runs import LONGER, SMALL, check_whole, in_epoch
+
+from tests.deployments.stack import COMMIT, FAST, MODEL, ROOT, Stack, eventually
+from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
 
 # One worker boots it, once; the tests build on one another in the order of this file.
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(1500)]

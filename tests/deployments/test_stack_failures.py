@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack import FAST, Stack, eventually
-from stack_runs import LONGER, SMALL, check_whole, in_epoch
+
+from tests.deployments.stack import FAST, Stack, eventually
+from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
 
 # One worker boots the stack, once.
 pytestmark = [pytest.mark.stack, pytest.mark.nightly, pytest.mark.xdist_group("stack"), pytest.mark.timeout(1500)]

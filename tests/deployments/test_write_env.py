@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from stack import ROOT
 
+from tests.deployments.stack import ROOT
+
+pytestmark = pytest.mark.integration
 SCRIPT = ROOT / "deployments/scripts/write_env.py"
 
 

@@ -26,12 +26,12 @@ from prefect.client.schemas.filters import (
 from prefect.settings import PREFECT_API_URL
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
-from small import OPEN_GATE, SMALL, small
 
 from flows.deployments import document
 from flows.pipeline import main, pipeline, worth_retrying
-from pneumonia.config import Config
+from pneumonia.config.schema import Config
 from pneumonia.errors import ConfigError, DataError, TrackingError
+from tests.support.small import OPEN_GATE, SMALL, small
 
 ROOT = Path(__file__).parents[2]
 

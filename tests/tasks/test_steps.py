@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small import small
-from steps import run
 
-from pneumonia import registry, store
-from pneumonia.config import resolve
+from pneumonia.config.resolve import resolve
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, TrackingError
-from pneumonia.inference import Predictor
-from pneumonia.model import Mirrored, load_weights, normalise
-from tasks.documents import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.inference.predictor import Predictor
+from pneumonia.modelling.network import FlipAveraged, load_model, normalise
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.registry import models
+from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model, training_key
 from tasks.validate_model import validate_model
+from tests.support.small import small
+from tests.support.steps import run
 
 ROOT = Path(__file__).parents[2]
 METRICS = {
@@ -44,7 +45,7 @@ def test_a_run_leaves_everything_that_it_says(work: Path) -> None:
     assert (dataset.kind, dataset.dvc_md5) == ("phantom", None)
     assert promotion.promoted
     assert promotion.name == "pneumonia-resnet18-phantom"
-    client = store.client(trained.tracking_uri)
+    client = mlflow_client(trained.tracking_uri)
     logged = client.get_run(trained.run_id)
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics.keys() >= METRICS
@@ -63,10 +64,10 @@ def test_a_run_leaves_everything_that_it_says(work: Path) -> None:
     assert files >= wanted | {
         f"report/{name}.png" for name in ("learning_curves", "roc", "precision_recall", "confusion")
     }
-    champion = registry.champion(trained.tracking_uri, promotion.name)
+    champion = models.champion(trained.tracking_uri, promotion.name)
     assert champion is not None
     assert (champion.version, champion.weights_digest, champion.phantom) == ("1", trained.weights_digest, True)
-    assert [move.to_version for move in registry.history(trained.tracking_uri, promotion.name)] == ["1"]
+    assert [move.to_version for move in models.history(trained.tracking_uri, promotion.name)] == ["1"]
     assert "Not a medical device" in Path(validation.report).read_text()
 
 
@@ -79,10 +80,10 @@ def test_documents_survive_json_and_steps_accept_them(work: Path) -> None:
 def test_running_again_changes_nothing(work: Path) -> None:
     first, second = run(small(work)), run(small(work))
     assert first == second
-    client = store.client(first[1].tracking_uri)
+    client = mlflow_client(first[1].tracking_uri)
     assert len(client.search_runs([client.get_run(first[1].run_id).info.experiment_id])) == 1
-    assert len(registry.versions(first[1].tracking_uri, first[3].name)) == 1
-    assert len(registry.history(first[1].tracking_uri, first[3].name)) == 1
+    assert len(models.versions(first[1].tracking_uri, first[3].name)) == 1
+    assert len(models.history(first[1].tracking_uri, first[3].name)) == 1
 
 
 def test_a_second_training_of_the_same_weights_is_no_better(work: Path) -> None:
@@ -115,10 +116,10 @@ def test_another_model_is_compared_with_the_champion_and_may_follow_it(work: Pat
     _, _, validation, promotion = run(worse)
     assert not promotion.promoted
     assert "AUROC" in promotion.reason
-    champion = registry.champion(trained.tracking_uri, promotion.name)
+    champion = models.champion(trained.tracking_uri, promotion.name)
     assert champion is not None
     assert champion.weights_digest == trained.weights_digest
-    assert len(registry.versions(trained.tracking_uri, first[3].name)) == 2, "what is refused is not registered"
+    assert len(models.versions(trained.tracking_uri, first[3].name)) == 2, "what is refused is not registered"
 
 
 def test_the_same_seed_in_another_place_gives_the_same_weights(work: Path, tmp_path: Path) -> None:
@@ -145,11 +146,11 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
-from small import small
+from tests.support.small import small
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
-def tell(share, message):
-    print(share, flush=True)
+def tell(done, total, message):
+    print(done / total, flush=True)
 config = small(Path({work!r}), "train.epochs=6")
 print(train_model(prepare_data(config), config, tell).model_dump_json())
 """
@@ -169,7 +170,7 @@ def test_a_killed_step_goes_on_in_the_same_run(work: Path, number: signal.Signal
         assert child.wait(60) != 0
     config = small(work, "train.epochs=6")
     trained = train_model(prepare_data(config), config)
-    client = store.client(trained.tracking_uri)
+    client = mlflow_client(trained.tracking_uri)
     runs = client.search_runs([client.get_run(trained.run_id).info.experiment_id])
     assert [found.info.run_id for found in runs] == [trained.run_id]
     assert runs[0].info.status == "FINISHED"
@@ -227,23 +228,23 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2", f"evaluate.mirror={mirror}")
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
-    logged = store.client(trained.tracking_uri).get_run(trained.run_id).data.metrics
-    network, record = load_weights(Path(trained.weights))
+    logged = mlflow_client(trained.tracking_uri).get_run(trained.run_id).data.metrics
+    network, record = load_model(Path(trained.weights))
     assert record.calibration is not None
     assert record.threshold == record.calibration["threshold"] == logged["calibration_threshold"]
     assert logged["calibration_sensitivity"] > config.evaluate.target_sensitivity
     plain = train_model(dataset, small(work))
     assert plain.weights_digest != trained.weights_digest, "the calibration is inside the weights"
-    before, _ = load_weights(Path(plain.weights))
+    before, _ = load_model(Path(plain.weights))
     kept = load_file(trained.weights)
-    assert isinstance(network, Mirrored) is mirror
+    assert isinstance(network, FlipAveraged) is mirror
     ratio = before.state_dict()["fc.weight"] / kept["fc.weight"]
     assert ratio.numpy() == pytest.approx(record.calibration["temperature"], rel=1e-4)
     assert logged["validation_sensitivity"] >= config.evaluate.target_sensitivity, "films as they are are easier"
     verdict = validate_model(dataset, trained, config).verdict
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
     films = np.load(dataset.pixels)[:3]
-    location = store.client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
+    location = mlflow_client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
     exported = mlflow.pyfunc.load_model(location.artifact_location)
     odds = np.diff(exported.predict(normalise(torch.from_numpy(films)).contiguous().numpy()))[:, 0]
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(films), abs=1e-5)

@@ -13,11 +13,12 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
 from pneumonia.errors import PneumoniaError, TrackingError, TrainingInterrupted
+from pneumonia.progress import Progress
 
 # sysexits.h: Airflow sees the exit status alone, and from it knows whether another try can help
 TRY_AGAIN, REFUSED, BROKEN = 75, 65, 70
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def step(name: str) -> Iterator[Callable[[float, str], None]]:
+def step(name: str) -> Iterator[Progress]:
     """Yield the callback that the step reports to; a failure ends the process with one line and a telling status."""
     end_with_parent()
     # Airflow's script has no `if __name__ == "__main__"`: a worker process that imported it would run the step again
@@ -76,13 +77,13 @@ def tell(kind: type[BaseException], error: BaseException, trace: TracebackType |
     raise SystemExit(status(error))
 
 
-def _lines(name: str) -> Callable[[float, str], None]:
+def _lines(name: str) -> Progress:
     shown = {"time": 0.0, "message": ""}
 
-    def progress(share: float, message: str) -> None:
+    def progress(done: float, total: float, message: str = "") -> None:
         now = time.monotonic()
         if now - float(shown["time"]) > LINE_SECONDS or message != shown["message"]:
             shown.update(time=now, message=message)
-            print(f"{name} {100 * share:3.0f} % {message}", flush=True)
+            print(f"{name} {100 * done / total:3.0f} % {message}", flush=True)
 
     return progress

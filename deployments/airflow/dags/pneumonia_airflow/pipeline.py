@@ -40,7 +40,7 @@ def prepare_data(profile: str, params: str) -> dict:
     from pneumonia_airflow import child
 
     with child.step("prepare_data") as progress:
-        from pneumonia.config import resolve
+        from pneumonia.config.resolve import resolve
         from tasks.prepare_data import prepare_data
 
         config = resolve(profile, assignments=child.assignments(params))
@@ -55,8 +55,8 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
     with child.step("train_model") as progress:
         import json
 
-        from pneumonia.config import Config
-        from tasks.documents import Dataset
+        from pneumonia.config.schema import Config
+        from pneumonia.records.steps import Dataset
         from tasks.train_model import train_model
 
         fresh = json.loads(params)["fresh"] and int(try_number) == 1  # a retry goes on from the checkpoint
@@ -72,8 +72,8 @@ def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("validate_model") as progress:
-        from pneumonia.config import Config
-        from tasks.documents import Dataset, TrainedModel
+        from pneumonia.config.schema import Config
+        from pneumonia.records.steps import Dataset, TrainedModel
         from tasks.validate_model import validate_model
 
         films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
@@ -91,8 +91,8 @@ def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) 
     from pneumonia_airflow import child
 
     with child.step("promote_model") as progress:
-        from pneumonia.config import Config
-        from tasks.documents import Dataset, TrainedModel, Validation
+        from pneumonia.config.schema import Config
+        from pneumonia.records.steps import Dataset, TrainedModel, Validation
         from tasks.promote_model import promote_model
 
         films, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)

@@ -1,0 +1,257 @@
+"""Whether this machine can run the pipeline: one check a line, with the remedy."""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import psutil
+from packaging.requirements import Requirement
+from packaging.version import Version
+from pydantic import BaseModel, ConfigDict
+
+import pneumonia
+from pneumonia.cli.ui_servers import port_trouble
+from pneumonia.config.resolve import is_phantom
+from pneumonia.config.schema import PHANTOM_ROOT, Config
+from pneumonia.errors import PneumoniaError
+from pneumonia.tracking.client import check_store, redacted, tracking_uri
+
+PROJECT = Path(__file__).resolve().parents[1]
+LOCK = "requirements.lock"
+EACH = ("torch", "torchvision", "mlflow", "prefect", "fastapi")
+"""Packages whose versions have to fit one another, and which therefore have a line each."""
+NEEDED_DISK, GOOD_DISK = 1, 5  # GiB: packed films 0.3, a training's checkpoint and run 0.3
+NEEDED_MEMORY, GOOD_MEMORY = 1.5, 4.0  # GiB: phantoms take about 1, the full training under 3
+PORTS = {"port 5000": (5000, "--mlflow-port"), "port 4200": (4200, "--prefect-port")}
+GIB = 2**30
+
+Status = Literal["ok", "warn", "fail"]
+
+
+class Check(BaseModel):
+    """What was looked at, how it is, and what to do about it; `remedy` is empty where nothing needs doing."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: Status
+    text: str
+    remedy: str = ""
+
+
+def examine(config: Config) -> list[Check]:
+    """Check everything; nothing is downloaded, and nothing but the work folder is made."""
+    rooms: tuple[Callable[[Config], Iterator[Check]], ...] = (_software, _hardware, _films, _services)
+    return [check for room in rooms for check in room(config)]
+
+
+def _software(config: Config) -> Iterator[Check]:  # noqa: ARG001
+    found = platform.python_version()
+    fits = sys.version_info[:2] == (3, 11)
+    yield Check(name="python", status="ok" if fits else "fail", text=found, remedy="" if fits else "use Python 3.11")
+    wanted = _requirements()
+    for name in EACH:
+        yield _package(name, *wanted[name])
+    others = [_package(name, *wanted[name]) for name in sorted(wanted.keys() - set(EACH))]
+    bad = [check for check in others if check.status == "fail"]
+    yield from bad
+    if not bad:
+        yield Check(name="other packages", status="ok", text=f"{len(others)} fit pyproject.toml")
+    yield _torch_pair()
+    yield _lock(PROJECT / LOCK)
+    commit = pneumonia.git_commit()
+    remedy = "" if commit else "run in a clone, or set GIT_COMMIT, so that runs say which code made them"
+    yield Check(name="git", status="ok" if commit else "warn", text=commit or "no commit is known", remedy=remedy)
+
+
+def _requirements() -> dict[str, tuple[Requirement, bool]]:
+    """What pyproject.toml asks for, without its development tools: requirement, and whether it may be missing."""
+    wanted: dict[str, tuple[Requirement, bool]] = {}
+    for line in importlib.metadata.requires("pneumonia") or []:
+        requirement = Requirement(line)
+        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if needed or any(requirement.marker.evaluate({"extra": extra}) for extra in ("flow", "versioning")):  # type: ignore[union-attr]
+            wanted[requirement.name] = (requirement, not needed)
+    return wanted
+
+
+def _package(name: str, requirement: Requirement, optional: bool) -> Check:
+    wanted = str(requirement.specifier)
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        status: Status = "warn" if optional else "fail"
+        return Check(name=name, status=status, text="not installed", remedy=f"pip install '{name}{wanted}'")
+    if requirement.specifier.contains(found, prereleases=True):
+        return Check(name=name, status="ok", text=found)
+    return Check(name=name, status="fail", text=f"{found} does not fit", remedy=f"pip install '{name}{wanted}'")
+
+
+def _torch_pair() -> Check:
+    """Whether torchvision is of torch's release, and can be imported."""
+    import torch
+
+    name, found = "torch with torchvision", torch.__version__
+    asked = [Requirement(line) for line in importlib.metadata.requires("torchvision") or []]
+    pair = next((requirement for requirement in asked if requirement.name == "torch"), None)
+    if pair is not None and not pair.specifier.contains(Version(found).public):
+        remedy = "install the pair that pyproject.toml names: make install"
+        return Check(
+            name=name, status="fail", text=f"torchvision wants torch{pair.specifier}, not {found}", remedy=remedy
+        )
+    from pneumonia.modelling._torchvision import _declared, models
+
+    try:
+        models()
+    except (ImportError, RuntimeError) as error:
+        text = f"torchvision cannot be imported ({str(error).splitlines()[0]})"
+        return Check(name=name, status="fail", text=text, remedy="install both anew: make install")
+    patched = "; its compiled operators are of another build, and not needed" if _declared else ""
+    return Check(name=name, status="ok", text=f"they fit{patched}")
+
+
+def _lock(path: Path) -> Check:
+    if not path.is_file():
+        return Check(name=LOCK, status="ok", text="not here, so nothing to compare with")
+    pins = re.findall(r"^([A-Za-z0-9_.-]+)==([^ \\;\n]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    other = [f"{name} {found} for {pin}" for name, pin in pins if (found := _installed(name)) not in (None, pin)]
+    if not other:
+        return Check(name=LOCK, status="ok", text=f"nothing installed differs from its {len(pins)} versions")
+    shown = ", ".join(other[:5]) + (f" and {len(other) - 5} more" if len(other) > 5 else "")
+    remedy = "results were checked with the locked versions: make install"
+    return Check(name=LOCK, status="warn", text=f"installed is {shown}", remedy=remedy)
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _hardware(config: Config) -> Iterator[Check]:
+    import torch
+
+    from pneumonia.config.schema import TrainConfig
+    from pneumonia.modelling.device import pick_precision
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    yield Check(name="cores", status="ok", text=f"{cores}, of which torch uses {torch.get_num_threads()}")
+    native = pick_precision(TrainConfig(), torch.device("cpu")) == "bf16"
+    slow = "" if native else "nothing to do; training takes about twice as long in fp32"
+    yield Check(name="bf16", status="ok" if native else "warn", text="native" if native else "none", remedy=slow)
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; the CPU is used"
+    yield Check(name="cuda", status="ok", text=cuda)
+    yield _disk(Path(config.work))
+    yield _memory()
+
+
+def _disk(work: Path) -> Check:
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        writable = os.access(work, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        remedy = "make it writable, or choose another: --set work=DIR"
+        return Check(name="work folder", status="fail", text=f"{work} cannot be written", remedy=remedy)
+    free = shutil.disk_usage(work).free / GIB
+    status = _grade(free, NEEDED_DISK, GOOD_DISK)
+    remedy = "" if status == "ok" else f"free space, {GOOD_DISK} GiB are comfortable, or --set work=DIR"
+    return Check(name="work folder", status=status, text=f"{work}: {free:.1f} GiB free", remedy=remedy)
+
+
+def _memory() -> Check:
+    free = psutil.virtual_memory().available
+    limit = Path("/sys/fs/cgroup/memory.max")  # a container's, which the kernel's own figures do not show
+    if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
+        free = min(free, int(text))
+    status = _grade(free / GIB, NEEDED_MEMORY, GOOD_MEMORY)
+    remedy = "" if status == "ok" else "end other programs; the full training takes up to 3 GiB"
+    return Check(name="memory", status=status, text=f"{free / GIB:.1f} GiB available", remedy=remedy)
+
+
+def _grade(value: float, needed: float, good: float) -> Status:
+    return "fail" if value < needed else "warn" if value < good else "ok"
+
+
+def _films(config: Config) -> Iterator[Check]:
+    yield _data(config)
+    yield _dvc(Path("data.dvc"), Path(".dvc"))
+    yield _weights(config)
+
+
+def _data(config: Config) -> Check:
+    root = config.data.root
+    if root == PHANTOM_ROOT:
+        remedy = "for real radiographs: pneumonia data fetch, or dvc pull"
+        return Check(name="data", status="warn", text="no data/chest_xray, so phantoms are drawn", remedy=remedy)
+    from pneumonia.data.layout import scan
+
+    try:
+        films = len(scan(Path(root)))
+    except PneumoniaError as error:
+        return Check(name="data", status="fail", text=str(error), remedy="correct data.root, or pneumonia data fetch")
+    kind = "phantoms" if is_phantom(root) else "films"
+    return Check(name="data", status="ok", text=f"{root}: {films} {kind}")
+
+
+def _dvc(record: Path, folder: Path) -> Check:
+    if not record.is_file():
+        return Check(name="data.dvc", status="ok", text="not in this folder, so no data version is recorded")
+    remotes = configparser.ConfigParser(interpolation=None, strict=False)
+    remotes.read([folder / "config", folder / "config.local"])
+    urls = [remotes[name].get("url", "") for name in remotes.sections() if "remote " in name]
+    if urls:
+        return Check(name="data.dvc", status="ok", text=f"DVC remote {', '.join(map(redacted, urls))}")
+    remedy = "dvc remote add --local -d shared URL, then dvc pull; or pneumonia data fetch"
+    return Check(name="data.dvc", status="warn", text="no DVC remote is configured", remedy=remedy)
+
+
+def _weights(config: Config) -> Check:
+    weights, name = config.model.weights, "initial weights"
+    phantom = is_phantom(config.data.root)
+    if weights == "none" or (weights == "auto" and phantom):
+        return Check(name=name, status="ok", text="none are needed, training starts at random")
+    if weights not in ("auto", "imagenet"):
+        there = Path(weights).is_file()
+        remedy = "" if there else "correct model.weights: imagenet, none or a file"
+        return Check(
+            name=name,
+            status="ok" if there else "fail",
+            text=weights if there else f"{weights}: no such file",
+            remedy=remedy,
+        )
+    import torch
+
+    from pneumonia.modelling._torchvision import models
+
+    url = models().ResNet18_Weights.IMAGENET1K_V1.url
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlsplit(url).path).name
+    if cached.is_file():
+        return Check(name=name, status="ok", text=str(cached))
+    remedy = f"the first training downloads {url}; without a network put it there, or --weights FILE or none"
+    return Check(name=name, status="warn", text=f"{cached} is not there yet", remedy=remedy)
+
+
+def _services(config: Config) -> Iterator[Check]:
+    uri = tracking_uri(config)
+    try:
+        check_store(uri)
+        yield Check(name="tracking", status="ok", text=redacted(uri))
+    except PneumoniaError as error:
+        yield Check(name="tracking", status="fail", text=str(error))
+    for name, (port, option) in PORTS.items():
+        trouble = port_trouble(port)
+        remedy = f"pneumonia ui {option} PORT takes another" if trouble else ""
+        yield Check(name=name, status="warn" if trouble else "ok", text=trouble or "free", remedy=remedy)

@@ -1,0 +1,74 @@
+"""``pneumonia evaluate``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pneumonia.cli.common import (
+    ConfigFile,
+    Json,
+    Settings,
+    disclaim,
+    emit,
+    emit_json,
+    progress,
+    resolve_config,
+    working,
+)
+from pneumonia.cli.predict import Model, Threshold, load_predictor
+
+SHOWN = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"}
+
+
+class Unreadable(StrEnum):
+    """What becomes of films that cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds NORMAL/ and PNEUMONIA/")],
+    model: Model = None,
+    threshold: Threshold = None,
+    on_unreadable: Annotated[Unreadable, typer.Option(help="Stop at films that cannot be read, or leave them out")] = (
+        Unreadable.fail
+    ),
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Score a labelled folder: AUROC, sensitivity and more, each with an interval drawn by patient.
+
+    Example: `pneumonia evaluate data/chest_xray/test --model model.safetensors --json`
+    """
+    config = resolve_config(file, settings)
+    with working(), progress("scoring") as tell:
+        from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled
+
+        skip = on_unreadable is Unreadable.skip
+        films = find_labelled(folder)
+        predictor = load_predictor(model, threshold, config)
+        found = evaluate_folder(predictor, films, config.evaluate, skip_unreadable=skip, progress=tell)
+    if as_json:
+        emit_json(found)
+    else:
+        _print_metrics(found, folder)
+    disclaim(as_json)
+
+
+def _print_metrics(found: dict[str, Any], folder: Path) -> None:
+    counts = " + ".join(f"{count} {name}" for name, count in found["counts"].items())
+    emit(f"{folder}: {found['n']} films ({counts}) of {found['patients']} patients")
+    emit(f"{found['model']} {found['version']}, PNEUMONIA from {found['threshold']:g} on")
+    emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
+    for name, figure in found.items():
+        if isinstance(figure, dict) and "low" in figure:
+            words = SHOWN.get(name, name.replace("_", " "))
+            emit(f"{words:<18} {figure['value']:6.3f}   {figure['low']:.3f} to {figure['high']:.3f}")
+    for film in found["refused"]:
+        emit(f"left out: {film['file']}: {film['reason']}")

@@ -1,0 +1,71 @@
+"""The console script: ``pneumonia --help``.
+
+Every command prints its result on standard output, with ``--json`` as one JSON document, and all else on standard
+error. It ends with 0 when done, 1 for a finding or a refusal, 2 for wrong use. Libraries that take seconds to import
+are imported inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import typer
+import typer.core
+
+import pneumonia
+from pneumonia.cli.common import DISCLAIMER, emit, failures
+from pneumonia.cli.data import app as data
+from pneumonia.cli.evaluate import evaluate
+from pneumonia.cli.predict import predict
+from pneumonia.cli.registry import history, promote, rollback
+from pneumonia.cli.system import config, doctor, ui
+
+HELP = f"""Detect pneumonia on chest radiographs, and look after the model that does.
+
+{DISCLAIMER}
+
+Exit codes: 0 done, 1 a finding or a refusal, 2 wrong use.
+"""
+EPILOG = "Train a model: python flows/pipeline.py. Is this machine ready? pneumonia doctor"
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands, with errors told in one message."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with failures():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=Commands,
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data, name="data")
+for command in (predict, evaluate, promote, rollback, history, config, doctor, ui):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        emit(pneumonia.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version"),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the console script."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")  # on standard error
+    app(prog_name="pneumonia")

@@ -1,0 +1,106 @@
+"""``pneumonia predict`` and ``pneumonia evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pneumonia.cli.common import (
+    FINDING,
+    ConfigFile,
+    Json,
+    Settings,
+    complain,
+    disclaim,
+    emit,
+    emit_json,
+    progress,
+    resolve_config,
+    working,
+)
+from pneumonia.config.schema import Config
+from pneumonia.errors import DataError
+
+if TYPE_CHECKING:
+    from pneumonia.inference.predictor import Predictor
+
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="URI",
+        help="models:/NAME@champion, models:/NAME/VERSION, runs:/RUN or a .safetensors file; "
+        "by default the champion of pneumonia-resnet18",
+        show_default=False,
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=1, help="Probability from which a film is called PNEUMONIA; by default the model's own",
+        show_default=False,
+    ),
+]  # fmt: skip
+
+
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="JPEG, PNG or DICOM files, or folders of them")],
+    model: Model = None,
+    threshold: Threshold = None,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Score films: the probability of PNEUMONIA, and the call at the threshold. Ends with 1 where a film is refused.
+
+    Example: `pneumonia predict film.dcm more_films/ --model models:/pneumonia-resnet18@champion --json`
+    """
+    config = resolve_config(file, settings)
+    films = _expand(files)
+    with working(), progress("scoring") as tell:
+        results = load_predictor(model, threshold, config).score(films, tell)
+    if as_json:
+        emit_json(results)
+    else:
+        _print_scores(results)
+    disclaim(as_json)
+    refused = sum("refused" in result for result in results)
+    if refused:
+        complain(f"{refused} of {len(results)} films refused")
+        raise typer.Exit(FINDING)
+
+
+def _expand(paths: list[Path]) -> list[Path]:
+    """Folders become the films in them; what is no folder stays, and is refused one by one where it is no film."""
+    from pneumonia.data.layout import SUFFIXES, find_files
+
+    films: list[Path] = []
+    for path in paths:
+        inside = find_files(path) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"{path}: holds no film ({', '.join(sorted(SUFFIXES))})")
+        films += inside
+    return films
+
+
+def load_predictor(model: str | None, threshold: float | None, config: Config) -> Predictor:
+    from pneumonia.inference.predictor import Predictor
+
+    predictor = Predictor.load(model, config)
+    if threshold is not None:
+        predictor.record = predictor.record.model_copy(update={"threshold": threshold})
+    return predictor
+
+
+def _print_scores(results: list[dict[str, Any]]) -> None:
+    for result in results:
+        if "refused" in result:
+            emit(f"{'-':<6}  {'refused':<9}  {result['file']}: {result['reason']}")
+        else:
+            emit(f"{result['probability']:.4f}  {result['decision']:<9}  {result['file']}")
+    scored = next((result for result in results if "refused" not in result), None)
+    if scored:
+        complain(f"{scored['model']} {scored['version']}, PNEUMONIA from {scored['threshold']:g} on")

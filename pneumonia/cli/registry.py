@@ -1,0 +1,156 @@
+"""``pneumonia promote``, ``rollback`` and ``history``: which version is champion, and who made it so."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pneumonia.cli.common import ConfigFile, Json, Settings, complain, emit, emit_json, resolve_config, working
+from pneumonia.config.schema import Config
+from pneumonia.errors import PneumoniaError
+
+if TYPE_CHECKING:
+    from pneumonia.registry.ledger import Move
+
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Registered model; pneumonia-resnet18 by default", show_default=False),
+]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the ledger")]
+Who = Annotated[
+    str | None, typer.Option("--who", metavar="NAME", help="Who decides; by default GIT_AUTHOR_NAME or the account")
+]
+
+
+def promote(
+    why: Why,
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Number or alias of a registered version", show_default=False)
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Id of an MLflow run; registers its model", show_default=False)
+    ] = None,
+    name: Name = None,
+    despite: Annotated[
+        bool, typer.Option("--despite-verdict", help="Promote a run that has not passed the gate; goes into the ledger")
+    ] = False,
+    who: Who = None,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Make a version, or a run's model, the champion.
+
+    Example: `pneumonia promote --version 3 --why "reviewed on 200 new films"`
+    """
+    if (version is None) == (run is None):
+        raise typer.BadParameter("name one of --version and --run")
+    if despite and run is None:
+        raise typer.BadParameter("--despite-verdict goes with --run; whatever has a version has passed the gate")
+    config = _resolve(file, settings, name)
+    reason = _said(why)
+    asked = datetime.now(UTC)
+    with working():
+        from pneumonia.registry import ledger, models
+
+        uri, actor, title = _uri(config), who or ledger.who(), config.model.name
+        if run is not None:
+            from pneumonia.registry.promotion import promote_run  # brings torch, which a version does not need
+
+            title, move = promote_run(uri, run, actor, reason, name=name, despite=despite)
+        else:
+            move = models.promote(uri, title, str(version), actor, reason)
+    if datetime.fromisoformat(move.when) < asked:
+        complain(f"{title} {move.to_version} is champion already; nothing was changed, this was the last move:")
+    _print_move(title, move, as_json)
+
+
+def rollback(
+    why: Why,
+    name: Name = None,
+    who: Who = None,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Make the previous champion the champion again.
+
+    Example: `pneumonia rollback --why "false alarms on portable films"`
+    """
+    config = _resolve(file, settings, name)
+    reason = _said(why)
+    with working():
+        from pneumonia.registry import ledger, models
+
+        move = models.rollback(_uri(config), config.model.name, who or ledger.who(), reason)
+    _print_move(config.model.name, move, as_json)
+
+
+def history(
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Registered model; all by default", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Show who moved the champion, when, why, from and to which version.
+
+    Example: `pneumonia history --name pneumonia-resnet18 --json`
+    """
+    config = _resolve(file, settings, name)
+    with working():
+        from pneumonia.registry import models
+
+        uri = _uri(config)
+        names = sorted({held.name for held in models.champions(uri)})
+        if name is not None and name not in names and not models.versions(uri, name):
+            raise PneumoniaError(f"{name}: no such model; there are: {', '.join(names) or 'none'}")
+        moves = [(each, move) for each in ([name] if name else names) for move in models.history(uri, each)]
+    if as_json:
+        emit_json([{"name": each, **move.model_dump(mode="json")} for each, move in moves])
+    elif not moves:
+        emit("No model was promoted yet; python flows/pipeline.py trains one")
+    else:
+        for each, move in moves:
+            emit(_lines(each, move))
+
+
+def _resolve(file: Path | None, settings: list[str] | None, name: str | None) -> Config:
+    """The configuration for the champion's commands, whose default is the model of real radiographs.
+
+    Neither the fast profile's name nor that of phantoms, which are laid over where there are no data, is meant here.
+    """
+    given = [f"data.root={os.devnull}", *(settings or [])]
+    return resolve_config(file, given, {"model.name": name}, profile="full")
+
+
+def _uri(config: Config) -> str:
+    from pneumonia.tracking.client import check_store, tracking_uri
+
+    uri = tracking_uri(config)
+    check_store(uri)
+    return uri
+
+
+def _said(why: str) -> str:
+    if not why.strip():
+        raise typer.BadParameter("--why: say why, for whoever reads the ledger")
+    return why.strip()
+
+
+def _lines(name: str, move: Move) -> str:
+    when = move.when[:19].replace("T", " ")
+    versions = f"{move.from_version or 'none'} -> {move.to_version}"
+    return f"{when} UTC  {move.action:<8}  {name}  {versions}  by {move.who}\n    {move.why}"
+
+
+def _print_move(name: str, move: Move, as_json: bool) -> None:
+    if as_json:
+        emit_json({"name": name, **move.model_dump(mode="json")})
+    else:
+        emit(_lines(name, move))

@@ -1,0 +1,118 @@
+"""The one configuration: a frozen tree, unknown keys refused, every field described.
+
+Resolved, weakest first, from the defaults below, a profile, the overlay for phantoms where the data are phantoms,
+a TOML file, environment variables (``PNEUMONIA_TRAIN__EPOCHS=3``) and ``--set train.epochs=3``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, PROFILES, Config
+from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
+from pneumonia.errors import ConfigError
+
+
+def resolve(
+    profile: str = "fast",
+    *,
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Resolve the configuration; ``data.root`` and ``model.weights`` come out decided, never as ``auto``.
+
+    Where the data are phantoms, ``profiles/phantom.toml`` is laid over the profile.
+
+    Args:
+        profile: one of `PROFILES`.
+        file: a TOML file with the same sections.
+        assignments: ``section.key=value`` strings, the strongest.
+        environment: variables to read; the process's own by default.
+
+    Raises:
+        ConfigError: an unknown profile or key, a value out of range, a file that cannot be read.
+    """
+    if profile not in PROFILES:
+        raise ConfigError(f"profile: {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
+    chosen = [
+        *([(str(file), from_toml(file))] if file is not None else []),
+        ("environment", from_environment(os.environ if environment is None else environment)),
+        ("--set", from_assignments(assignments)),
+    ]
+    for origin, layer in chosen:
+        if layer.get("profile", profile) != profile:
+            raise ConfigError(f"profile (from {origin}): is chosen, not set; use --profile {layer['profile']}")
+    layers = [(f"profile {profile}", _profile(profile) | {"profile": profile}), *chosen]
+    root = _root(_validate(layers).data.root)
+    if is_phantom(root):
+        layers.insert(1, ("profile phantom", _profile("phantom")))
+    decided = _validate([*layers, ("data.root", {"data": {"root": root}})])
+    if decided.model.weights != "auto":
+        return decided
+    weights = "none" if is_phantom(root) else "imagenet"
+    return decided.model_copy(update={"model": decided.model.model_copy(update={"weights": weights})})
+
+
+def _validate(layers: list[tuple[str, dict[str, Any]]]) -> Config:
+    tree: dict[str, Any] = {}
+    for _, layer in layers:
+        tree = merge(tree, layer)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, layers)) from None
+
+
+def _root(root: str) -> str:
+    if root != "auto":
+        return root
+    return str(DATA_FOLDER) if DATA_FOLDER.is_dir() else PHANTOM_ROOT
+
+
+def is_phantom(root: str) -> bool:
+    """Tell whether a data root means phantoms: the word itself, or a folder that the generator has signed."""
+    folder = Path(root)
+    return root == PHANTOM_ROOT or any((place / "phantom.json").is_file() for place in (folder, folder / "chest_xray"))
+
+
+def _profile(name: str) -> dict[str, Any]:
+    return from_toml(Path(__file__).parent / "profiles" / f"{name}.toml")
+
+
+def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -> str:
+    lines = []
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        origin = next((name for name, layer in reversed(layers) if _holds(layer, path)), "defaults")
+        if origin == "environment":
+            origin = ENVIRONMENT_PREFIX + "__".join(path).upper()
+        if problem["type"] == "extra_forbidden":
+            known = _fields(path[:-1])
+            near = difflib.get_close_matches(path[-1], known, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            lines.append(f"{'.'.join(path)} (from {origin}): unknown key; {meant}known here: {', '.join(known)}")
+        else:
+            lines.append(f"{'.'.join(path)} (from {origin}): {problem['msg']}, got {problem['input']!r}")
+    return "the configuration cannot be used:\n  " + "\n  ".join(lines)
+
+
+def _holds(layer: Any, path: list[str]) -> bool:
+    for key in path:
+        if not isinstance(layer, dict) or key not in layer:
+            return False
+        layer = layer[key]
+    return True
+
+
+def _fields(path: list[str]) -> list[str]:
+    model: Any = Config
+    for key in path:
+        model = model.model_fields[key].annotation
+    return sorted(model.model_fields)

@@ -1,0 +1,110 @@
+"""The audit: what is wrong with a data set before anything is learned from it.
+
+Every check is a `Finding`. A finding that stops is a leak: a film or a patient on two sides of the split, or one film
+in both classes. The others are told and left to the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pneumonia.config.schema import DataConfig
+from pneumonia.data.audit import checks
+from pneumonia.data.audit.checks import Finding, Row
+from pneumonia.data.audit.near_duplicates import near_pairs
+from pneumonia.data.packing import Packed
+
+_ALWAYS = ("counts", "encodings", "shortcuts")
+__all__ = ["AuditReport", "Finding", "audit", "markdown"]
+
+
+class AuditReport(BaseModel):
+    """One finding a check; `audit` makes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    counts: Finding
+    unreadable: Finding
+    wrong_folder: Finding
+    duplicate_files: Finding
+    label_conflict: Finding
+    duplicate_across_splits: Finding
+    near_duplicates: Finding
+    near_duplicates_across_splits: Finding
+    patient_across_splits: Finding
+    encodings: Finding
+    shortcuts: Finding
+
+    @property
+    def findings(self) -> dict[str, Finding]:
+        """All findings by name, in order."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    @property
+    def leaks(self) -> list[str]:
+        """Names of the findings that stop the pipeline."""
+        return [name for name, finding in self.findings.items() if finding.stops and not finding.ok]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Names of the findings that are told and do not stop."""
+        return [name for name, finding in self.findings.items() if not finding.stops and not finding.ok]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing stops the pipeline."""
+        return not self.leaks
+
+
+def audit(packed: Packed, config: DataConfig, shortcuts: Finding) -> AuditReport:
+    """Check a packed data set.
+
+    Checks across splits look at train, validation and test; films that are not used cannot leak. About 4 s for 5,856
+    films at 224 px on one core.
+
+    Args:
+        packed: films, split and what could not be read.
+        config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable films stop the pipeline.
+        shortcuts: from `pneumonia.data.audit.shortcut_detector.detect_shortcuts`, which needs more than this floor has.
+    """
+    entries = packed.manifest.entries
+    pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)
+    return AuditReport(
+        counts=checks.counts(entries),
+        unreadable=checks.unreadable(packed.unreadable, stops=config.on_unreadable == "fail"),
+        wrong_folder=checks.wrong_folder(entries),
+        duplicate_files=checks.duplicate_files(entries),
+        label_conflict=checks.label_conflict(entries),
+        duplicate_across_splits=checks.duplicate_across_splits(entries),
+        near_duplicates=checks.near_duplicates(entries, pairs, config.near_duplicate_correlation),
+        near_duplicates_across_splits=checks.near_duplicates_across_splits(entries, pairs),
+        patient_across_splits=checks.patient_across_splits(entries),
+        encodings=checks.encodings(entries),
+        shortcuts=shortcuts,
+    )
+
+
+def markdown(report: AuditReport) -> str:
+    """The report as a Markdown table; below it the rows of counts, encodings, shortcuts and all that is not ok."""
+    lines = ["| check | result | count | what |", "|---|---|---:|---|"]
+    for name, finding in report.findings.items():
+        result = "ok" if finding.ok else "**stops**" if finding.stops else "told"
+        lines.append(f"| {name.replace('_', ' ')} | {result} | {finding.count} | {_cell(finding.summary)} |")
+    for name, finding in report.findings.items():
+        if finding.examples and (not finding.ok or name in _ALWAYS):
+            lines += ["", f"### {name.replace('_', ' ').capitalize()}", "", *_table(finding.examples)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return lines + ["| " + " | ".join(_cell(row[column]) for column in columns) + " |" for row in rows]
+
+
+def _cell(value: Any) -> str:
+    text = ", ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("\r", " ")

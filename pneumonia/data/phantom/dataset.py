@@ -1,0 +1,180 @@
+"""Folders of synthetic chest radiographs: what the pipeline runs on where no real data is given, and what tests use.
+
+They are laid out, named and encoded like the published set, and every file says in its JPEG comment that it is a
+phantom. `pneumonia.data.phantom.anatomy` draws them; to see some:
+``python -m pneumonia.data.phantom.dataset --sheet FILE.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pneumonia.config.schema import CLASSES, PhantomConfig
+from pneumonia.data.phantom import anatomy
+from pneumonia.data.phantom.planted_shortcuts import plant
+from pneumonia.errors import DataError
+from pneumonia.files import atomic_folder
+from pneumonia.imaging.refusal import PHANTOM_COMMENT
+from pneumonia.progress import Progress, silent
+
+FORMAT = 1
+"""Counts up whenever the same seed gives other films, so that old folders are drawn anew."""
+QUALITY = 90
+POOL_FROM = 256
+"""Films from which a process pool is worth its start."""
+_CHUNK = 32
+_PNEUMONIA = CLASSES.index("PNEUMONIA")
+
+
+@dataclass(frozen=True)
+class _Film:
+    """One file to write; `patient` and `index` count through the whole folder."""
+
+    path: str
+    label: int
+    patient: int
+    index: int
+
+
+def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
+    """Draw one patient and take one film of it.
+
+    Args:
+        label: index into `CLASSES`; 1 puts opacities into the lungs.
+        rng: decides everything else.
+        size: side in pixels, at least 32.
+
+    Returns:
+        uint8 [size, size], 0 black.
+    """
+    return anatomy.draw_image(anatomy.Anatomy.draw(rng), label == _PNEUMONIA, rng, size)
+
+
+def generate(root: Path, config: PhantomConfig, progress: Progress = silent) -> Path:
+    """Write ``root/chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg``, or find it complete and leave it.
+
+    A film depends on (seed, its place in the folder) only, so that on one machine equal configurations give equal
+    bytes whatever the number of processes. The folder appears complete or not at all.
+
+    Args:
+        root: folder that is made where it is missing.
+        config: how many, how large, which seed.
+        progress: called with (films written, films in all).
+
+    Returns:
+        ``root/chest_xray``.
+
+    Raises:
+        DataError: the folder cannot be written, or holds something that is not a folder of phantoms.
+    """
+    target = root / "chest_xray"
+    record = {"format": FORMAT, "quality": QUALITY, **config.model_dump()}
+    if _complete(target, record):
+        return target
+    with atomic_folder(target) as folder:
+        _draw_all(folder, config, progress)
+        (folder / "phantom.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)  # phantoms of another configuration
+    return target
+
+
+def _complete(target: Path, record: dict[str, Any]) -> bool:
+    if not target.exists():
+        return False
+    try:
+        found = json.loads((target / "phantom.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(
+            f"{target}: exists and has no readable phantom.json, so it is not a folder of phantoms; "
+            "name another folder or move this one away"
+        ) from None
+    return bool(found == record)
+
+
+def _plan(config: PhantomConfig) -> list[_Film]:
+    """Every film of the folder; one patient in six has two, and no patient is in both folders."""
+    films: list[_Film] = []
+    patient = 0
+    for folder, number in (("train", config.train), ("test", config.test)):
+        for label, name in enumerate(CLASSES):
+            left = number // 2 + (number % 2 if label == _PNEUMONIA else 0)
+            while left:
+                patient += 1
+                count = min(left, 2 if patient % 6 == 0 else 1)
+                for film in range(1, count + 1):
+                    path = f"{folder}/{name}/{_file_name(label, patient, film, len(films) + 1)}"
+                    films.append(_Film(path, label, patient, len(films)))
+                left -= count
+    return films
+
+
+def _file_name(label: int, patient: int, film: int, serial: int) -> str:
+    if label != _PNEUMONIA:
+        return f"IM-{patient:04d}-{film:04d}.jpeg"
+    return f"person{patient}_{'bacteria' if patient % 3 else 'virus'}_{serial}.jpeg"
+
+
+def _draw_all(folder: Path, config: PhantomConfig, progress: Progress) -> None:
+    films = _plan(config)
+    for path in sorted({(folder / film.path).parent for film in films}):
+        path.mkdir(parents=True)
+    jobs = [(folder, films[at : at + _CHUNK], config) for at in range(0, len(films), _CHUNK)]
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    done = 0
+    progress(done, len(films))
+    if len(films) < POOL_FROM or workers == 1:
+        for job in jobs:
+            done += _draw(*job)
+            progress(done, len(films))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        for number in pool.map(_draw, *zip(*jobs, strict=True)):
+            done += number
+            progress(done, len(films))
+
+
+def _draw(folder: Path, films: Sequence[_Film], config: PhantomConfig) -> int:
+    for film in films:
+        ill = film.label == _PNEUMONIA
+        body = anatomy.Anatomy.draw(np.random.default_rng([config.seed, 0, film.patient]))
+        rng = np.random.default_rng([config.seed, 1, film.index])
+        pixels = anatomy.draw_image(body, ill and config.opacities, rng, config.size)
+        pixels, quality = plant(pixels, config.cue if ill else "none", QUALITY)
+        Image.fromarray(pixels).save(folder / film.path, "JPEG", quality=quality, comment=PHANTOM_COMMENT)
+    return len(films)
+
+
+def sheet(path: Path, columns: int = 6, size: int = 200, seed: int = 2) -> None:
+    """Save a contact sheet as a grey PNG: the upper row NORMAL, the lower row PNEUMONIA."""
+    rows = [
+        np.hstack([render(label, np.random.default_rng([seed, label, at]), size) for at in range(columns)])
+        for label in range(len(CLASSES))
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # 64 grey levels halve the file and cannot be told apart at this size.
+    Image.fromarray(np.vstack(rows) & 0xFC).save(path, optimize=True)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(description="Save a contact sheet of phantoms.")
+    parser.add_argument("--sheet", type=Path, required=True, metavar="FILE.png")
+    sheet(parser.parse_args().sheet)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,126 @@
+"""The one way from a file to pixels, for training, scoring and serving alike."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.config.schema import PreprocessConfig
+from pneumonia.errors import DataError
+from pneumonia.imaging.preprocessing import equalize, resize
+from pneumonia.imaging.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
+from pneumonia.imaging.refusal import FETCH_AGAIN, Decoded, Refusal
+
+MAX_BYTES = 256 * 2**20
+_FOREIGN = {
+    b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"RIFF": "a WebP or other RIFF",
+    b"%PDF": "a PDF", b"PK\3\4": "a zip", b"\x1f\x8b": "a gzip", b"\0\0\0\x0cjP  ": "a JPEG 2000",
+}  # fmt: skip
+
+
+class UnreadableRadiograph(DataError):
+    """A file that is no usable radiograph.
+
+    Attributes:
+        path: the file's name as it was given.
+        reason: what is wrong.
+        remedy: what to do.
+    """
+
+    def __init__(self, path: str, reason: str, remedy: str) -> None:
+        super().__init__(path, reason, remedy)
+        self.path = path
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A film ready for the network.
+
+    Attributes:
+        pixels: uint8 [size, size].
+        levels: uint8 [size, size], the same before any equalisation.
+        width: of the original, upright, pixels.
+        height: of the original, upright, pixels.
+        encoding: container, mode or bits, and for JPEG the mean of the luminance quantisation table.
+        phantom: the file says that it is synthetic.
+    """
+
+    pixels: NDArray[np.uint8]
+    levels: NDArray[np.uint8]
+    width: int
+    height: int
+    encoding: str
+    phantom: bool
+
+
+def read(path: Path | str, preprocess: PreprocessConfig) -> Radiograph:
+    """Read a radiograph from a file.
+
+    Raises:
+        UnreadableRadiograph: see `read_bytes`; also a missing file, a folder, no permission.
+    """
+    return read_bytes(load(path), preprocess, name=str(path))
+
+
+def load(path: Path | str) -> bytes:
+    """A file's content, refused without reading it where it is no regular file or larger than `MAX_BYTES`."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableRadiograph(str(path), "is not a file", "name a JPEG, PNG or DICOM file")
+        if status.st_size > MAX_BYTES:
+            reason = f"is {status.st_size / 2**20:.0f} MiB, more than the limit of {MAX_BYTES // 2**20}"
+            raise UnreadableRadiograph(str(path), reason, "reduce it if it is a radiograph, otherwise remove it")
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise UnreadableRadiograph(str(path), "does not exist", "check the name") from None
+    except PermissionError:
+        raise UnreadableRadiograph(str(path), "may not be read", "grant read permission (chmod u+r)") from None
+    except (OSError, ValueError) as error:
+        raise UnreadableRadiograph(str(path), f"cannot be read ({error})", "check the name and the disk") from error
+
+
+def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes>") -> Radiograph:
+    """Decode a JPEG, PNG or DICOM file's content, told apart by content, to grey pixels of the configured size.
+
+    The aspect ratio is squashed; reduction is antialiased bilinear. JPEG is scaled while it is decoded to no less
+    than twice the target, which costs a fraction and changes pixels by rounding.
+
+    Raises:
+        UnreadableRadiograph: not an image of these kinds; truncated or damaged; 16-bit, 1-bit, palette, CMYK,
+            transparent or animated; too large or too small; a single grey level; DICOM without pixels, with several
+            frames, in colour or in a transfer syntax that cannot be decoded.
+    """
+    try:
+        decoded = _decode(content, preprocess.size)
+        levels = resize(decoded.image, preprocess.size)
+    except Refusal as refusal:
+        raise UnreadableRadiograph(name, refusal.reason, refusal.remedy) from refusal.__cause__
+    pixels = equalize(levels) if preprocess.equalize else levels
+    return Radiograph(pixels, levels, decoded.width, decoded.height, decoded.encoding, decoded.phantom)
+
+
+def _decode(content: bytes, size: int) -> Decoded:
+    if not content:
+        raise Refusal("is empty (zero bytes)", FETCH_AGAIN)
+    if content.startswith(JPEG_MAGIC):
+        return decode_jpeg(content, size)
+    if content.startswith(PNG_MAGIC):
+        return decode_png(content)
+    if content[128:132] == b"DICM":
+        from pneumonia.imaging.dicom import decode_dicom  # half a second that the usual JPEG set does without
+
+        return decode_dicom(content)
+    kind = next((name for magic, name in _FOREIGN.items() if content.startswith(magic)), None)
+    found = f"is {kind} file, which is not read" if kind else "is not an image that is read"
+    raise Refusal(f"{found} (JPEG, PNG and DICOM are)", "convert or remove it")

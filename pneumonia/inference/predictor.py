@@ -1,0 +1,185 @@
+"""Scoring films with a model from the registry, from a run or from a file. Not a medical device."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from pneumonia.config.schema import CLASSES, Config, ModelConfig
+from pneumonia.errors import ConfigError, PneumoniaError
+from pneumonia.imaging.radiograph import UnreadableRadiograph, read
+from pneumonia.modelling.network import load_model
+from pneumonia.modelling.scoring import BATCH, score_images
+from pneumonia.progress import Progress, silent
+from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
+from pneumonia.registry import models
+from pneumonia.tracking.client import (
+    check_store,
+    download_artifact,
+    mlflow_client,
+    redacted,
+    tracking_uri,
+    translated_errors,
+)
+
+SOURCES = "name a model as models:/NAME@champion, models:/NAME/VERSION, runs:/RUN or a .safetensors file"
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """A model with all that is needed to use it as it was judged.
+
+    Attributes:
+        network: ResNet18 in evaluation mode.
+        record: preprocessing, threshold and origin.
+        name: registered name, or the record's where the model is not from the registry.
+        version: registered version; otherwise ``run:<id>`` or ``sha256:<first 12 digits of the weights' digest>``.
+    """
+
+    def __init__(self, network: nn.Module, record: ModelRecord, name: str, version: str, config: Config) -> None:
+        self._train = config.train
+        self.network = network
+        self.record = record
+        self.name = name
+        self.version = version
+        if record.phantom:
+            logger.warning("%s %s was trained on phantoms; it knows nothing of real films", name, version)
+
+    @classmethod
+    def load(cls, source: str | None, config: Config) -> Predictor:
+        """Load a model.
+
+        Args:
+            source: ``models:/name@alias``, ``models:/name/3``, ``models:/m-…``, ``runs:/id`` or a ``.safetensors``
+                file; the champion of ``pneumonia-resnet18`` by default.
+            config: names the tracking store, the device and the number of threads.
+
+        Raises:
+            ConfigError: `source` is none of these.
+            PneumoniaError: there is no such model, or its weights are not those that were registered.
+            TrackingError: the store cannot be used.
+        """
+        if source is not None and not source.startswith(("models:", "runs:")):
+            return cls._from_file(Path(source), config)
+        uri = tracking_uri(config)
+        check_store(uri)
+        if source is None:
+            return cls._from_registry(uri, _default(uri), config)
+        if match := re.fullmatch(r"runs:/+([^/]+)(/.*)?", source):
+            return cls._from_run(uri, match[1], config)
+        if match := re.fullmatch(r"models:/+(m-[0-9a-f]{32})", source):
+            return cls._from_run(uri, _source_run(uri, match[1]), config)
+        if match := re.fullmatch(r"models:/+([^/@]+)[/@]([^/@]+)", source):
+            return cls._from_registry(uri, models.get(uri, match[1], match[2]), config)
+        raise ConfigError(f"{source}: is not a model's address; {SOURCES}")
+
+    @classmethod
+    def _from_file(cls, path: Path, config: Config) -> Predictor:
+        if not path.is_file():
+            raise ConfigError(f"{path}: there is no such file; {SOURCES}")
+        network, record = load_model(path)
+        return cls(network, record, record.name, f"sha256:{record.weights_digest[:12]}", config)
+
+    @classmethod
+    def _from_run(cls, uri: str, run_id: str, config: Config) -> Predictor:
+        network, record = _fetch(uri, run_id)
+        return cls(network, record, record.name, f"run:{run_id}", config)
+
+    @classmethod
+    def _from_registry(cls, uri: str, version: models.Version, config: Config) -> Predictor:
+        network, record = _fetch(uri, version.run_id)
+        if version.weights_digest != record.weights_digest:
+            raise PneumoniaError(
+                f"{version.uri}: run {version.run_id} holds other weights than were registered "
+                f"({record.weights_digest[:12]}, registered {version.weights_digest[:12] or 'none'}); "
+                "choose another version"
+            )
+        return cls(network, record, version.name, version.version, config)
+
+    def score(self, files: Sequence[Path | str], progress: Progress = silent) -> list[dict[str, Any]]:
+        """Score films.
+
+        Args:
+            files: JPEG, PNG or DICOM.
+            progress: called with the images done and all images.
+
+        Returns:
+            One object a file, in order: ``{file, probability, decision, threshold, model, version}``, where the
+            probability is that of PNEUMONIA, or ``{file, refused, reason}`` for one that is no usable film.
+        """
+        results: list[dict[str, Any]] = []
+        for start in range(0, len(files), BATCH):
+            results += self._score(files[start : start + BATCH])
+            progress(len(results), len(files))
+        return results
+
+    def _score(self, files: Sequence[Path | str]) -> list[dict[str, Any]]:
+        films: list[NDArray[np.uint8]] = []
+        refusals: dict[int, dict[str, Any]] = {}
+        for position, file in enumerate(files):
+            try:
+                films.append(read(file, self.record.preprocess).pixels)
+            except UnreadableRadiograph as error:
+                refusals[position] = {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}
+        scores = iter(self.probabilities(np.stack(films)) if films else ())
+        return [
+            refusals[position] if position in refusals else self._result(str(file), float(next(scores)))
+            for position, file in enumerate(files)
+        ]
+
+    def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The probability of PNEUMONIA for films that were read with the record's preprocessing.
+
+        Args:
+            pixels: uint8 [N, size, size].
+
+        Returns:
+            float64 [N].
+        """
+        return score_images(self.network, pixels, np.arange(len(pixels)), self._train)
+
+    def _result(self, file: str, probability: float) -> dict[str, Any]:
+        return {
+            "file": file,
+            "probability": probability,
+            "decision": CLASSES[int(probability >= self.record.threshold)],
+            "threshold": self.record.threshold,
+            "model": self.name,
+            "version": self.version,
+        }
+
+
+def _fetch(uri: str, run_id: str) -> tuple[nn.Module, ModelRecord]:
+    with tempfile.TemporaryDirectory() as folder:
+        return load_model(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
+
+
+def _default(uri: str) -> models.Version:
+    name = ModelConfig().name
+    held = models.champion(uri, name)
+    if held is not None:
+        return held
+    others = models.champions(uri)
+    there = ", ".join(f"models:/{other.name}@champion" for other in others)
+    raise PneumoniaError(
+        f"{redacted(uri)}: there is no champion of {name} yet. "
+        + (f"Champions there are: {there}; choose one with --model. " if others else "No other model has one either. ")
+        + "To make one: python flows/pipeline.py --profile full --data DIR"
+    )
+
+
+def _source_run(uri: str, model_id: str) -> str:
+    with translated_errors(uri, f"find the model {model_id}"):
+        run_id = mlflow_client(uri).get_logged_model(model_id).source_run_id
+    if not run_id:
+        raise PneumoniaError(f"models:/{model_id}: belongs to no run; {SOURCES}")
+    return str(run_id)

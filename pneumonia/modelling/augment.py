@@ -1,0 +1,150 @@
+"""Random changes to whole batches of films, on the device that trains.
+
+One affine resampling does flip, rotation, scale, aspect and shift together; each film of a batch draws its own numbers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from pneumonia.config.schema import AugmentConfig
+
+_LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+_COSINES = [
+    [math.sqrt((1 if row == 0 else 2) / 8) * math.cos((2 * at + 1) * row * math.pi / 16) for at in range(8)]
+    for row in range(8)
+]
+
+
+def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    """Change a batch at random.
+
+    Args:
+        images: float [B, H, W] in 0..1.
+        config: the largest extent of each change; all zero returns the images unchanged.
+        generator: a CPU generator; the same state gives the same batch on every device.
+
+    Returns:
+        float [B, H, W] in 0..1.
+    """
+    changed = _geometry(images, config, generator)
+    if config.contrast or config.brightness:
+        changed = _levels(changed, config, generator)
+    if config.gamma:
+        # black has no slope below a gamma of one
+        changed = changed.clamp(1e-4, 1).pow_(1 + _spread(images, config.gamma, generator))
+    if config.blur:
+        changed = _blur(changed, config.blur, generator)
+    if config.jpeg < 100:
+        changed = compress(changed, config.jpeg + _uniform(images, generator) * (100 - config.jpeg))
+    if config.noise:
+        deviation = _uniform(images, generator).mul_(config.noise)
+        noise = torch.randn(images.shape, generator=generator).to(images)
+        changed = torch.addcmul(changed, noise, deviation).clamp_(0, 1)
+    return changed
+
+
+def _uniform(images: Tensor, generator: Generator) -> Tensor:
+    """Draw from 0..1 a film, shaped [B, 1, 1]; on the CPU first, so that devices agree."""
+    return torch.rand(len(images), 1, 1, generator=generator).to(images)
+
+
+def _spread(images: Tensor, extent: float, generator: Generator) -> Tensor:
+    return _uniform(images, generator).mul_(2).sub_(1).mul_(extent)
+
+
+def _geometry(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    if not any((config.flip, config.rotation, config.scale, config.aspect, config.shift)):
+        return images
+    flip = torch.where(_uniform(images, generator) < config.flip, -1.0, 1.0)
+    angle = _spread(images, config.rotation * math.pi / 180, generator)
+    # logarithmic, so that enlarging and shrinking are equally likely
+    scale = _spread(images, math.log1p(config.scale), generator).exp()
+    aspect = _spread(images, math.log1p(config.aspect) / 2, generator).exp()
+    right = _spread(images, 2 * config.shift, generator)
+    down = _spread(images, 2 * config.shift, generator)
+    return warp(images, flip, angle, (scale * aspect, scale / aspect), (right, down))
+
+
+def warp(
+    images: Tensor, flip: Tensor, angle: Tensor, extent: tuple[Tensor, Tensor], shift: tuple[Tensor, Tensor]
+) -> Tensor:
+    """Resample each film from a rotated, scaled and shifted frame; black lies outside.
+
+    Args:
+        images: float [B, H, W].
+        flip: -1 mirrors left and right, 1 does not; this and all that follow are [B, 1, 1].
+        angle: radians, clockwise turn of the frame, so that the content turns counterclockwise.
+        extent: width and height of the frame, 1 being the film's.
+        shift: of the frame, rightward and downward, in half sides.
+
+    Returns:
+        float [B, H, W].
+    """
+    cosine, sine = angle.cos(), angle.sin()
+    x, y = _centres(images, -1)[None, None, :], _centres(images, -2)[None, :, None]
+    # where each pixel comes from, as F.affine_grid has it, which is slower: it multiplies matrices of two columns
+    grid = images.new_empty(*images.shape, 2)
+    torch.add(flip * cosine * extent[0] * x, shift[0] - sine * extent[0] * y, out=grid[..., 0])
+    torch.add(flip * sine * extent[1] * x, shift[1] + cosine * extent[1] * y, out=grid[..., 1])
+    # zeros, as black surrounds a film: edges stretched outward would be a texture that no film has
+    return F.grid_sample(images.unsqueeze(1), grid, padding_mode="zeros", align_corners=False).squeeze(1)
+
+
+def _centres(images: Tensor, dimension: int) -> Tensor:
+    """Return the pixels' centres along one side, the image's edges being -1 and 1."""
+    count = images.shape[dimension]
+    return torch.arange(1 - count, count, 2).to(images).div_(count)
+
+
+def compress(images: Tensor, quality: Tensor) -> Tensor:
+    """What JPEG at this quality takes from each film: 8x8 cosine transform, quantisation, and back.
+
+    The luminance table and its scaling are those of the reference encoder (ITU-T T.81, annex K.1; libjpeg's
+    jpeg_quality_scaling); the lossless rest of the format changes no pixel and is left out.
+
+    Args:
+        images: float [B, H, W] in 0..1.
+        quality: [B, 1, 1], 1 to 100.
+
+    Returns:
+        float [B, H, W] in 0..1.
+    """
+    height, width = images.shape[-2:]
+    padded = F.pad(images.unsqueeze(1), (0, -width % 8, 0, -height % 8), mode="replicate").squeeze(1)
+    rows, columns = padded.shape[1] // 8, padded.shape[2] // 8
+    blocks = padded.mul(255).sub_(128).reshape(-1, rows, 8, columns, 8).transpose(2, 3)
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    steps = (images.new_tensor(_LUMINANCE) * scale / 100).round_().clamp_(1, 255)[:, None, None]
+    cosines = images.new_tensor(_COSINES)
+    kept = (cosines @ blocks @ cosines.T).div_(steps).round_().mul_(steps)
+    back = (cosines.T @ kept @ cosines).transpose(2, 3).reshape(padded.shape)
+    return back[:, :height, :width].add(128).div_(255).clamp_(0, 1)
+
+
+def _levels(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
+    contrast = 1 + _spread(images, config.contrast, generator)
+    brightness = 1 + _spread(images, config.brightness, generator)
+    mean = images.mean(dim=(1, 2), keepdim=True)
+    # ((image - mean) * contrast + mean) * brightness, in one pass
+    return torch.addcmul(mean * (1 - contrast) * brightness, images, contrast * brightness).clamp_(0, 1)
+
+
+def _blur(images: Tensor, largest: float, generator: Generator) -> Tensor:
+    """Separable Gaussian blur, each film with a sigma of its own between 0 and `largest` pixels."""
+    radius = max(1, math.ceil(2 * largest))
+    sigma = _uniform(images, generator).mul_(largest).clamp_(min=0.05).reshape(-1, 1)
+    offsets = torch.arange(-radius, radius + 1).to(images)
+    kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=1)
+    # films as channels of one image: a grouped convolution gives every film its own kernel
+    row = F.pad(images.unsqueeze(0), (radius,) * 4, mode="replicate")
+    row = F.conv2d(row, kernel[:, None, None, :], groups=len(images))
+    return F.conv2d(row, kernel[:, None, :, None], groups=len(images)).squeeze(0)

@@ -1,0 +1,127 @@
+"""The state of a training on disk: one safetensors file, replaced in one step, without pickle.
+
+Every random draw is derived from (seed, epoch, step), so that the position alone restores all random streams.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialise
+from torch import Tensor
+
+from pneumonia.errors import DataError
+from pneumonia.files import write_bytes
+from pneumonia.modelling.weights import state_digest
+
+FORMAT = 1
+ANEW = "remove it to start the training anew"
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands.
+
+    Attributes:
+        epoch: the epoch under way, from 0.
+        step: steps of it that are done.
+        loss, correct, seen: sums over those steps.
+        history: finished epochs, as documents.
+        best_epoch, best_loss: the epoch, from 1, with the lowest validation loss; 0 while there is none.
+        finished: nothing is left to train.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    finished: bool = False
+
+
+def save_checkpoint(
+    path: Path, key: str, state: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
+) -> None:
+    """Write a checkpoint atomically: a reader sees the old one or the new one, whole.
+
+    Args:
+        path: the file to replace.
+        key: names the training; a checkpoint of another training is refused on loading.
+        state: where it stands.
+        tensors: groups of named tensors (model, ema, best, optimizer).
+        config: the resolved configuration as JSON, kept with the tensors.
+    """
+    flat = {
+        f"{group}/{name}": tensor.detach().cpu().contiguous()
+        for group, named in tensors.items()
+        for name, tensor in named.items()
+    }
+    metadata = {
+        "format": str(FORMAT),
+        "key": key,
+        "progress": json.dumps(vars(state)),
+        "config": config,
+        "digest": state_digest(flat),
+    }
+    write_bytes(path, serialise(flat, metadata))
+
+
+def load_checkpoint(path: Path, key: str) -> tuple[TrainingState, dict[str, dict[str, Tensor]]] | None:
+    """Read a checkpoint; None where there is none.
+
+    Raises:
+        DataError: the file is damaged or belongs to another training.
+    """
+    if not path.exists():
+        return None
+    try:
+        metadata, flat = _read(path)
+        if metadata["format"] != str(FORMAT):
+            raise DataError(f"{path}: the checkpoint has format {metadata['format']}, not {FORMAT}; {ANEW}")
+        if metadata["key"] != key:
+            raise DataError(f"{path}: the checkpoint belongs to another training ({metadata['key'][:12]}); {ANEW}")
+        if metadata["digest"] != state_digest(flat):
+            raise DataError(f"{path}: the checkpoint is damaged (its tensors are not those that were written); {ANEW}")
+        state = TrainingState(**json.loads(metadata["progress"]))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: the checkpoint is damaged ({error}); {ANEW}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}); mend its rights, or remove it") from None
+    groups: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in flat.items():
+        group, _, rest = name.partition("/")
+        groups.setdefault(group, {})[rest] = tensor
+    return state, groups
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no iterator
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Flatten an optimiser's state to tensors named ``<parameter number>.<name>``."""
+    state = optimizer.state_dict()["state"]
+    return {f"{number}.{name}": value for number, named in state.items() for name, value in named.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` took, laid out in memory as the parameters are: a fused step relies on it."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        parameter = parameters[int(number)]
+        if value.shape == parameter.shape:
+            value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,266 @@
+"""The training loop: from packed pixels to the best weights, resumable at every step.
+
+The same configuration, data, thread count and machine type give bit-identical weights, with or without interruptions.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from pneumonia.config.schema import Config
+from pneumonia.errors import DataError, TrainingInterrupted
+from pneumonia.modelling import checkpoint
+from pneumonia.modelling.augment import augment
+from pneumonia.modelling.batch_norm import recalibrate_batch_norm
+from pneumonia.modelling.checkpoint import TrainingState
+from pneumonia.modelling.device import autocast, cpu_threads, kept_memory, pick_device, pick_precision
+from pneumonia.modelling.ema import MovingAverage
+from pneumonia.modelling.network import build_network, forward_grey
+from pneumonia.modelling.optimizer import build_optimizer, class_weights
+from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
+from pneumonia.modelling.scoring import predict_probabilities
+from pneumonia.modelling.training_set import TrainingSet
+from pneumonia.modelling.weights import state_digest
+from pneumonia.progress import Progress, silent
+from pneumonia.records.epoch import Epoch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A finished training: the weights with the lowest validation loss (their moving average, where one is kept)."""
+
+    state: dict[str, Tensor]
+    weights_digest: str
+    history: list[Epoch]
+    best_epoch: int
+    resumed: bool
+
+
+def fit(
+    data: TrainingSet,
+    config: Config,
+    folder: Path,
+    key: str,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_step: Progress = silent,
+) -> Fitted:
+    """Train, or go on from the checkpoint in `folder`.
+
+    Args:
+        data: packed films; both splits must hold both classes.
+        config: the resolved configuration.
+        folder: where the checkpoint is kept.
+        key: names this training (data, configuration and initial weights).
+        on_epoch: called after each epoch with its figures; on resuming, first with each finished epoch.
+        on_step: called after each step with the steps done and in all.
+
+    Raises:
+        DataError: a split without films of both classes, a loss that is no number, or a damaged checkpoint.
+        TrainingInterrupted: SIGTERM came; the checkpoint is written.
+    """
+    _check(data)
+    with cpu_threads(config.train.threads), kept_memory(), _termination() as stop:
+        session = _Session(data, config, folder / "checkpoint.safetensors", key)
+        for epoch in session.history:
+            on_epoch(epoch)
+        while not session.state.finished:
+            session.run_epoch(on_step, stop)
+            on_epoch(session.history[-1])
+            if stop.is_set():
+                raise TrainingInterrupted(f"stopped after epoch {session.state.epoch}; run it again to go on")
+    return session.result()
+
+
+def _check(data: TrainingSet) -> None:
+    for name, indices in (("training", data.train), ("validation", data.validation)):
+        if len(np.unique(data.labels[indices])) < 2:
+            raise DataError(
+                f"the {name} split has {len(indices)} films and not both classes; "
+                "give more films, or raise data.patient_fraction or data.validation_fraction"
+            )
+
+
+class _Session:
+    """The moving parts of one training."""
+
+    def __init__(self, data: TrainingSet, config: Config, path: Path, key: str) -> None:
+        self.data, self.config, self.train = data, config, config.train
+        self.path, self.key = path, key
+        self.device = pick_device(self.train)
+        self.precision = pick_precision(self.train, self.device)
+        network = build_network(config.model.weights, self.train.seed)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(self.network, self.train)
+        self.average = MovingAverage(self.network, self.train.ema_decay) if self.train.ema_decay else None
+        self.best: dict[str, Tensor] = {}
+        self.state = TrainingState()
+        self.steps = math.ceil(len(data.train) / self.train.batch_size)
+        self.weight = class_weights(data.labels[data.train], self.train).to(self.device)
+        self.resumed = self._restore()
+
+    @property
+    def history(self) -> list[Epoch]:
+        return [Epoch.model_validate(epoch) for epoch in self.state.history]
+
+    @property
+    def evaluated(self) -> nn.Module:
+        network: nn.Module = self.network if self.average is None else self.average.network
+        return network
+
+    def run_epoch(self, on_step: Progress, stop: threading.Event) -> None:
+        state, began, fetching, fresh = self.state, time.perf_counter(), 0.0, self.state.seen
+        order = np.random.default_rng([self.train.seed, state.epoch]).permutation(self.data.train)
+        self.network.train()
+        while state.step < self.steps:
+            chosen = order[state.step * self.train.batch_size :][: self.train.batch_size]
+            if len(chosen) > 1:  # batch norm has no variance of one film
+                fetch = time.perf_counter()
+                pixels, labels = self._batch(chosen)
+                fetching += time.perf_counter() - fetch
+                self._step(pixels, labels)
+            state.step += 1
+            on_step(state.epoch * self.steps + state.step, self.train.epochs * self.steps)
+            if stop.is_set():
+                self._save()
+                raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to go on from there")
+        seconds = time.perf_counter() - began
+        self._close_epoch(seconds, (state.seen - fresh) / seconds, fetching / seconds)
+
+    def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        # sorted reading is sequential on disk; the order within a batch does not matter to its gradient
+        chosen = np.sort(chosen)
+        pixels = torch.from_numpy(self.data.pixels[chosen])
+        labels = torch.from_numpy(self.data.labels[chosen])
+        return pixels.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def _step(self, pixels: Tensor, labels: Tensor) -> None:
+        state, train = self.state, self.train
+        done = state.epoch * self.steps + state.step
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(train, done, self.steps)
+        generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
+        size = image_side(train, self.config.preprocess.size, done, self.steps)
+        images = augment(resize_batch(pixels.float().div_(255), size), self.config.augment, generator)
+        with autocast(self.device, self.precision):
+            logits = forward_grey(self.network, images)
+        loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=train.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(done)
+        state.loss += self._finite(float(loss.detach()), f"step {state.step + 1}") * len(labels)
+        state.correct += int((logits.argmax(1) == labels).sum())
+        state.seen += len(labels)
+
+    def _finite(self, loss: float, where: str) -> float:
+        if not math.isfinite(loss):
+            raise DataError(
+                f"the loss is {loss} in epoch {self.state.epoch + 1}, {where}; "
+                f"lower train.learning_rate ({self.train.learning_rate}) or set train.precision=fp32"
+            )
+        return loss
+
+    def _close_epoch(self, seconds: float, speed: float, data_wait: float) -> None:
+        state = self.state
+        if self.train.norm_films:
+            chosen = np.random.default_rng(self.train.seed).permutation(self.data.train)[: self.train.norm_films]
+            recalibrate_batch_norm(
+                self.evaluated, self.data.pixels, chosen, device=self.device, precision=self.precision
+            )
+        validation = self._validate()
+        epoch = Epoch(
+            epoch=state.epoch + 1,
+            train_loss=state.loss / state.seen,
+            train_accuracy=state.correct / state.seen,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            images_per_second=speed,
+            seconds=seconds,
+            data_wait=data_wait,
+            **validation,
+        )
+        self._finite(epoch.val_loss, "validation")
+        state.history.append(epoch.model_dump())
+        if epoch.val_loss < state.best_loss:
+            state.best_loss, state.best_epoch = epoch.val_loss, epoch.epoch
+            self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.evaluated.state_dict().items()}
+        state.epoch, state.step, state.loss, state.correct, state.seen = epoch.epoch, 0, 0.0, 0, 0
+        waited = epoch.epoch - state.best_epoch
+        out_of_patience = bool(self.train.patience) and waited >= self.train.patience
+        state.finished = epoch.epoch == self.train.epochs or out_of_patience
+        self._save()
+
+    def _validate(self) -> dict[str, float]:
+        labels = self.data.labels[self.data.validation]
+        positive = predict_probabilities(
+            self.evaluated, self.data.pixels, self.data.validation, device=self.device, precision=self.precision
+        )
+        likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
+        called = positive >= self.config.evaluate.threshold
+        hits = int((called & (labels == 1)).sum())
+        precision = hits / max(int(called.sum()), 1)
+        recall = hits / int((labels == 1).sum())
+        return {
+            "val_loss": float(-np.log(likelihood).mean()),
+            "val_accuracy": float((called == (labels == 1)).mean()),
+            "precision": precision,
+            "recall": recall,
+            "f1": 2 * precision * recall / (precision + recall) if hits else 0.0,
+            "auroc": float(roc_auc_score(labels, positive)) if np.isfinite(positive).all() else float("nan"),
+        }
+
+    def _save(self) -> None:
+        groups = {
+            "model": self.network.state_dict(),
+            "ema": self.average.network.state_dict() if self.average is not None else {},
+            "best": self.best,
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+        }
+        checkpoint.save_checkpoint(self.path, self.key, self.state, groups, self.config.model_dump_json())
+
+    def _restore(self) -> bool:
+        found = checkpoint.load_checkpoint(self.path, self.key)
+        if found is None:
+            return False
+        self.state, groups = found
+        self.network.load_state_dict(groups["model"])
+        if self.average is not None:
+            self.average.network.load_state_dict(groups["ema"])
+        self.best = groups.get("best", {})
+        checkpoint.restore_optimizer(self.optimizer, groups["optimizer"])
+        log.info("resumed at epoch %d, step %d", self.state.epoch + 1, self.state.step)
+        return True
+
+    def result(self) -> Fitted:
+        return Fitted(self.best, state_digest(self.best), self.history, self.state.best_epoch, self.resumed)
+
+
+@contextmanager
+def _termination() -> Iterator[threading.Event]:
+    """Turn SIGTERM into an event that is looked at after each step; only a main thread can receive signals."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,267 @@
+"""The report's plots, as matplotlib Figure objects on the Agg canvas: no display and no global state."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from pneumonia.config.schema import CLASSES
+from pneumonia.files import write_bytes
+from pneumonia.records.evaluation import Curves, Metric
+
+NOT_A_DEVICE = "Not a medical device"
+# Okabe and Ito's colours: told apart under every common colour-vision deficiency.
+BLUE, ORANGE, GREEN, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#222222", "#767676"
+CORNER = 0.25  # side of the ROC's enlarged corner
+# Learning curves: title, then field of the epoch, label, colour and marker of each line.
+PANELS = (
+    ("Loss", (("train_loss", "training", BLUE, "o"), ("val_loss", "validation", ORANGE, "s"))),
+    ("Accuracy", (("train_accuracy", "training", BLUE, "o"), ("val_accuracy", "validation", ORANGE, "s"))),
+    (
+        "On validation",
+        (
+            ("auroc", "AUROC", INK, "D"),
+            ("precision", "precision", BLUE, "o"),
+            ("recall", "recall", ORANGE, "s"),
+            ("f1", "F1", GREEN, "^"),
+        ),
+    ),
+)
+# The operating point on a curve.
+_POINT: dict[str, Any] = {
+    "marker": "o",
+    "markersize": 9,
+    "color": ORANGE,
+    "markeredgecolor": "white",
+    "linestyle": "none",
+    "clip_on": False,
+    "zorder": 5,
+}
+
+
+class EpochLike(Protocol):
+    """What the report reads of `pneumonia.records.epoch.Epoch`."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def train_loss(self) -> float: ...
+    @property
+    def train_accuracy(self) -> float: ...
+    @property
+    def val_loss(self) -> float: ...
+    @property
+    def val_accuracy(self) -> float: ...
+    @property
+    def precision(self) -> float: ...
+    @property
+    def recall(self) -> float: ...
+    @property
+    def f1(self) -> float: ...
+    @property
+    def auroc(self) -> float: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def plots(
+    folder: Path,
+    history: Sequence[EpochLike],
+    curves: Curves,
+    figures: Mapping[str, Metric],
+    *,
+    phantom: bool = False,
+    best_epoch: int | None = None,
+) -> list[Path]:
+    """Draw learning curves, ROC, precision-recall, confusion and reliability as PNG files into `folder`.
+
+    Each file is written under a temporary name and renamed; nothing of matplotlib's global state is touched.
+
+    Args:
+        folder: made where it is missing.
+        history: the epochs so far; without one, there is no picture of learning curves.
+        curves: of the test films.
+        figures: AUROC, AUPRC and ECE stand in the titles where they are given.
+        phantom: say on every picture that the films are synthetic.
+        best_epoch: the epoch that is marked, the last one by default.
+
+    Returns:
+        The files, in the order above.
+
+    Raises:
+        PneumoniaError: the folder cannot be written, or the disk is full.
+    """
+    note = f"{'Phantoms (synthetic films) · ' if phantom else ''}{NOT_A_DEVICE}"
+    drawings: dict[str, Callable[[], Canvas]] = {}
+    if history:
+        drawings["learning_curves.png"] = lambda: _learning_curves(history, best_epoch)
+    drawings["roc.png"] = lambda: _roc(curves, figures)
+    drawings["precision_recall.png"] = lambda: _precision_recall(curves, figures)
+    drawings["confusion.png"] = lambda: _confusion(curves)
+    drawings["reliability.png"] = lambda: _reliability(curves, figures)
+    return [_save(draw(), folder / name, note) for name, draw in drawings.items()]
+
+
+def _canvas(width: float, height: float) -> Canvas:
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    canvas = Canvas(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
+    FigureCanvasAgg(canvas)
+    return canvas
+
+
+def _style(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=10)
+    axes.set_xlabel(x, fontsize=11, color=INK)
+    axes.set_ylabel(y, fontsize=11, color=INK)
+    axes.tick_params(labelsize=10, colors=INK, length=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.grid(color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _save(canvas: Canvas, path: Path, note: str) -> Path:
+    canvas.supxlabel(note, x=0.98, ha="right", fontsize=8, color=GREY)
+    image = io.BytesIO()
+    canvas.savefig(image, format="png", metadata={"Software": None})  # no version: equal input, equal bytes
+    return write_bytes(path, image.getvalue())
+
+
+def _learning_curves(history: Sequence[EpochLike], best_epoch: int | None) -> Canvas:
+    canvas = _canvas(11, 3.9)
+    epochs = [epoch.epoch for epoch in history]
+    best = epochs[-1] if best_epoch is None else best_epoch
+    for axes, (title, series) in zip(canvas.subplots(1, len(PANELS)), PANELS, strict=True):
+        _style(axes, title, "Epoch", "")
+        for field, label, colour, marker in series:
+            values = [getattr(epoch, field) for epoch in history]
+            label = f"{label} {values[epochs.index(best)]:.3f}"
+            axes.plot(epochs, values, color=colour, marker=marker, markersize=4.5, linewidth=1.8, label=label)
+        if len(epochs) > 1:
+            axes.axvline(best, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+        else:  # points in the left third, beside the legend
+            axes.set_xticks(epochs)
+            axes.set_xlim(best - 0.5, best + 1)
+        axes.margins(y=0.12)
+        axes.legend(frameon=False, fontsize=9, title=f"At epoch {best}", title_fontsize=9, alignment="left")
+    return canvas
+
+
+def _roc(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
+    canvas = _canvas(5, 5.2)
+    axes = canvas.subplots()
+    _style(axes, f"ROC: AUROC {_interval(figures.get('auroc'))}", "1 − specificity", "Sensitivity")
+    (tn, fp), (fn, tp) = curves.confusion
+    x, y = fp / (tn + fp), tp / (fn + tp)
+    label = f"threshold {curves.threshold:g}: sensitivity {y:.2f}, specificity {1 - x:.2f}"
+    points = curves.false_positive_rate, curves.true_positive_rate
+    places = [axes]
+    if any(_in_corner(*point) for point in zip(*points, strict=True)):
+        places.append(_corner(axes))
+    for place in places:
+        place.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        place.plot(*points, color=BLUE, linewidth=2.2)
+        if place is axes or _in_corner(x, y):
+            place.plot([x], [y], label=label, **_POINT)
+    axes.legend(frameon=False, fontsize=9, loc="lower right", handletextpad=0.2)
+    return _unit(canvas, axes)
+
+
+def _in_corner(false_positive_rate: float, true_positive_rate: float) -> bool:
+    return false_positive_rate <= CORNER and true_positive_rate >= 1 - CORNER
+
+
+def _corner(axes: Axes) -> Axes:
+    """A good classifier's curve hugs the upper left corner: show that again, larger, where the plot is empty."""
+    corner = axes.inset_axes((0.39, 0.17, 0.57, 0.57), xlim=(-0.005, CORNER), ylim=(1 - CORNER, 1.005))
+    corner.tick_params(labelsize=8, colors=INK, length=2)
+    corner.grid(color="#e4e4e4", linewidth=0.8)
+    corner.spines[:].set_color(GREY)
+    axes.indicate_inset(corner.viewLim.bounds, edgecolor=GREY)
+    return corner
+
+
+def _precision_recall(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
+    canvas = _canvas(5, 5.2)
+    axes = canvas.subplots()
+    _style(axes, f"Precision-recall: AUPRC {_interval(figures.get('auprc'))}", "Recall (sensitivity)", "Precision")
+    (tn, fp), (fn, tp) = curves.confusion
+    prevalence = (fn + tp) / (tn + fp + fn + tp)
+    axes.axhline(prevalence, color=GREY, linewidth=1, linestyle="--")
+    axes.text(0.01, prevalence + 0.015, f"no skill: precision {prevalence:.2f}", fontsize=9, color=GREY)
+    # Average precision is the area under these steps.
+    axes.step(curves.recall, curves.precision, where="pre", color=BLUE, linewidth=2.2)
+    if tp + fp:
+        x, y = tp / (fn + tp), tp / (tp + fp)
+        axes.plot([x], [y], label=f"threshold {curves.threshold:g}: precision {y:.2f}, recall {x:.2f}", **_POINT)
+        axes.legend(frameon=False, fontsize=9, loc="lower right", handletextpad=0.2)
+    return _unit(canvas, axes)
+
+
+def _unit(canvas: Canvas, axes: Axes) -> Canvas:
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_box_aspect(1)
+    return canvas
+
+
+def _confusion(curves: Curves) -> Canvas:
+    canvas = _canvas(5, 5)
+    axes = canvas.subplots()
+    shares = [[n / sum(row) for n in row] for row in curves.confusion]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
+    _style(axes, f"Test films at threshold {curves.threshold:g}", "Called", "Truth")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set_xticks((0, 1), CLASSES)
+    axes.set_yticks((0, 1), CLASSES, rotation=90, va="center")
+    axes.tick_params(length=0)
+    for row, (counts, parts) in enumerate(zip(curves.confusion, shares, strict=True)):
+        for column, (n, part) in enumerate(zip(counts, parts, strict=True)):
+            colour = "white" if part > 0.6 else INK
+            axes.text(column, row - 0.06, f"{n}", ha="center", va="center", fontsize=24, color=colour)
+            axes.text(column, row + 0.2, f"{part:.1%} of {CLASSES[row]}", ha="center", fontsize=9.5, color=colour)
+    return canvas
+
+
+def _reliability(curves: Curves, figures: Mapping[str, Metric]) -> Canvas:
+    canvas = _canvas(5, 6)
+    upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    bins = curves.reliability
+    predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
+    _style(upper, f"Reliability: ECE {_interval(figures.get('ece'))}", "", "Share that is PNEUMONIA")
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+    low, high = zip(*(_wilson(b.observed, b.n) for b in bins), strict=True)
+    upper.vlines(predicted, low, high, color=BLUE, alpha=0.45, linewidth=2)
+    upper.plot(predicted, observed, color=BLUE, marker="o", linewidth=1.8)
+    upper.text(0.98, 0.015, "bars: 95% intervals (Wilson)", fontsize=9, color=GREY, ha="right")
+    upper.set_ylim(-0.02, 1.02)
+    _style(lower, "", "Probability of PNEUMONIA", "Films")
+    bars = lower.bar([b.low for b in bins], [b.n for b in bins], 0.094, align="edge", color=BLUE)
+    lower.bar_label(bars, fontsize=8, color=INK, padding=1)
+    lower.margins(y=0.25)
+    lower.grid(visible=False, axis="x")
+    lower.set_xlim(-0.02, 1.02)
+    return canvas
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """The 95 % score interval of a share of `n` (Wilson, JASA 1927); it has a width at 0 and 1 too."""
+    z = 1.96
+    middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+def _interval(figure: Metric | None) -> str:
+    return "" if figure is None else f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"

@@ -1,0 +1,234 @@
+"""The report of a training: plots and a Markdown page, from plain documents, without torch and without MLflow."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import CLASSES, Config
+from pneumonia.records.base import Document
+from pneumonia.records.evaluation import Metric, Verdict
+from pneumonia.reporting.plots import NOT_A_DEVICE, EpochLike, plots
+
+if TYPE_CHECKING:  # it needs torch
+    from pneumonia.records.evaluation import ShortcutDependence
+
+__all__ = ["DataUsed", "ModelUsed", "command", "markdown", "plots"]
+
+WORDS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC (average precision)",
+    "accuracy": "Accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "precision": "Precision",
+    "f1": "F1",
+    "balanced_accuracy": "Balanced accuracy",
+    "brier": "Brier score (lower is better)",
+    "ece": "Expected calibration error (lower is better)",
+}
+# Not the work folder and the tracking: they change no result, and a tracking URI may hold a password.
+RECIPE = ("data", "phantom", "preprocess", "augment", "model", "train", "evaluate", "gate")
+
+
+class DataUsed(Document):
+    """Which radiographs the model was made from."""
+
+    phantom: bool
+    root: str
+    digest: str  # of the manifest
+    split_digest: str
+    dvc_md5: str | None = None
+    counts: dict[str, dict[str, int]]  # split → class → films
+    patients: dict[str, int] = Field(default_factory=dict)  # split → patients
+    unreadable: int = 0  # files that were left out
+    test_reads: int | None = None  # how often models have been scored on the test films, this time included
+    audit_test_reads: int = 0  # how many cues the shortcut audit has tried on the test films
+
+
+class ModelUsed(Document):
+    """Which model the report is about."""
+
+    name: str
+    weights_digest: str
+    threshold: float
+    best_epoch: int
+    run_id: str | None = None
+    run_url: str | None = None
+    git_commit: str | None = None
+
+
+def markdown(
+    data: DataUsed,
+    model: ModelUsed,
+    config: Config,
+    history: Sequence[EpochLike],
+    verdict: Verdict,
+    pictures: Sequence[Path | str] = (),
+    reliance: Mapping[str, ShortcutDependence] | None = None,
+) -> str:
+    """The report as a Markdown page that lies in the same folder as its `pictures`, which it links by their names."""
+    parts = [
+        f"# {model.name}",
+        _notice(data),
+        "## Verdict",
+        _verdict(verdict),
+        "## Figures",
+        _figures(data, model, config, verdict),
+        *(f"![{Path(picture).stem.replace('_', ' ')}]({Path(picture).name})" for picture in pictures),
+        *(("## Shortcuts", _reliance(reliance, config)) if reliance else ()),
+        "## Data",
+        _data(data),
+        "## Training",
+        _epochs(history, model.best_epoch, config.evaluate.threshold),
+        "## Recipe",
+        f"Profile `{config.profile}`, as resolved; saved as a file, `--config FILE` sets the same:",
+        f"```toml\n{recipe(config)}```",
+        "## How to reproduce",
+        _reproduce(model, config),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def recipe(config: Config) -> str:
+    """All settings that a result depends on, as TOML that `resolve(file=…)` reads back."""
+    lines = []
+    for section in RECIPE:
+        lines.append(f"[{section}]")
+        # A JSON string, number or boolean is a TOML one.
+        lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in getattr(config, section)]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def command(config: Config) -> str:
+    """The shell command that resolves to `config` again, but for the work folder and the tracking server."""
+    base = resolve(config.profile, assignments=[f"data.root={config.data.root}"], environment={})
+    words = ["python", "flows/pipeline.py", "--profile", config.profile, "--data", config.data.root]
+    settings = [(section, key, value) for section in RECIPE for key, value in getattr(config, section)]
+    for section, key, value in settings:
+        name, text = f"{section}.{key}", value if isinstance(value, str) else json.dumps(value)
+        if name != "data.root" and value != getattr(getattr(base, section), key):
+            words += ["--weights", text] if name == "model.weights" else ["--set", f"{name}={text}"]
+    return shlex.join(words)
+
+
+def _notice(data: DataUsed) -> str:
+    lines = [f"> **{NOT_A_DEVICE}.** For research and engineering; no diagnosis may rest on it."]
+    if data.phantom:
+        lines += [">", "> **Made from phantoms.** The films are synthetic: the figures say nothing about patients."]
+    return "\n".join(lines)
+
+
+def _verdict(verdict: Verdict) -> str:
+    head = "**Passed**: may become champion." if verdict.passed else "**Not passed**: will not become champion."
+    rows = [(reason.name, "met" if reason.passed else "not met", reason.text) for reason in verdict.reasons]
+    return f"{head}\n\n{_table(('Condition', 'Outcome', 'Why'), rows)}"
+
+
+def _figures(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict) -> str:
+    test = data.counts.get("test", {})
+    settings = config.evaluate
+    text = (
+        f"On the test folder, {sum(test.values())} films ({', '.join(f'{n} {name}' for name, n in test.items())}), at "
+        f"threshold {model.threshold:g}. Intervals: {settings.confidence:.0%}, percentile bootstrap of "
+        f"{settings.bootstrap} resamples grouped by patient."
+    )
+    if data.test_reads is not None:
+        text += f" These films have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
+    if data.audit_test_reads:
+        text += (
+            f" The shortcut audit has read their labels too, without a model and choosing nothing: it tried "
+            f"{data.audit_test_reads} cues on them."
+        )
+    if settings.calibrate:
+        text += " Probabilities are calibrated for classes that are equally likely; add the log odds of yours."
+    parts = [text, _figure_table("Figure", verdict.figures)]
+    if verdict.champion is not None and verdict.champion.differences:
+        parts.append(f"Against champion version {verdict.champion.version} on the same films (candidate − champion):")
+        parts.append(_figure_table("Difference", verdict.champion.differences, "+z"))
+    return "\n\n".join(parts)
+
+
+def _reliance(reliance: Mapping[str, ShortcutDependence], config: Config) -> str:
+    text = (
+        f"Up to {config.evaluate.rescored} test films of each class, scored again after each shortcut was taken out of "
+        "all of them. The separation is the mean probability of the ill films less that of the well ones; what it "
+        "falls by is the model's reliance on the shortcut."
+    )
+    rows = [
+        (cue, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in (found.normal, found.pneumonia)),
+         f"{found.separation.value:.3f} ({found.separation.low:.3f} to {found.separation.high:.3f})")
+        for cue, found in reliance.items()
+    ]  # fmt: skip
+    head = ("Shortcut", *(f"{name} moves by" for name in CLASSES), "Separation falls by")
+    return f"{text}\n\n{_table(head, rows, numbers=3)}"
+
+
+def _figure_table(head: str, figures: Mapping[str, Metric], sign: str = "") -> str:
+    form = f"{sign}.3f"
+    rows = [
+        (WORDS.get(name, name), f"{figure.value:{form}}", f"{figure.low:{form}} to {figure.high:{form}}")
+        for name, figure in figures.items()
+    ]
+    return _table((head, "Value", "Interval"), rows, numbers=2)
+
+
+def _data(data: DataUsed) -> str:
+    origin = [
+        ("Kind", "phantoms (synthetic)" if data.phantom else "radiographs"),
+        ("Folder", f"`{data.root}`"),
+        ("Manifest digest", f"`{data.digest}`"),
+        ("Split digest", f"`{data.split_digest}`"),
+        ("DVC md5", f"`{data.dvc_md5}`" if data.dvc_md5 else "none"),
+        ("Unreadable files left out", str(data.unreadable)),
+    ]
+    head = ("Split", *CLASSES, "Films", "Patients")
+    rows = [
+        (split, *(str(n.get(name, 0)) for name in CLASSES), str(sum(n.values())), str(data.patients.get(split, "")))
+        for split, n in data.counts.items()
+    ]
+    return f"{_table(('Origin', ''), origin)}\n\n{_table(head, rows, numbers=4)}"
+
+
+def _epochs(history: Sequence[EpochLike], best: int, threshold: float) -> str:
+    if not history:
+        return ""
+    head = ("Epoch", "Train loss", "Train acc.", "Val. loss", "Val. acc.", "Precision", "Recall", "F1", "AUROC")
+    fields = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc")
+    rows = []
+    for epoch in history:
+        cells = [str(epoch.epoch), *(f"{getattr(epoch, field):.4f}" for field in fields), f"{epoch.seconds:.0f}"]
+        rows.append([f"**{cell}**" for cell in cells] if epoch.epoch == best else cells)
+    table = _table((*head, "Seconds"), rows, numbers=len(head) + 1)
+    return (
+        f"The weights are those of epoch {best}; precision, recall, F1 and AUROC are validation's, before any "
+        f"calibration, at threshold {threshold:g}.\n\n{table}"
+    )
+
+
+def _reproduce(model: ModelUsed, config: Config) -> str:
+    run = f"`{model.run_id}`" if model.run_id else "none"
+    facts = [
+        ("Weights digest", f"`{model.weights_digest}`"),
+        ("Git commit", f"`{model.git_commit}`" if model.git_commit else "unknown"),
+        ("MLflow run", f"[{run}]({model.run_url})" if model.run_url else run),
+    ]
+    return (
+        f"```sh\n{command(config)}\n```\n\n"
+        "The same data, commit, device and number of CPU threads give the same weights digest.\n\n"
+        f"{_table(('Expected', ''), facts)}"
+    )
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
+    """A table whose last `numbers` columns are aligned right."""
+    ruler = ["---"] * (len(head) - numbers) + ["---:"] * numbers
+    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, *rows)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (escaped[0], ruler, *escaped[1:]))

@@ -1,0 +1,252 @@
+"""The way to MLflow: which server or database, whether it answers, and one quiet client for it.
+
+Every call names its tracking URI. MLflow's process-wide "active run" and "tracking URI" are never touched, because a
+flow, a scheduler's worker or a test may hold several runs in one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from pneumonia.config.schema import Config
+from pneumonia.errors import TrackingError
+from pneumonia.tracking import health
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+PATIENCE = 60.0
+"""How long a call that is not part of an epoch is tried again while the server is away, in seconds."""
+
+DEFAULTS = {
+    # MLflow's own are 7 retries with doubling pauses of a 120 s request: a server that is gone would hold up an epoch
+    # for minutes. What could not be sent is kept and sent later, so giving up early loses nothing.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    # Readable output: no agent hints, progress bars, links or migration logs between the pipeline's own lines.
+    "MLFLOW_DISABLE_AGENT_HINT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    # Where patients' data are near, nothing calls home.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Environment variables of MLflow that are set unless the user has set them."""
+
+TRANSIENT = frozenset(
+    {"TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
+)
+"""MLflow's codes of errors that waiting may mend."""
+
+
+def tracking_uri(config: Config) -> str:
+    """The tracking URI that the configuration means.
+
+    ``auto`` is the environment's ``MLFLOW_TRACKING_URI``, otherwise ``mlflow.db`` (SQLite) in the work folder.
+    """
+    if config.tracking.uri != "auto":
+        return config.tracking.uri
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(config.work).resolve()}/mlflow.db"
+
+
+def mlflow_client(uri: str) -> MlflowClient:
+    """A client of the store at `uri`, for runs and models alike.
+
+    Raises:
+        TrackingError: the store cannot be opened.
+    """
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    # alembic announces each of some fifty migrations of a new database at INFO.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # urllib3 announces every repetition; what comes of it is told by this module.
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
+
+    with translated_errors(uri, "open the tracking store"):
+        if uri.startswith("sqlite:"):
+            _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@contextlib.contextmanager
+def translated_errors(uri: str, doing: str) -> Iterator[None]:
+    """Turn whatever MLflow, its HTTP library or its database raise into a `TrackingError` that names the address."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(
+            f"{redacted(uri)}: could not {doing}: {error_summary(error)}{_remedy(uri, error)}"
+        ) from error
+
+
+def with_retries(uri: str, doing: str, call: Callable[[], T], patience: float = PATIENCE) -> T:
+    """`call`, tried again with growing pauses while the server is away, for `patience` seconds at most.
+
+    The call must be harmless when done twice: an answer may be lost after the server has acted.
+
+    Raises:
+        TrackingError: it still fails, or fails in a way that waiting does not mend.
+    """
+    end, pause = time.monotonic() + patience, 0.5
+    while True:
+        try:
+            with translated_errors(uri, doing):
+                return call()
+        except TrackingError as error:
+            if not is_transient(error.__cause__) or time.monotonic() + pause > end:
+                raise
+            logger.warning("%s; trying again in %.1f s", error, pause)
+        time.sleep(pause)
+        pause = min(2 * pause, 10.0)
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether waiting may mend `error`: no connection, a time-out, an overloaded or failing server."""
+    import requests
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, MlflowException):
+        # INTERNAL_ERROR is also the code of whatever has none of its own. From a server it is a failure of the server;
+        # raised here it tells of a request that came to nothing only where it says so.
+        failed = isinstance(error, RestException) or "API request to" in error.message
+        return str(error.error_code) in TRANSIENT or (error.error_code == "INTERNAL_ERROR" and failed)
+    if isinstance(error, requests.HTTPError):
+        return error.response is not None and (error.response.status_code >= 500 or error.response.status_code == 429)
+    return isinstance(error, requests.ConnectionError | requests.Timeout)
+
+
+def error_summary(error: BaseException) -> str:
+    """What an error says, in the operating system's words where it is wrapped in an HTTP library's."""
+    text = str(getattr(error, "message", "") or error).strip() or type(error).__name__
+    if failed := re.search(r"too many (5\d\d) error responses", text):  # urllib3's words, at the end of a long line
+        return f"the server itself failed (HTTP {failed[1]})"
+    return health.system_words(text) or text.splitlines()[0][:300]
+
+
+def redacted(uri: str) -> str:
+    """A URI fit for a message: without the password that it may carry."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@", 1)
+
+
+def _remedy(uri: str, error: BaseException) -> str:
+    if "upgrade" in str(error) and "schema" in str(error):
+        return f". Bring the database to the installed version: mlflow db upgrade {redacted(uri)}"
+    if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
+        return ". Make room on the disk, then run the same command again"
+    if "error responses" in str(error):
+        return ". Its own log says why, often that its disk is full; then run the same command again"
+    if uri.startswith("http") and is_transient(error):
+        return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
+    return ""
+
+
+def check_store(uri: str) -> None:
+    """Make sure that the store at `uri` can be used, within about five seconds.
+
+    Raises:
+        TrackingError: unreachable, login refused, not an MLflow server, a database whose folder cannot be written, or
+            a kind of URI that MLflow does not keep runs in.
+    """
+    scheme = urlsplit(uri).scheme
+    if scheme in ("http", "https"):
+        if complaint := health.server_problem(uri):
+            raise TrackingError(
+                f"{redacted(uri)}: {complaint}. Start the tracking server there, or correct tracking.uri "
+                "(MLFLOW_TRACKING_URI); without either the work folder's SQLite database is used"
+            )
+    elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
+        if complaint := health.sqlite_problem(_sqlite_path(uri)):
+            raise TrackingError(f"{_sqlite_path(uri)}: {complaint}")
+    elif scheme in ("", "file", "sqlite"):
+        raise TrackingError(
+            f"tracking.uri={uri}: MLflow keeps no runs in a folder or in memory; "
+            "write sqlite:////absolute/path/mlflow.db or a server's http address"
+        )
+    else:  # PostgreSQL and the like: opening is the check
+        with translated_errors(uri, "open the database"):
+            mlflow_client(uri).search_experiments(max_results=1)
+
+
+def store_is_new(uri: str) -> bool:
+    """Whether the store is an SQLite database that nobody has written to yet; asking does not make it."""
+    return uri.startswith("sqlite:///") and not _sqlite_path(uri).exists()
+
+
+def _sqlite_path(uri: str) -> Path:
+    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+
+
+def download_artifact(uri: str, run_id: str, artifact_path: str, destination: Path) -> Path:
+    """Fetch a run's artifact (a file or a folder) into `destination`.
+
+    Returns:
+        The fetched file or folder.
+
+    Raises:
+        TrackingError: the run has no such artifact, or the store cannot be reached.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    reader = mlflow_client(uri)
+    found = with_retries(
+        uri,
+        f"fetch {artifact_path} of run {run_id}",
+        lambda: reader.download_artifacts(run_id, artifact_path, str(destination)),
+        patience=10.0,
+    )
+    return Path(found)
+
+
+def run_exists(uri: str, run_id: str) -> bool:
+    """Tell whether the store holds this run, not deleted.
+
+    Raises:
+        TrackingError: the store cannot be reached.
+    """
+    from mlflow.exceptions import MlflowException
+
+    check_store(uri)
+    try:
+        with translated_errors(uri, f"look for run {run_id}"):
+            run = mlflow_client(uri).get_run(run_id)
+    except TrackingError as error:
+        cause = error.__cause__
+        if isinstance(cause, MlflowException) and cause.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    return str(run.info.lifecycle_stage) == "active"
+
+
+def load_json(uri: str, run_id: str, artifact_path: str) -> Any:
+    """Read a run's JSON artifact.
+
+    Raises:
+        TrackingError: there is none, or it is no JSON.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = download_artifact(uri, run_id, artifact_path, Path(folder))
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise TrackingError(f"{uri}: {artifact_path} of run {run_id} is not JSON ({error})") from None

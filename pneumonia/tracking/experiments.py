@@ -1,0 +1,89 @@
+"""The experiment that runs belong to, and the run that a training was begun with."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pneumonia.config.schema import Config
+from pneumonia.errors import TrackingError
+from pneumonia.tracking.client import tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+    from mlflow.tracking import MlflowClient
+
+KEY_TAG = "pneumonia.key"
+"""Tag with the training's key: by it an unfinished run is found again."""
+
+
+def open_experiment(client: MlflowClient, config: Config) -> str:
+    """The id of the configured experiment, which is made where there is none.
+
+    Raises:
+        TrackingError: it was deleted, or keeps its files in a work folder that has since been moved.
+    """
+    place = artifact_location(config)
+    found = client.get_experiment_by_name(config.tracking.experiment)
+    if found is None:
+        found = _create(client, config.tracking.experiment, place)
+    _check(found, config, place)
+    return str(found.experiment_id)
+
+
+def _create(client: MlflowClient, name: str, place: str | None) -> Experiment:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=place))
+    except MlflowException as error:
+        made = client.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or made is None:
+            raise
+        return made  # another process was quicker
+
+
+def artifact_location(config: Config) -> str | None:
+    """Where a new experiment keeps its files: beside an SQLite database in the work folder, else as the server says."""
+    if tracking_uri(config).startswith("sqlite:"):
+        return (Path(config.work).resolve() / "artifacts").as_uri()
+    return None
+
+
+def _check(found: Experiment, config: Config, place: str | None) -> None:
+    uri = tracking_uri(config)
+    if found.lifecycle_stage != "active":
+        raise TrackingError(
+            f"{uri}: the experiment {found.name!r} was deleted; choose another tracking.experiment, or restore it: "
+            f"mlflow experiments restore -x {found.experiment_id}"
+        )
+    # MLflow would go on writing to the old place, which it makes anew where it is gone.
+    if place is not None and config.tracking.uri == "auto" and found.artifact_location != place:
+        raise TrackingError(
+            f"{uri}: this database was made elsewhere: the experiment {found.name!r} keeps its files in "
+            f"{found.artifact_location}; move the work folder back, or choose a new one with --set work=DIR"
+        )
+
+
+def open_run(client: MlflowClient, experiment: str, key: str, name: str, tags: Mapping[str, str]) -> tuple[Run, bool]:
+    """The experiment's unfinished run with this key, otherwise a new one; and whether it was there."""
+    found = client.search_runs(
+        [experiment],
+        filter_string=f"tags.`{KEY_TAG}` = '{key}' and attributes.status != 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    if found:
+        return found[0], True
+    labels = {"mlflow.user": _user(), **tags, KEY_TAG: key}
+    return client.create_run(experiment, tags=labels, run_name=name), False
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's numeric user has no name
+        return f"uid {os.getuid()}"

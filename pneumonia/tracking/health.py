@@ -1,0 +1,103 @@
+"""Whether a tracking store can be used, found out quickly and said in words that help."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import requests
+
+SECONDS = 4.0
+"""How long a server may take to answer, name resolution included."""
+
+
+def server_problem(uri: str) -> str | None:
+    """What is wrong with the tracking server at `uri`; None where it serves MLflow to this user."""
+    outcome: list[str | None] = []
+    # In a thread of its own, because nothing else puts a limit on resolving a name.
+    thread = threading.Thread(target=lambda: outcome.append(_ask(uri)), daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    return outcome[0] if outcome else f"no answer within {SECONDS:.0f} s"
+
+
+def _ask(uri: str) -> str | None:
+    try:
+        answer = _search(uri)
+    except requests.RequestException as error:
+        return f"the tracking server cannot be reached ({system_words(str(error)) or type(error).__name__})"
+    if answer.status_code == 401:
+        return "the tracking server refuses the login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if answer.status_code == 403 and "host header" in answer.text.lower():
+        return "the tracking server refuses this host name; name it in the server's --allowed-hosts"
+    if answer.status_code == 403:
+        return "the tracking server, or something before it, forbids this user to see experiments (HTTP 403)"
+    if answer.status_code >= 500:
+        return f"the tracking server fails (HTTP {answer.status_code})"
+    if answer.status_code != 200 or not _lists_experiments(answer):
+        return f"something answers there (HTTP {answer.status_code}), but it is not an MLflow server"
+    return None
+
+
+def _search(uri: str) -> requests.Response:
+    """Ask for one experiment: what any user of the server may do, and no other kind of server answers."""
+    user, password = _login()
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("1", "true")
+    return requests.get(
+        f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search",
+        params={"max_results": 1},
+        auth=(user, password) if user else None,
+        headers={"Authorization": f"Bearer {token}"} if token and not user else None,
+        verify=False if insecure else os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", True),
+        timeout=(SECONDS / 2, SECONDS),
+    )
+
+
+def _login() -> tuple[str, str]:
+    """User and password as MLflow finds them: from the environment, otherwise from ``~/.mlflow/credentials``."""
+    file = configparser.ConfigParser(interpolation=None)
+    file.read(Path.home() / ".mlflow" / "credentials")
+    kept = dict(file["mlflow"]) if file.has_section("mlflow") else {}
+    names = ("mlflow_tracking_username", "mlflow_tracking_password")
+    user, password = (os.environ.get(name.upper()) or kept.get(name, "") for name in names)
+    return user, password
+
+
+def _lists_experiments(answer: requests.Response) -> bool:
+    try:
+        document = answer.json()
+    except ValueError:
+        return False
+    # A user who may see no experiment gets an empty object.
+    return document == {} or (isinstance(document, dict) and isinstance(document.get("experiments"), list))
+
+
+def system_words(text: str) -> str | None:
+    """The operating system's words inside the wrappings of the HTTP libraries; None where there are none."""
+    known = (
+        "Connection refused", "Connection reset by peer", "Name or service not known", "No route to host",
+        "Network is unreachable", "Remote end closed connection without response", "timed out",
+    )  # fmt: skip
+    return next((words for words in known if words in text), None)
+
+
+def sqlite_problem(path: Path) -> str | None:
+    """What is wrong with an SQLite database at `path`, which need not exist yet; None where it can be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):  # the account's permissions do not tell of a read-only mount
+            pass
+        if path.exists():
+            with path.open("r+b") as file:
+                if file.read(16) not in (b"", b"SQLite format 3\x00"):
+                    return "is not an SQLite database; correct tracking.uri, or move the file away"
+    except OSError as error:
+        return (
+            f"the tracking database cannot be written ({error.strerror}); make the folder writable, or choose another "
+            "with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db"
+        )
+    return None

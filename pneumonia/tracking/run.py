@@ -1,0 +1,330 @@
+"""A training's run in MLflow: reopened rather than doubled, and complete even when the server was away for a while."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pneumonia.config.schema import Config
+from pneumonia.errors import TrackingError
+from pneumonia.tracking.client import (
+    PATIENCE,
+    check_store,
+    mlflow_client,
+    tracking_uri,
+    translated_errors,
+    with_retries,
+)
+from pneumonia.tracking.epoch_buffer import EpochBuffer
+from pneumonia.tracking.experiments import open_experiment, open_run
+from pneumonia.tracking.system_metrics import SystemMetrics
+
+if TYPE_CHECKING:
+    import numpy as np
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.tracking import MlflowClient
+    from torch import nn
+
+
+DATA_TAG = "pneumonia.data_digest"
+READS_TAG = "pneumonia.test_reads"
+"""Tags with the data version and how often this run has read its test labels."""
+
+BATCH = 100  # MLflow takes at most 100 parameters in one request
+
+logger = logging.getLogger(__name__)
+
+
+class MetricLike(Protocol):
+    """A value with its interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
+
+
+class Run:
+    """One MLflow run.
+
+    Attributes:
+        id: MLflow's run id.
+        uri: tracking URI.
+        url: address of the run's page; None where no server serves one.
+        reopened: the run had been begun before, by a training that did not finish.
+    """
+
+    def __init__(self, client: MlflowClient, uri: str, run: MlflowRun, *, reopened: bool) -> None:
+        self._client = client
+        self._experiment: str = run.info.experiment_id
+        self.id: str = run.info.run_id
+        self._epochs = EpochBuffer(client, uri, self.id)
+        self._monitor: SystemMetrics | None = None
+        self.uri = uri
+        self.url = _page(uri, self._experiment, self.id)
+        self.reopened = reopened
+
+    @classmethod
+    def open(cls, config: Config, key: str, name: str, tags: Mapping[str, str]) -> Run:
+        """Reopen the unfinished run with this key, or begin one.
+
+        Args:
+            config: names the store and the experiment.
+            key: names the training, in hex: the same for one that is started again after it was killed.
+            name: the run's name, for people.
+            tags: further tags.
+
+        Raises:
+            TrackingError: the store cannot be used.
+        """
+        uri = tracking_uri(config)
+        check_store(uri)
+        client = mlflow_client(uri)
+        experiment = with_retries(uri, "open the experiment", lambda: open_experiment(client, config))
+        begun, found = with_retries(uri, "begin a run", lambda: open_run(client, experiment, key, name, tags))
+        run = cls(client, uri, begun, reopened=found)
+        if found:
+            with_retries(uri, "reopen the run", lambda: run._reopen(tags))
+        if config.tracking.system_metrics:
+            run._monitor = SystemMetrics(uri, run.id)
+        return run
+
+    @classmethod
+    def attach(cls, uri: str, run_id: str) -> Run:
+        """Go on with a run that another step has begun; it is open again until `finish`.
+
+        Raises:
+            TrackingError: there is no such run, or the store cannot be used.
+        """
+        check_store(uri)
+        client = mlflow_client(uri)
+        run = cls(client, uri, with_retries(uri, f"find run {run_id}", lambda: client.get_run(run_id)), reopened=True)
+        with_retries(uri, "reopen the run", lambda: run._reopen({}))
+        return run
+
+    def count_test_read(self, data_digest: str) -> int:
+        """Note that the test labels of this data version are read once more, before they are.
+
+        Returns:
+            How often the runs of this experiment have read them, this time included.
+        """
+        runs = with_retries(self.uri, "count the reads of the test labels", lambda: self._readers(data_digest))
+        mine = runs.get(self.id, 0) + 1
+        self.set_tags({DATA_TAG: data_digest, READS_TAG: str(mine)})
+        return sum((runs | {self.id: mine}).values())
+
+    def _readers(self, data_digest: str) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment], f"tags.`{DATA_TAG}` = '{data_digest}'", max_results=1000, page_token=token
+            )
+            counts |= {run.info.run_id: int(run.data.tags.get(READS_TAG, 0)) for run in page}
+            token = page.token
+            if not token:
+                return counts
+
+    def _reopen(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self._client.update_run(self.id, status="RUNNING")
+        self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_parameters(self, tree: Mapping[str, object]) -> None:
+        """Log a nested tree as ``a.b.c`` parameters; those that the run has are left alone (MLflow never changes one).
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        with_retries(self.uri, "log the parameters", lambda: self._log_parameters(dict(_flat(tree))))
+
+    def _log_parameters(self, wanted: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        present = self._client.get_run(self.id).data.params
+        changed = sorted(name for name in wanted.keys() & present.keys() if wanted[name] != present[name])
+        if changed:
+            logger.warning("run %s keeps the parameters that it was begun with: %s", self.id, ", ".join(changed))
+        missing = [Param(name, value) for name, value in wanted.items() if name not in present]
+        for start in range(0, len(missing), BATCH):
+            self._client.log_batch(self.id, params=missing[start : start + BATCH])
+
+    def log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
+        """Name the dataset that the run used; once, however often it is called.
+
+        Args:
+            name: of the data set.
+            digest: sha256 in hex; MLflow shows and keeps its first 36 characters.
+            source: where the data came from.
+            counts: small facts (films, patients), kept as the data set's profile.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        with_retries(self.uri, "log the dataset", lambda: self._log_dataset(name, digest[:36], source, counts))
+
+    def _log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = self._client.get_run(self.id).inputs
+        known = [] if inputs is None else [entry.dataset for entry in inputs.dataset_inputs]
+        if any((dataset.name, dataset.digest) == (name, digest) for dataset in known):
+            return
+        dataset = Dataset(
+            name=name,
+            digest=digest,
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(dict(counts)),
+        )
+        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        self._client.log_inputs(self.id, datasets=[entry])
+
+    def log_epochs(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
+        """Log the epochs that the run lacks, each with its ``epoch`` from 1; see `EpochLog.add`.
+
+        Never raises over the connection: a training goes on while the server is away. What could not be sent is kept
+        and goes with the next call, or with `flush`.
+
+        Returns:
+            Whether the run now has every epoch that was ever given.
+        """
+        complete = self._epochs.add(epochs)
+        if complete and self._monitor is not None:
+            self._monitor.revive()
+        return complete
+
+    def flush(self, timeout: float) -> None:
+        """Send the epochs that are still kept, trying for `timeout` seconds.
+
+        Raises:
+            TrackingError: some could not be sent.
+        """
+        self._epochs.flush(timeout)
+
+    def log_figures(self, figures: Mapping[str, MetricLike], prefix: str = "test_") -> None:
+        """Log each figure as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``; those that are there are left.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        values: dict[str, float] = {}
+        for name, figure in figures.items():
+            values |= {
+                f"{prefix}{name}": figure.value,
+                f"{prefix}{name}_low": figure.low,
+                f"{prefix}{name}_high": figure.high,
+            }
+        self.log_metrics(values)
+
+    def log_metrics(self, values: Mapping[str, float]) -> None:
+        """Log single values; a value that the run has already is not logged again.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        with_retries(self.uri, "log the figures", lambda: self._log_metrics(values, int(time.time() * 1000)))
+
+    def _log_metrics(self, values: Mapping[str, float], now: int) -> None:
+        from mlflow.entities import Metric
+
+        present = self._client.get_run(self.id).data.metrics
+        new = [Metric(key, float(value), now, 0) for key, value in values.items() if present.get(key) != value]
+        if new:
+            self._client.log_batch(self.id, metrics=new)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set or replace tags.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        from mlflow.entities import RunTag
+
+        labels = [RunTag(key, value) for key, value in tags.items()]
+        with_retries(self.uri, "set tags", lambda: self._client.log_batch(self.id, tags=labels))
+
+    def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
+        """Keep a folder's files with the run, under `artifact_path`; files of the same name are replaced.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        with_retries(
+            self.uri,
+            f"keep {folder}",
+            lambda: self._client.log_artifacts(self.id, str(folder), artifact_path),
+        )
+
+    def log_file(self, file: Path, artifact_path: str | None = None) -> None:
+        """Keep a file with the run, in the folder `artifact_path`; a file of the same name is replaced.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        with_retries(self.uri, f"keep {file}", lambda: self._client.log_artifact(self.id, str(file), artifact_path))
+
+    def log_model(self, model: nn.Module, example: np.ndarray, record: Mapping[str, object]) -> str:
+        """Log the network as an MLflow model in the pt2 format, which holds no pickle; once a run.
+
+        Args:
+            model: any device and memory format; left as it is.
+            example: input, float32 [B,3,H,W].
+            record: kept as the model's metadata.
+
+        Returns:
+            The model's URI, ``models:/m-…``.
+
+        Raises:
+            TrackingError: not possible within `store.PATIENCE`.
+        """
+        from pneumonia.tracking.mlflow_model import log_network
+
+        return log_network(self._client, self.uri, self.id, self._experiment, model, example, dict(record))
+
+    def finish(self, status: str = "FINISHED") -> None:
+        """Close the run.
+
+        Args:
+            status: FINISHED sends everything first; FAILED and KILLED try once and only warn, so that they never hide
+                the error that led here.
+
+        Raises:
+            TrackingError: FINISHED, and the run cannot be completed within `store.PATIENCE`.
+        """
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+        if status == "FINISHED":
+            self.flush(PATIENCE)
+            with_retries(self.uri, "close the run", lambda: self._client.set_terminated(self.id, status))
+            return
+        self._epochs.send()
+        try:
+            with translated_errors(self.uri, "close the run"):
+                self._client.set_terminated(self.id, status)
+        except TrackingError as error:
+            logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)
+
+
+def _page(uri: str, experiment: str, run: str) -> str | None:
+    """The address of a run's page, without the login that a URI may carry."""
+    if not uri.startswith(("http://", "https://")):
+        return None
+    scheme, rest = uri.rstrip("/").split("://", 1)
+    return f"{scheme}://{rest.rpartition('@')[2]}/#/experiments/{experiment}/runs/{run}"
+
+
+def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)

@@ -1,0 +1,162 @@
+"""Each check of the doctor, on machines that have what it looks for and on those that have not."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from pneumonia.cli import doctor
+from pneumonia.cli.doctor import Check
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config, PhantomConfig
+from pneumonia.data.phantom import dataset
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def only(checks: list[Check], name: str) -> Check:
+    (found,) = [check for check in checks if check.name == name]
+    return found
+
+
+def settings(*assignments: str) -> Config:
+    return resolve("fast", assignments=assignments, environment={})
+
+
+def test_this_machine_is_fit_and_every_trouble_has_a_remedy() -> None:
+    checks = doctor.examine(settings())
+    busy = {"memory", "work folder"}  # how much is free is no matter of the software
+    assert [check for check in checks if check.status == "fail" and check.name not in busy] == []
+    assert all(check.remedy for check in checks if check.status == "warn")
+    names = [check.name for check in checks]
+    assert len(names) == len(set(names))
+    for name in (
+        *doctor.EACH,
+        "python",
+        "git",
+        "bf16",
+        "cuda",
+        "memory",
+        "data",
+        "data.dvc",
+        "tracking",
+        *doctor.PORTS,
+    ):
+        assert name in names
+    assert only(checks, "torch").text == torch.__version__
+
+
+def test_versions_are_held_against_pyproject() -> None:
+    wanted = doctor._requirements()
+    assert not wanted["torch"][1], "needed"
+    assert wanted["prefect"][1], "only for the flow"
+    assert "pytest" not in wanted
+    assert doctor._package("fastapi", *wanted["fastapi"]).status == "ok"
+    newer = doctor._package("pydantic", Requirement(f"pydantic>{version('pydantic')}"), False)
+    assert (newer.status, newer.remedy) == ("fail", f"pip install 'pydantic>{version('pydantic')}'")
+
+
+@pytest.mark.parametrize(("optional", "status"), [(True, "warn"), (False, "fail")])
+def test_a_package_that_is_missing(optional: bool, status: str) -> None:
+    check = doctor._package("no-such-package", Requirement("no-such-package>=1"), optional)
+    assert (check.status, check.text) == (status, "not installed")
+
+
+def test_torch_and_torchvision_are_a_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._torch_pair().status == "ok"
+    monkeypatch.setattr(torch, "__version__", "2.12.0+cpu")
+    apart = doctor._torch_pair()
+    assert apart.status == "fail"
+    assert "not 2.12.0+cpu" in apart.text
+
+
+def test_the_lock_is_compared_with_what_is_installed(tmp_path: Path) -> None:
+    lock = tmp_path / "requirements.lock"
+    assert "not here" in doctor._lock(lock).text
+    lock.write_text(
+        f"pydantic=={version('pydantic')} \\\n    --hash=sha256:0\nabsent-elsewhere==1 ; python_version > '3'\n"
+    )
+    assert doctor._lock(lock).status == "ok"
+    lock.write_text("pydantic==0.1 \\\n    --hash=sha256:0\n")
+    other = doctor._lock(lock)
+    assert (other.status, other.text) == ("warn", f"installed is pydantic {version('pydantic')} for 0.1")
+
+
+@pytest.mark.parametrize(("free", "status"), [(0.5, "fail"), (3, "warn"), (50, "ok")])
+def test_disk(free: float, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free * doctor.GIB))
+    check = doctor._disk(tmp_path)
+    assert (check.status, bool(check.remedy)) == (status, status != "ok")
+    assert f"{free:.1f} GiB free" in check.text
+
+
+def test_a_work_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check = doctor._disk(tmp_path / "file" / "work")
+    assert (check.status, check.remedy) == ("fail", "make it writable, or choose another: --set work=DIR")
+
+
+@pytest.mark.parametrize(("free", "status"), [(1.0, "fail"), (2, "warn"), (8, "ok")])
+def test_memory(free: float, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.psutil, "virtual_memory", lambda: SimpleNamespace(available=free * doctor.GIB))
+    assert doctor._memory().status == status
+
+
+def test_films_are_counted(tmp_path: Path) -> None:
+    none = doctor._data(settings())
+    assert (none.status, "phantoms are drawn" in none.text, "data fetch" in none.remedy) == ("warn", True, True)
+    missing = doctor._data(settings("data.root=nowhere"))
+    assert (missing.status, "nowhere: does not exist" in missing.text) == ("fail", True)
+    root = dataset.generate(tmp_path, PhantomConfig(train=8, test=8, size=64))
+    there = doctor._data(settings(f"data.root={root}"))
+    assert (there.status, there.text) == ("ok", f"{root}: 16 phantoms")
+
+
+def test_dvc_remotes_are_found_without_dvc(tmp_path: Path) -> None:
+    record, folder = tmp_path / "data.dvc", tmp_path / ".dvc"
+    assert doctor._dvc(record, folder).status == "ok"
+    record.touch()
+    assert "dvc remote add" in doctor._dvc(record, folder).remedy
+    folder.mkdir()
+    (folder / "config").write_text("[core]\n    analytics = false\n")
+    assert doctor._dvc(record, folder).status == "warn"
+    (folder / "config.local").write_text("['remote \"shared\"']\n    url = s3://user:secret@place/films\n")
+    found = doctor._dvc(record, folder)
+    assert (found.status, found.text) == ("ok", "DVC remote s3://user:***@place/films")
+
+
+def test_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    assert doctor._weights(settings("data.root=phantom")).status == "ok", "phantoms need none"
+    assert doctor._weights(settings("data.root=films", "model.weights=none")).status == "ok"
+    needed = doctor._weights(settings("data.root=films"))
+    assert (needed.status, "resnet18-f37072fd.pth" in needed.text) == ("warn", True)
+    cached = tmp_path / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    assert doctor._weights(settings("data.root=films")) == Check(name="initial weights", status="ok", text=str(cached))
+    assert doctor._weights(settings(f"model.weights={cached}")).status == "ok"
+    assert doctor._weights(settings("model.weights=absent.pt")).status == "fail"
+
+
+def test_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setitem(doctor.PORTS, "port 5000", (port, "--mlflow-port"))
+        checks = list(doctor._services(settings("tracking.uri=http://127.0.0.1:1")))
+    taken = only(checks, "port 5000")
+    assert taken.status == "warn"
+    assert "is taken by process" in taken.text
+    assert "pneumonia ui --mlflow-port PORT" in taken.remedy
+    away = only(checks, "tracking")
+    assert (away.status, "cannot be reached" in away.text) == ("fail", True)

@@ -1,0 +1,170 @@
+"""`pneumonia predict` and `pneumonia evaluate`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pneumonia.cli.common import DISCLAIMER
+from pneumonia.config.schema import Config, EvaluateConfig
+from pneumonia.data.patients import patient_of
+from pneumonia.inference.predictor import Predictor
+from pneumonia.statistics.metrics import compute_metrics
+from tests.cli.console import call
+
+
+@pytest.fixture
+def labelled(phantoms: Path, tmp_path: Path) -> Path:
+    """A folder with NORMAL/ and PNEUMONIA/ that a test may change."""
+    return Path(shutil.copytree(phantoms / "test", tmp_path / "films"))
+
+
+def test_text_shows_probability_call_and_file(weights: Path, film: Path) -> None:
+    done = call("predict", str(film), "--model", str(weights))
+    assert done.exit_code == 0
+    (expected,) = Predictor.load(str(weights), Config()).score([film])
+    first, *rest = done.stdout.splitlines()
+    assert first.split() == [f"{expected['probability']:.4f}", expected["decision"], str(film)]
+    assert rest == [DISCLAIMER]
+
+
+def test_json_is_what_the_predictor_says(weights: Path, film: Path) -> None:
+    done = call("predict", str(film), "--model", str(weights), "--json")
+    assert json.loads(done.stdout) == Predictor.load(str(weights), Config()).score([film])
+    assert DISCLAIMER in done.stderr
+
+
+@pytest.mark.parametrize(("threshold", "decision"), [("0", "PNEUMONIA"), ("1", "NORMAL")])
+def test_threshold_moves_the_call(threshold: str, decision: str, weights: Path, film: Path) -> None:
+    done = call("predict", str(film), "--model", str(weights), "--threshold", threshold, "--json")
+    (result,) = json.loads(done.stdout)
+    assert (result["decision"], result["threshold"]) == (decision, float(threshold))
+
+
+def test_folders_are_the_films_in_them(weights: Path, film: Path, labelled: Path) -> None:
+    (labelled / "NORMAL" / "notes.txt").write_text("no film")
+    done = call("predict", str(labelled), str(film), "--model", str(weights), "--json")
+    assert done.exit_code == 0
+    names = [result["file"] for result in json.loads(done.stdout)]
+    assert names == [*sorted(str(path) for path in labelled.rglob("*.jpeg")), str(film)]
+
+
+def test_each_refusal_has_its_line(weights: Path, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.jpeg").write_text("no picture")
+    done = call("predict", "absent.png", str(film), "text.jpeg", "--model", str(weights))
+    assert done.exit_code == 1
+    absent, scored, text, _ = done.stdout.splitlines()
+    assert "refused" in absent
+    assert "absent.png: does not exist" in absent
+    assert "refused" not in scored
+    assert "text.jpeg: is not an image" in text
+    assert "2 of 3 films refused" in done.stderr
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(weights: Path, film: Path) -> None:
+    odd = b"caf\xe9.jpeg".decode(errors="surrogateescape")
+    Path(odd).write_bytes(film.read_bytes())
+    text = call("predict", odd, "--model", str(weights))
+    assert (text.exit_code, "caf\\udce9.jpeg" in text.stdout) == (0, True)
+    (result,) = json.loads(call("predict", odd, "--model", str(weights), "--json").stdout)
+    assert result["file"] == odd
+
+
+def test_a_folder_without_films_is_an_error(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = call("predict", "empty", "--model", str(weights))
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "empty: holds no film" in done.stderr
+
+
+def test_without_a_champion_the_error_says_how_to_make_one(film: Path, work: Path) -> None:
+    done = call("predict", str(film), "--set", f"work={work}")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "there is no champion of pneumonia-resnet18 yet" in done.stderr
+
+
+def test_figures_are_those_of_the_library(weights: Path, labelled: Path) -> None:
+    done = call("evaluate", str(labelled), "--model", str(weights), "--json", "--set", "evaluate.bootstrap=200")
+    assert done.exit_code == 0
+    found = json.loads(done.stdout)
+    predictor = Predictor.load(str(weights), Config())
+    files = sorted(labelled.rglob("*.jpeg"))
+    labels = [int(file.parent.name == "PNEUMONIA") for file in files]
+    scores = [result["probability"] for result in predictor.score(files)]
+    patients = [patient_of(file.name, label) for file, label in zip(files, labels, strict=True)]
+    expected = compute_metrics(labels, scores, patients, 0.5, EvaluateConfig(bootstrap=200))
+    for name, figure in expected.items():
+        assert found[name] == pytest.approx(figure.model_dump(), abs=1e-6), name
+    assert found["n"] == 24
+    assert found["counts"] == {"NORMAL": 12, "PNEUMONIA": 12}
+    assert found["patients"] == len(set(patients)) < 24
+    assert found["refused"] == []
+    assert (found["model"], found["threshold"], found["confidence"]) == (predictor.name, 0.5, 0.95)
+
+
+def test_intervals_are_drawn_by_patient(weights: Path, labelled: Path) -> None:
+    """Each patient's film ten times over tells no more than once."""
+    for file in list(labelled.rglob("*.jpeg")):
+        for copy in range(9):
+            shutil.copyfile(file, file.with_name(f"{file.stem}-{copy}.jpeg"))  # person1_bacteria_1-2: still person 1
+    options = ("--model", str(weights), "--json", "--set", "evaluate.bootstrap=500")
+    many = json.loads(call("evaluate", str(labelled), *options).stdout)
+    assert many["n"] == 240
+    width = many["auroc"]["high"] - many["auroc"]["low"]
+    assert many["patients"] < 24
+    assert width > 0.25, "240 independent films would give about 0.15"
+
+
+def test_text_names_figures_and_their_coverage(weights: Path, labelled: Path) -> None:
+    done = call("evaluate", str(labelled), "--model", str(weights), "--set", "evaluate.confidence=0.9")
+    assert done.exit_code == 0
+    for words in ("24 films (12 NORMAL + 12 PNEUMONIA)", "90 % interval", "AUROC", "sensitivity", DISCLAIMER):
+        assert words in done.stdout
+
+
+def test_unreadable_films_stop_it_or_are_left_out(weights: Path, labelled: Path) -> None:
+    (labelled / "NORMAL" / "a.jpeg").touch()
+    (labelled / "PNEUMONIA" / "b.png").write_text("no picture")
+    stopped = call("evaluate", str(labelled), "--model", str(weights), "--json")
+    assert (stopped.exit_code, stopped.stdout) == (1, "")
+    assert "2 of 26 films cannot be read" in stopped.stderr
+    assert "a.jpeg" in stopped.stderr
+    assert "b.png" in stopped.stderr
+    skipped = call("evaluate", str(labelled), "--model", str(weights), "--json", "--on-unreadable", "skip")
+    found = json.loads(skipped.stdout)
+    assert skipped.exit_code == 0
+    assert found["n"] == 24
+    assert [Path(film["file"]).name for film in found["refused"]] == ["a.jpeg", "b.png"]
+
+
+def test_unreadable_lists_are_kept_short(weights: Path, labelled: Path) -> None:
+    for number in range(30):
+        (labelled / "NORMAL" / f"empty{number:02}.jpeg").touch()
+    done = call("evaluate", str(labelled), "--model", str(weights))
+    assert done.exit_code == 1
+    assert done.stderr.count("zero bytes") == 20
+    assert "and 10 more" in done.stderr
+
+
+def test_a_folder_of_another_layout_is_explained(weights: Path, phantoms: Path, labelled: Path) -> None:
+    wrong = call("evaluate", str(phantoms.parent), "--model", str(weights))
+    assert wrong.exit_code == 1
+    assert "there is no folder NORMAL/ in it" in wrong.stderr
+    assert str(phantoms / "test") in wrong.stderr, "and the right one is named"
+    shutil.rmtree(labelled / "PNEUMONIA")
+    (labelled / "PNEUMONIA").mkdir()
+    empty = call("evaluate", str(labelled), "--model", str(weights))
+    assert empty.exit_code == 1
+    assert "PNEUMONIA: holds no film" in empty.stderr
+
+
+def test_equal_names_in_both_classes_are_two_patients(weights: Path, film: Path, tmp_path: Path) -> None:
+    for name in ("NORMAL", "PNEUMONIA"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+        for number in range(4):
+            shutil.copyfile(film, tmp_path / "own" / name / f"{number}.jpeg")
+    found = json.loads(call("evaluate", "own", "--model", str(weights), "--json").stdout)
+    assert (found["n"], found["patients"]) == (8, 8)

@@ -1,0 +1,120 @@
+"""`pneumonia promote`, `rollback` and `history`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pneumonia.records.model import read_record
+from pneumonia.registry import models
+from pneumonia.tracking.client import mlflow_client, tracking_uri
+from tests.cli.console import call
+from tests.support.runs import settings
+from tests.support.trained import leave_run, save
+
+NAME = "pneumonia-resnet18"
+PHANTOM = f"{NAME}-phantom"
+
+
+@pytest.fixture
+def uri(work: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The store that the commands use without being told."""
+    found = tracking_uri(settings(work))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", found)
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "ada")
+    return found
+
+
+@pytest.fixture
+def two(uri: str, work: Path, weights: Path) -> list[str]:
+    """The runs of two registered versions of the real model."""
+    record = read_record(weights)
+    found = [leave_run(settings(work), weights, key=key) for key in ("a", "b")]
+    client = mlflow_client(uri)
+    for run in found:
+        source = client.get_run(run).outputs.model_outputs[0].model_id
+        models.register(uri, NAME, run, f"models:/{source}", record.weights_digest, False, {})
+    return found
+
+
+def test_a_version_is_promoted_and_rolled_back(two: list[str], uri: str) -> None:
+    first = call("promote", "--version", "1", "--why", "first", "--json")
+    assert first.exit_code == 0
+    move = json.loads(first.stdout)
+    assert (move["name"], move["action"], move["from_version"], move["to_version"]) == (NAME, "promote", None, "1")
+    assert (move["who"], move["why"]) == ("ada", "first")
+    second = call("promote", "--version", "2", "--why", " better ", "--who", "ben")
+    assert second.exit_code == 0
+    assert f"promote   {NAME}  1 -> 2  by ben\n    better\n" in second.stdout
+    back = call("rollback", "--why", "false alarms")
+    assert back.exit_code == 0
+    assert f"rollback  {NAME}  2 -> 1  by ada\n    false alarms\n" in back.stdout
+    held = models.champion(uri, NAME)
+    assert held is not None
+    assert held.version == "1"
+
+
+def test_history_is_the_ledger(two: list[str], uri: str) -> None:
+    assert (call("history").stdout, json.loads(call("history", "--json").stdout)) == (
+        "No model was promoted yet; python flows/pipeline.py trains one\n",
+        [],
+    )
+    call("promote", "--version", "1", "--why", "first")
+    call("promote", "--version", "2", "--why", "second")
+    expected = [{"name": NAME, **move.model_dump()} for move in models.history(uri, NAME)]
+    for arguments in ((), ("--name", NAME)):
+        assert json.loads(call("history", *arguments, "--json").stdout) == expected
+    words = call("history").stdout
+    assert words.index("none -> 1") < words.index("1 -> 2")
+
+
+def test_history_names_all_models(two: list[str], work: Path, tmp_path: Path) -> None:
+    run = leave_run(settings(work), save(tmp_path / "p" / "model.safetensors", PHANTOM), key="p")
+    assert call("promote", "--run", run, "--why", "demo").exit_code == 0
+    call("promote", "--version", "1", "--why", "first")
+    assert [move["name"] for move in json.loads(call("history", "--json").stdout)] == [NAME, PHANTOM]
+    done = call("history", "--name", "pneumonia-restnet18")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"no such model; there are: {NAME}, {PHANTOM}" in done.stderr
+
+
+def test_promoting_the_champion_changes_nothing_and_says_so(two: list[str]) -> None:
+    call("promote", "--version", "1", "--why", "first")
+    done = call("promote", "--version", "champion", "--why", "once more")
+    assert done.exit_code == 0
+    assert f"{NAME} 1 is champion already; nothing was changed" in done.stderr
+    assert len(json.loads(call("history", "--json").stdout)) == 1
+
+
+def test_what_is_not_there_is_named(two: list[str]) -> None:
+    unknown = call("promote", "--version", "9", "--why", "x")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert "there is no version or alias '9'; there are: 1, 2" in unknown.stderr
+    nothing = call("rollback", "--why", "x")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    assert "no previous champion to go back to" in nothing.stderr
+
+
+def test_a_run_that_did_not_pass_needs_an_express_word(uri: str, work: Path, weights: Path) -> None:
+    run = leave_run(settings(work), weights, "not passed")
+    refused = call("promote", "--run", run, "--why", "hurry")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "--despite-verdict" in refused.stderr
+    done = call("promote", "--run", run, "--why", "hurry", "--despite-verdict", "--json")
+    assert json.loads(done.stdout)["why"] == "hurry [despite the verdict: not passed]"
+
+
+def test_the_default_is_the_model_of_real_films(uri: str) -> None:
+    """Also where no films lie and the pipeline would draw phantoms; and a name can be given in every way."""
+    assert f"{NAME}:" in call("rollback", "--why", "x").stderr
+    assert f"{PHANTOM}:" in call("rollback", "--why", "x", "--name", PHANTOM).stderr
+    assert f"{NAME}-fast:" in call("rollback", "--why", "x", "--set", f"model.name={NAME}-fast").stderr
+
+
+def test_a_server_that_is_away_is_told(uri: str) -> None:
+    for arguments in (("history",), ("promote", "--version", "1", "--why", "x"), ("rollback", "--why", "x")):
+        done = call(*arguments, "--set", "tracking.uri=http://127.0.0.1:1")
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "the tracking server cannot be reached" in done.stderr

@@ -1,0 +1,285 @@
+"""The configuration: which layer wins, what is refused, and in what words."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from pneumonia.config.resolve import is_phantom, resolve
+from pneumonia.config.schema import PROFILES, Config, Section, TrainConfig
+from pneumonia.errors import ConfigError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(profile: str = "fast", *assignments: str, **environment: str) -> Config:
+    return resolve(profile, assignments=assignments, environment=environment)
+
+
+def fields(model: type[BaseModel] = Config, path: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield every field that is no section, by its dotted path."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from fields(field.annotation, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", field
+
+
+# ---- profiles
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("root", ["phantom", "films"])
+def test_profiles_resolve_and_nothing_is_left_to_decide(folder: Path, profile: str, root: str) -> None:
+    config = make(profile, f"data.root={root}")
+    assert config.profile == profile
+    assert config.data.root == root
+    assert config.model.weights == ("none" if root == "phantom" else "imagenet")
+
+
+def test_fast_is_the_documented_demo(folder: Path) -> None:
+    config = make("fast", "data.root=films")
+    assert config.data.patient_fraction == 0.1
+    train = config.train
+    assert (train.epochs, train.optimizer, train.learning_rate, train.batch_size) == (1, "adam", 0.001, 64)
+    assert config.preprocess.size == 224
+    assert config.augment.flip > 0
+    assert config.augment.rotation > 0
+
+
+def test_full_takes_everything(folder: Path) -> None:
+    config = make("full", "data.root=films")
+    assert config.data.patient_fraction == 1
+    train = config.train
+    assert 10 <= train.epochs <= 20
+    assert (train.optimizer, train.schedule) == ("adamw", "cosine")
+    assert train.warmup_epochs > 0
+    assert train.class_weights
+    assert train.label_smoothing > 0
+    assert train.ema_decay > 0
+    assert train.patience > 0
+
+
+def test_the_profiles_can_never_be_mistaken_for_one_another(folder: Path) -> None:
+    names = [make(profile, f"data.root={root}").model.name for root in ("films", "phantom") for profile in PROFILES]
+    assert names == [
+        "pneumonia-resnet18-fast",
+        "pneumonia-resnet18",
+        "pneumonia-resnet18-phantom",
+        "pneumonia-resnet18-phantom",
+    ]
+
+
+def test_auto_takes_films_where_they_lie_and_phantoms_elsewhere(folder: Path) -> None:
+    assert make().data.root == "phantom"
+    (folder / "data" / "chest_xray").mkdir(parents=True)
+    assert make().data.root == str(Path("data/chest_xray"))
+
+
+def test_a_folder_of_phantoms_is_known_by_its_signature(folder: Path) -> None:
+    (folder / "some" / "chest_xray").mkdir(parents=True)
+    assert not is_phantom("some")
+    (folder / "some" / "chest_xray" / "phantom.json").write_text("{}")
+    for root in ("some", "some/chest_xray", "phantom"):
+        assert is_phantom(root)
+        assert make("full", f"data.root={root}").model.name == "pneumonia-resnet18-phantom"
+
+
+# ---- precedence
+
+
+def test_each_layer_beats_the_one_before(folder: Path) -> None:
+    file = folder / "mine.toml"
+    file.write_text('[data]\nroot = "phantom"\n[train]\nepochs = 31\npatience = 31\n')
+    default = TrainConfig().epochs
+
+    def epochs(profile: str, **layers: object) -> int:
+        return resolve(profile, **({"environment": {}} | layers)).train.epochs  # type: ignore[arg-type]
+
+    profile = resolve("full", assignments=["data.root=films"], environment={}).train.epochs
+    phantom = resolve("full", assignments=["data.root=phantom"], environment={}).train.epochs
+    environment = {"PNEUMONIA_TRAIN__EPOCHS": "32"}
+    found = [
+        default,
+        profile,
+        phantom,
+        epochs("full", file=file),
+        epochs("full", file=file, environment=environment),
+        epochs("full", file=file, environment=environment, assignments=["train.epochs=33"]),
+        epochs("full", file=file, environment=environment, assignments=["train.epochs=33", "train.epochs=34"]),
+    ]
+    assert found[3:] == [31, 32, 33, 34]
+    assert all(before != after for before, after in itertools.pairwise(found))
+    assert resolve("full", file=file, environment=environment).train.patience == 31, "layers merge key by key"
+
+
+def test_the_process_environment_is_read_unless_another_is_given(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PNEUMONIA_TRAIN__SEED", "7")
+    assert resolve().train.seed == 7
+    assert resolve(environment={}).train.seed == 0
+
+
+def test_the_test_suites_own_variables_are_not_configuration(folder: Path) -> None:
+    assert make(PNEUMONIA_TEST_SHARED="/somewhere") == make()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "value"),
+    [("train.class_weights=true", True), ("train.class_weights = false", False), ("train.class_weights=1", True)],
+)
+def test_words_become_truth_values(folder: Path, assignment: str, value: bool) -> None:
+    assert make("fast", assignment).train.class_weights is value
+
+
+def test_a_value_may_hold_an_equals_sign(folder: Path) -> None:
+    uri = "postgresql://host/db?sslmode=require"
+    assert make("fast", f"tracking.uri={uri}").tracking.uri == uri
+
+
+# ---- refusals
+
+
+def refusal(profile: str = "fast", *assignments: str, file: Path | None = None, **environment: str) -> str:
+    with pytest.raises(ConfigError) as failure:
+        resolve(profile, file=file, assignments=assignments, environment=environment)
+    assert failure.value.exit_code == 2
+    return str(failure.value)
+
+
+def test_an_unknown_profile_names_the_known(folder: Path) -> None:
+    assert refusal("medium") == "profile: 'medium' is unknown; choose one of fast, full"
+
+
+def test_a_profile_is_chosen_and_not_set(folder: Path) -> None:
+    (folder / "mine.toml").write_text('profile = "full"\n')
+    for message in (
+        refusal("fast", "profile=full"),
+        refusal("fast", PNEUMONIA_PROFILE="full"),
+        refusal("fast", file=folder / "mine.toml"),
+    ):
+        assert re.search(r"profile \(from .+\): .*--profile full", message)
+    assert make("full", "profile=full").profile == "full", "a resolved tree may be read again"
+
+
+def test_an_unknown_key_names_its_origin_and_the_known_ones(folder: Path) -> None:
+    (folder / "mine.toml").write_text("[train]\nepoch = 3\n")
+    for message, origin in (
+        (refusal("fast", "train.epoch=3"), "--set"),
+        (refusal("fast", PNEUMONIA_TRAIN__EPOCH="3"), "PNEUMONIA_TRAIN__EPOCH"),
+        (refusal("fast", file=folder / "mine.toml"), str(folder / "mine.toml")),
+    ):
+        assert (
+            f"train.epoch (from {origin}): unknown key; did you mean epochs? known here: batch_size, class_weights, "
+            in message
+        )
+        assert "epochs" in message
+
+
+@pytest.mark.parametrize(("key", "meant"), [("trian.epochs", "did you mean train? "), ("nonsense", "")])
+def test_an_unknown_section_names_the_known_ones(folder: Path, key: str, meant: str) -> None:
+    section = key.partition(".")[0]
+    message = refusal("fast", f"{key}=3")
+    assert f"{section} (from --set): unknown key; {meant}known here: augment, data, " in message
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "train.epochs=0",
+        "train.epochs=two",
+        "train.epochs=1.5",
+        "train.batch_size=1",
+        "train.learning_rate=0",
+        "train.learning_rate=nan",
+        "train.learning_rate=inf",
+        "train.optimizer=sgd",
+        "train.seed=-1",
+        "data.validation_fraction=0",
+        "data.validation_fraction=1",
+        "data.patient_fraction=1.01",
+        "data.on_unreadable=ignore",
+        "augment.flip=1.2",
+        "augment.rotation=181",
+        "preprocess.size=31",
+        "evaluate.threshold=-0.1",
+        "evaluate.confidence=0.5",
+        "gate.min_auroc=96",
+        "model.architecture=resnet50",
+        "model.name=../escape",
+        "train=3",
+        "train.epochs.more=3",
+    ],
+)
+def test_a_value_out_of_range_names_key_origin_and_value(folder: Path, assignment: str) -> None:
+    key, _, value = assignment.partition("=")
+    message = refusal("fast", assignment)
+    named = "train.epochs" if key == "train.epochs.more" else key
+    assert f"{named} (from --set): " in message
+    assert value in message
+
+
+def test_all_that_is_wrong_is_told_at_once(folder: Path) -> None:
+    message = refusal("fast", "train.epochs=0", "augment.flip=2", "nonsense=1")
+    assert all(key in message for key in ("train.epochs", "augment.flip", "nonsense"))
+
+
+@pytest.mark.parametrize("assignment", ["train.epochs", "=3", " =3", ""])
+def test_an_assignment_without_key_or_value_shows_how(folder: Path, assignment: str) -> None:
+    assert "write it as section.key=value, for example train.epochs=3" in refusal("fast", assignment)
+
+
+def test_a_file_that_cannot_be_read_is_told(folder: Path) -> None:
+    assert "none.toml: cannot be read (No such file or directory)" in refusal(file=folder / "none.toml")
+    (folder / "bad.toml").write_text("[train\nepochs = 1")
+    assert "bad.toml: is not valid TOML" in refusal(file=folder / "bad.toml")
+    (folder / "bad.toml").write_bytes(b"\xff\xfe")
+    assert "bad.toml: is not valid TOML" in refusal(file=folder / "bad.toml")
+
+
+# ---- the tree
+
+
+def test_the_tree_is_frozen(folder: Path) -> None:
+    config = make()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train.epochs = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        config.train = TrainConfig()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("path", "field"), [pytest.param(path, field, id=path) for path, field in fields()])
+def test_every_field_is_described_and_has_a_default(path: str, field: FieldInfo) -> None:
+    assert field.description, f"{path} has no description"
+    assert not field.is_required()
+
+
+def test_every_section_says_what_it_is() -> None:
+    for name, field in Config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            assert field.annotation.__doc__, name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_tree_survives_json(folder: Path, profile: str) -> None:
+    config = make(profile, "data.root=films", "train.learning_rate=0.00012345678901234567")
+    assert Config.model_validate_json(config.model_dump_json()) == config
+    assert Config.model_validate(json.loads(json.dumps(config.model_dump(mode="json")))) == config
+
+
+def test_the_schema_can_be_made_into_a_form() -> None:
+    schema = Config.model_json_schema()
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == set(Config.model_fields)
+    assert schema["$defs"]["TrainConfig"]["properties"]["epochs"]["minimum"] == 1

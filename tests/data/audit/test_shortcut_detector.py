@@ -1,0 +1,99 @@
+"""The shortcut audit finds what is there, by name, and nothing that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from pneumonia.config.schema import Cue, DataConfig, PhantomConfig, PreprocessConfig
+from pneumonia.data.audit import shortcut_features
+from pneumonia.data.audit.shortcut_detector import TOGETHER, WORDS, detect_shortcuts
+from pneumonia.data.packing import pack
+from pneumonia.data.phantom import dataset
+from pneumonia.imaging.image_statistics import COUNT
+
+CONFIG = DataConfig()
+PLANTED = [cue for cue in get_args(Cue) if cue != "none"]
+
+
+def rows(root: Path, work: Path, **preprocess: Any) -> dict[str, dict[str, Any]]:
+    packed = pack(root, CONFIG, PreprocessConfig.model_validate({"size": 96} | preprocess), work)
+    finding = detect_shortcuts(packed.manifest, packed.cues, CONFIG)
+    assert not finding.stops
+    assert finding.ok == (not any(row["flagged"] for row in finding.examples if row["cue"] != TOGETHER))
+    return {row["cue"]: row for row in finding.examples}
+
+
+def flagged(found: dict[str, dict[str, Any]]) -> set[str]:
+    return {cue for cue, row in found.items() if row["flagged"] and cue != TOGETHER}
+
+
+def draw(folder: Path, cue: Cue) -> Path:
+    return dataset.generate(folder / cue, PhantomConfig(train=200, test=60, size=224, cue=cue))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw(tmp_path_factory.mktemp("plain"), "none")
+
+
+def test_every_cue_has_its_words() -> None:
+    assert set(WORDS) == {*shortcut_features.CUES, TOGETHER}
+    assert set(PLANTED) <= set(shortcut_features.CUES)
+
+
+@pytest.mark.parametrize("equalize", [False, True])
+def test_nothing_is_found_where_nothing_is_planted(plain: Path, tmp_path: Path, equalize: bool) -> None:
+    found = rows(plain, tmp_path, equalize=equalize)
+    assert flagged(found) == set()
+    assert not found[TOGETHER]["flagged"]
+
+
+@pytest.mark.parametrize("cue", PLANTED)
+def test_a_planted_cue_is_found_and_no_other(tmp_path: Path, cue: Cue) -> None:
+    found = rows(draw(tmp_path, cue), tmp_path / "work", equalize=True)  # the equalised films no longer show it
+    assert flagged(found) == {cue}
+    assert found[cue]["low"] > 0.95
+    assert found[cue]["test low"] > 0.9, "it was planted into the test folder, too"
+    assert found[TOGETHER]["flagged"]
+
+
+def test_a_cue_of_the_training_folder_alone_does_not_carry_over(plain: Path, tmp_path: Path) -> None:
+    root = draw(tmp_path, "encoding")
+    for path in (plain / "test").rglob("*.jpeg"):
+        (root / "test" / path.parent.name / path.name).write_bytes(path.read_bytes())
+    row = rows(root, tmp_path / "work")["encoding"]
+    assert row["flagged"]
+    assert row["test low"] < 0.5 < row["test high"]
+
+
+def test_films_of_one_patient_are_never_on_both_sides(plain: Path, tmp_path: Path) -> None:
+    """Copies of a film under other names of the same patient must not help."""
+    packed = pack(plain, CONFIG, PreprocessConfig(size=96), tmp_path)
+    rng = np.random.default_rng(0)
+    _, patient = np.unique(np.array(packed.manifest.patients), return_inverse=True)
+    noise = rng.standard_normal((patient.max() + 1, COUNT)).astype(np.float32)
+    # each patient's own number, the same on all its films: a classifier that saw one of them would know the others
+    finding = detect_shortcuts(packed.manifest, noise[patient], CONFIG)
+    assert {row["cue"] for row in finding.examples if row["flagged"]} == set()
+
+
+def test_the_limit_is_the_configurations(plain: Path, tmp_path: Path) -> None:
+    packed = pack(plain, CONFIG, PreprocessConfig(size=96), tmp_path)
+    pictures = packed.cues.copy()
+    # 0.9 standard deviations apart: AUROC about 0.74
+    pictures[:, 0] = packed.manifest.labels * 0.9 + np.random.default_rng(1).standard_normal(len(pictures))
+    assert detect_shortcuts(packed.manifest, pictures, CONFIG).count == 1
+    assert detect_shortcuts(packed.manifest, pictures, DataConfig(shortcut_auroc=0.85)).ok
+
+
+@pytest.mark.real
+def test_the_originals_tell_their_class_by_encoding_size_and_grey_levels(shared: Path, tmp_path: Path) -> None:
+    found = rows(shared / "originals" / "chest_xray", tmp_path)
+    assert {"encoding", "size", "brightness"} <= flagged(found)
+    assert "mark" not in flagged(found)
+    assert found["encoding"]["low"] > 0.97
+    assert found["encoding"]["test high"] < 0.5, "what was learned from the encoding misleads on the test folder"

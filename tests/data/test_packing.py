@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pneumonia.config.schema import DataConfig, PreprocessConfig
+from pneumonia.data import packing
+from pneumonia.data.manifest import Manifest
+from pneumonia.data.packing import pack
+from pneumonia.errors import DataError
+from pneumonia.imaging.radiograph import read
+from pneumonia.imaging.refusal import PHANTOM_COMMENT
+from tests.support.images import dicom, jpeg, picture, png, published
+
+CONFIG = DataConfig(validation_fraction=0.3)
+SMALL = PreprocessConfig(size=32)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return published(tmp_path / "set")
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+def garble(file: Path) -> None:
+    """Other content of the same size, so that whoever decodes the file again finds out."""
+    status = file.stat()
+    file.write_bytes(bytes(status.st_size))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def leftovers(work: Path) -> list[str]:
+    return sorted(file.name for file in (work / "pixels").iterdir()) if (work / "pixels").exists() else []
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_rows_are_the_films_of_the_manifest(
+    root: Path, work: Path, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "POOL_FROM", 2)
+    (root / "train" / "NORMAL" / "a.dcm").write_bytes(dicom(picture(90)))
+    (root / "test" / "PNEUMONIA" / "b.png").write_bytes(png(picture(91)))
+    steps: list[tuple[int, int]] = []
+    packed = pack(root, CONFIG.model_copy(update={"workers": workers}), SMALL, work, lambda *step: steps.append(step))
+    entries = packed.manifest.entries
+    assert packed.pixels.shape == (20, 32, 32)
+    assert packed.pixels.dtype == np.uint8
+    assert steps == [(done, 20) for done in range(1, 21)]
+    for entry, row in zip(entries, packed.pixels, strict=True):
+        film = read(root / entry.path, SMALL)
+        np.testing.assert_array_equal(row, film.pixels)
+        assert entry.sha256 == hashlib.sha256((root / entry.path).read_bytes()).hexdigest()
+        assert entry.pixels_sha256 == hashlib.sha256(film.pixels.tobytes()).hexdigest()
+        assert (entry.width, entry.height, entry.encoding) == (120, 90, film.encoding)
+        assert entry.label == ("PNEUMONIA" in entry.path)
+        assert entry.folder == entry.path.split("/")[0]
+    assert {entry.split for entry in entries} == {"train", "validation", "test"}
+    assert not packed.phantom
+    assert packed.unreadable == ()
+
+
+def test_the_array_is_a_read_only_map(root: Path, work: Path) -> None:
+    packed = pack(root, CONFIG, SMALL, work)
+    assert isinstance(packed.pixels, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        packed.pixels[0, 0, 0] = 1
+    np.testing.assert_array_equal(np.load(packed.path), packed.pixels)
+
+
+def test_a_second_call_decodes_nothing(root: Path, work: Path) -> None:
+    first = pack(root, CONFIG, SMALL, work)
+    for file in root.rglob("*.jpeg"):
+        garble(file)
+    second = pack(root, CONFIG, SMALL, work, lambda *step: pytest.fail("decoded again"))
+    assert second.manifest == first.manifest
+    np.testing.assert_array_equal(second.pixels, first.pixels)
+    other_split = pack(root, CONFIG.model_copy(update={"split_seed": 9}), SMALL, work)
+    assert other_split.path == first.path
+    assert other_split.manifest.digest == first.manifest.digest
+    assert other_split.manifest.split_digest != first.manifest.split_digest
+
+
+def test_a_change_decodes_again(root: Path, work: Path) -> None:
+    first = pack(root, CONFIG, SMALL, work)
+    paths = {first.path, pack(root, CONFIG, PreprocessConfig(size=32, equalize=True), work).path}
+    file = next(root.rglob("person*.jpeg"))
+    file.write_bytes(jpeg(picture(99)))
+    changed = pack(root, CONFIG, SMALL, work)
+    assert changed.manifest.digest != first.manifest.digest
+    file.unlink()
+    fewer = pack(root, CONFIG, SMALL, work)
+    assert len(fewer.manifest.entries) == len(first.manifest.entries) - 1
+    assert len(paths | {changed.path, fewer.path}) == 4
+
+
+def test_a_change_that_keeps_the_size_is_noticed(root: Path, work: Path) -> None:
+    pack(root, CONFIG, SMALL, work)
+    file = next(root.rglob("person*.jpeg"))
+    garble(file)
+    os.utime(file)
+    with pytest.raises(DataError, match="not an image"):
+        pack(root, CONFIG, SMALL, work)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv", ".json"])
+@pytest.mark.parametrize("damage", ["removed", "cut", "emptied"])
+def test_a_damaged_packing_is_made_anew(root: Path, work: Path, suffix: str, damage: str) -> None:
+    first = pack(root, CONFIG, SMALL, work)
+    expected = np.array(first.pixels)
+    file = first.path.with_suffix(suffix)
+    content = file.read_bytes()
+    file.unlink()
+    if damage != "removed":
+        file.write_bytes(content[:-20] if damage == "cut" else b"")
+    again = pack(root, CONFIG, SMALL, work)
+    assert again.manifest == first.manifest
+    np.testing.assert_array_equal(again.pixels, expected)
+
+
+def test_moved_folders_keep_their_digest(root: Path, work: Path, tmp_path: Path) -> None:
+    first = pack(root, CONFIG, SMALL, work).manifest
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    root.rename(outer / "chest_xray")
+    moved = pack(outer, CONFIG, SMALL, tmp_path / "other work").manifest
+    assert (moved.digest, moved.split_digest) == (first.digest, first.split_digest)
+
+
+def test_phantoms_are_told(root: Path, work: Path) -> None:
+    (root / "test" / "NORMAL" / "x.jpeg").write_bytes(jpeg(picture(50), comment=PHANTOM_COMMENT))
+    assert pack(root, CONFIG, SMALL, work).phantom
+    assert pack(root, CONFIG, SMALL, work).phantom
+
+
+# --- what is refused -------------------------------------------------------------------------------------------
+
+
+def test_unreadable_films_are_listed_all_at_once(root: Path, work: Path) -> None:
+    bad = {
+        "train/NORMAL/empty.jpeg": b"",
+        "test/NORMAL/text.png": b"none",
+        "val/PNEUMONIA/cut.jpeg": jpeg(picture())[:900],
+    }
+    for name, content in bad.items():
+        (root / name).write_bytes(content)
+    (root / "train" / "NORMAL" / "gone.dcm").symlink_to(root / "nothing")
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            pack(root, CONFIG, SMALL, work)
+        message = str(caught.value)
+        assert f"{root}: 4 of 22 films cannot be used" in message
+        for name in (*bad, "train/NORMAL/gone.dcm"):
+            assert message.count(name) == 1
+        assert "zero bytes" in message
+        assert "does not exist" in message
+        assert "--on-unreadable skip" in message
+    assert leftovers(work) == []
+
+
+def test_a_long_list_ends_in_a_count(root: Path, work: Path) -> None:
+    for number in range(27):
+        (root / "train" / "NORMAL" / f"bad-{number:02d}.png").write_bytes(b"")
+    with pytest.raises(DataError) as caught:
+        pack(root, CONFIG, SMALL, work)
+    assert str(caught.value).count("bad-") == 20
+    assert "and 7 more" in str(caught.value)
+
+
+def test_unreadable_films_are_left_out_and_recorded(root: Path, work: Path) -> None:
+    whole = pack(root, CONFIG, SMALL, work)
+    (root / "train" / "NORMAL" / "bad.jpeg").write_bytes(b"")
+    skip = CONFIG.model_copy(update={"on_unreadable": "skip"})
+    for _ in range(2):
+        packed = pack(root, skip, SMALL, work)
+        assert [item["file"] for item in packed.unreadable] == ["train/NORMAL/bad.jpeg"]
+        assert set(packed.unreadable[0]) == {"file", "reason", "remedy"}
+        assert packed.manifest == whole.manifest
+        np.testing.assert_array_equal(packed.pixels, whole.pixels)
+    with pytest.raises(DataError, match="zero bytes"):  # also where the films that can be read are packed already
+        pack(root, CONFIG, SMALL, work)
+
+
+def test_leaving_out_must_leave_some(root: Path, work: Path) -> None:
+    for file in (root / "test" / "NORMAL").iterdir():
+        file.write_bytes(b"")
+    with pytest.raises(DataError, match="test/NORMAL holds no film that can be used"):
+        pack(root, CONFIG.model_copy(update={"on_unreadable": "skip"}), SMALL, work)
+    assert leftovers(work) == []
+
+
+def test_the_layout_is_checked_first(root: Path, work: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        pack(root / "absent", CONFIG, SMALL, work)
+    assert not work.exists()
+
+
+def test_a_work_folder_that_cannot_be_written_is_named(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataError, match=r"file/pixels/.*: cannot be written \(.*\); free space or grant rights"):
+        pack(root, CONFIG, SMALL, tmp_path / "file")
+
+
+def test_a_full_disk_leaves_nothing_behind(root: Path, work: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))  # the 20 films take 18 KB
+    try:
+        with pytest.raises(DataError, match="cannot be written"):
+            pack(root, CONFIG, SMALL, work)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert leftovers(work) == []
+    assert len(pack(root, CONFIG, SMALL, work).manifest.entries) == 18
+
+
+def test_an_interruption_leaves_nothing_behind_and_passes(
+    root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "POOL_FROM", 2)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == 5:
+            raise ConnectionError("the orchestrator is gone")
+
+    before = threading.active_count()
+    with pytest.raises(ConnectionError):  # an OSError, but not one of the disk
+        pack(root, CONFIG.model_copy(update={"workers": 2}), SMALL, work, interrupt)
+    assert leftovers(work) == []
+    assert threading.active_count() == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pneumonia.config import DataConfig, PreprocessConfig
+from pneumonia.data.packing import pack
+def kill(done, total):
+    if done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+pack(Path(sys.argv[1]), DataConfig(), PreprocessConfig(size=32), Path(sys.argv[2]), kill)
+"""
+
+
+def test_a_killed_packing_is_done_anew_and_swept_away(root: Path, work: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(root), str(work)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [Path(name).suffix for name in leftovers(work)] == [".part"]
+    packed = pack(root, CONFIG, SMALL, work)
+    assert len(packed.manifest.entries) == 18
+    assert sorted(Path(name).suffix for name in leftovers(work)) == [".csv", ".json", ".npy", ".npy"]
+
+
+def test_packings_at_the_same_time_do_not_disturb_one_another(root: Path, work: Path) -> None:
+    digests: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: digests.append(pack(root, CONFIG, SMALL, work).manifest.split_digest))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(digests) == 4
+    assert len(set(digests)) == 1
+
+
+# --- real radiographs ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_the_complete_published_set(shared: Path, tmp_path: Path) -> None:
+    files = shared / "dvc-remote" / "files" / "md5"
+    listing = next(files.rglob("*.dir"))
+    for item in json.loads(listing.read_text()):
+        link = tmp_path / "data" / item["relpath"]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(files / item["md5"][:2] / item["md5"][2:])
+    packed = pack(tmp_path / "data", DataConfig(), PreprocessConfig(size=32), tmp_path / "work")
+    manifest: Manifest = packed.manifest
+    assert packed.pixels.shape == (5856, 32, 32)
+    assert len(manifest.indices("test")) == 624
+    assert np.bincount(manifest.labels).tolist() == [1583, 4273]
+    assert {entry.width for entry in manifest.entries} == {224}
+    keys = {
+        split: {manifest.patients[row] for row in manifest.indices(split)} for split in ("train", "validation", "test")
+    }
+    assert not keys["train"] & keys["validation"]
+    assert not (keys["train"] | keys["validation"]) & keys["test"]
+    assert 0.13 < len(keys["validation"]) / 3669 < 0.17
+    assert not packed.phantom

@@ -1,0 +1,100 @@
+"""The grey values of DICOM films, against the standard's formulas and pydicom's own display functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+from pneumonia.config.schema import PreprocessConfig
+from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
+from tests.support.images import dicom, picture
+
+SIDE = 64
+CONFIG = PreprocessConfig(size=SIDE)  # the films have this size, so that nothing is resampled
+DEEP = (np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 4096).astype(np.uint16)
+SIGNED = (DEEP.astype(np.int32) - 2048).astype(np.int16)
+TWELVE = {"BitsStored": 12, "HighBit": 11}
+
+
+def shown(stored: NDArray[Any], **elements: Any) -> NDArray[np.uint8]:
+    return read_bytes(dicom(stored, **elements), CONFIG).pixels
+
+
+def full_range(stored: NDArray[Any]) -> NDArray[np.float64]:
+    return (stored.astype(float) - stored.min()) / (float(stored.max()) - stored.min()) * 255
+
+
+@pytest.mark.parametrize("stored", [DEEP, SIGNED], ids=["unsigned", "signed"])
+def test_deep_films_without_a_window_show_the_values_present(stored: NDArray[Any]) -> None:
+    np.testing.assert_allclose(shown(stored), full_range(stored), atol=0.51)
+
+
+def test_eight_bits_without_a_window_are_shown_as_they_are() -> None:
+    grey = picture(height=SIDE, width=SIDE) // 2 + 20
+    np.testing.assert_array_equal(shown(grey), grey)
+    np.testing.assert_array_equal(shown(grey, RescaleSlope=2, RescaleIntercept=-100), grey)
+
+
+def test_monochrome1_is_inverted() -> None:
+    grey = picture(height=SIDE, width=SIDE)
+    np.testing.assert_array_equal(shown(grey, PhotometricInterpretation="MONOCHROME1"), 255 - grey)
+
+
+@pytest.mark.parametrize("function", [None, "LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("rescale", [{}, {"RescaleSlope": 0.5, "RescaleIntercept": -300}], ids=["plain", "rescaled"])
+@pytest.mark.parametrize("stored", [DEEP, SIGNED], ids=["unsigned", "signed"])
+def test_windows_are_those_of_pydicom(function: str | None, rescale: dict[str, float], stored: NDArray[Any]) -> None:
+    elements: dict[str, Any] = {"WindowCenter": [300, 9], "WindowWidth": [700, 9], **rescale}
+    if function:
+        elements["VOILUTFunction"] = function
+    dataset = dcmread(DicomBytesIO(dicom(stored, **TWELVE, **elements)))
+    windowed = apply_voi_lut(apply_modality_lut(stored, dataset), dataset)
+    slope, intercept = rescale.get("RescaleSlope", 1), rescale.get("RescaleIntercept", 0)
+    lowest = (0 if stored.dtype.kind == "u" else -2048) * slope + intercept
+    reference = (windowed - lowest) / (4095 * slope) * 255
+    np.testing.assert_allclose(shown(stored, **TWELVE, **elements), reference, atol=0.51)
+
+
+def test_a_lookup_table_goes_before_a_window() -> None:
+    table = Dataset()
+    table.LUTDescriptor = [256, 1000, 10]
+    table.add_new("LUTData", "US", [(1023 * (255 - step)) // 255 for step in range(256)])
+    pixels = shown(DEEP, VOILUTSequence=[table], WindowCenter=5, WindowWidth=5)
+    entry = np.clip(DEEP.astype(int) - 1000, 0, 255)
+    np.testing.assert_allclose(pixels, 255.0 - entry, atol=0.8)
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+def test_padding_is_black_and_sets_no_range(kind: str) -> None:
+    film = SIGNED.copy()
+    inside = np.ones_like(film, dtype=bool)
+    inside[:, :9] = False
+    film[~inside] = -30_000
+    film[0, 0] = -29_000
+    pixels = shown(film, PixelPaddingValue=-30_000, PixelPaddingRangeLimit=-29_000, PhotometricInterpretation=kind)
+    assert np.all(pixels[~inside] == 0)
+    expected = full_range(film[inside])
+    np.testing.assert_allclose(pixels[inside], 255 - expected if kind == "MONOCHROME1" else expected, atol=0.51)
+
+
+def test_nothing_but_padding_is_refused() -> None:
+    with pytest.raises(UnreadableRadiograph, match="single grey level"):
+        shown(np.full((SIDE, SIDE), 9, np.uint16), PixelPaddingValue=9)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom says first that the value is no number
+@pytest.mark.parametrize("elements", [{"WindowWidth": -5}, {"WindowWidth": 0.5}, {"VOILUTSequence": [Dataset()]}])
+def test_unusable_windows_and_tables_are_refused(elements: dict[str, Any]) -> None:
+    with pytest.raises(UnreadableRadiograph):
+        shown(DEEP, **{"WindowCenter": 100, "WindowWidth": 100} | elements)
+
+
+def test_an_empty_window_is_none() -> None:
+    np.testing.assert_array_equal(shown(DEEP, WindowCenter="", WindowWidth=""), shown(DEEP))

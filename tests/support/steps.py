@@ -1,0 +1,17 @@
+"""A small run of the four steps, as any orchestrator would make it."""
+
+from __future__ import annotations
+
+from pneumonia.config.schema import Config
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from tasks.prepare_data import prepare_data
+from tasks.promote_model import promote_model
+from tasks.train_model import train_model
+from tasks.validate_model import validate_model
+
+
+def run(config: Config, **options: bool) -> tuple[Dataset, TrainedModel, Validation, Promotion]:
+    dataset = prepare_data(config)
+    trained = train_model(dataset, config, **options)
+    validation = validate_model(dataset, trained, config)
+    return dataset, trained, validation, promote_model(dataset, trained, validation, config)
