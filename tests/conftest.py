@@ -58,11 +58,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = list(dict.fromkeys(GROUPS.values()))
 
     def group(item: pytest.Item) -> str:
+        if (mark := item.get_closest_marker("xdist_group")) is not None:
+            return str(mark.args[0])
         path = item.path.relative_to(item.config.rootpath).as_posix()
         return next((name for start, name in GROUPS.items() if path.startswith(start)), path)
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(group(item)))
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(group(item)))
         chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
         needs = [*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))]
         if not SERVERS.isdisjoint(needs):

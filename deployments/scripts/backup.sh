@@ -1,17 +1,25 @@
 #!/usr/bin/env bash
 # Writes both databases and MLflow's artifacts into a folder, backups/<time> where none is named. The stack stays up.
+# The folder appears when everything is in it, or not at all.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+source "$(dirname "$0")/common.sh"
 folder=${1:-backups/$(date -u +%Y%m%dT%H%M%SZ)}
-compose() { docker compose --env-file "${ENV_FILE:-.env}" "$@"; }
+need_engine
+[ -f "$env_file" ] || refuse "$env_file: not there, so there is no stack to back up; start one first: make up"
+[ ! -e "$folder" ] || refuse "$folder: exists already; name a folder that does not: make backup BACKUP=backups/<name>"
+for part in postgres mlflow; do
+  [ -n "$(compose ps --status running --quiet "$part")" ] ||
+    refuse "$part does not run, so nothing was backed up; start the stack first: make up"
+done
 umask 077
-mkdir -p "$folder"
+mkdir -p "$(dirname "$folder")"
+partial=$(mktemp --directory "$folder.partial-XXXXXX")
+trap 'rm -rf "$partial"' EXIT
 # first the databases: artifacts only ever get more, so whatever these name is in the archive
 for database in airflow mlflow; do
-  compose exec -T postgres pg_dump --username postgres --format custom "$database" >"$folder/$database.dump.partial"
-  mv "$folder/$database.dump.partial" "$folder/$database.dump"
+  compose exec -T postgres pg_dump --username postgres --format custom "$database" >"$partial/$database.dump"
 done
-compose exec -T mlflow tar -C /var/lib/mlflow -cz . >"$folder/artifacts.tar.gz.partial"
-mv "$folder/artifacts.tar.gz.partial" "$folder/artifacts.tar.gz"
+compose exec -T mlflow tar -C /var/lib/mlflow -cz . >"$partial/artifacts.tar.gz"
+mv --no-target-directory "$partial" "$folder"
 echo "$folder: airflow.dump, mlflow.dump, artifacts.tar.gz"
-echo "The secrets in ${ENV_FILE:-.env} are not part of it; keep them apart (Airflow's database is encrypted with one)."
+echo "The secrets in $env_file are not part of it; keep them apart (Airflow's database is encrypted with one)."

@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # Brings a backup back: replaces both databases and adds its artifacts. What uses them is stopped meanwhile.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+source "$(dirname "$0")/common.sh"
 folder=${1:-}
 for file in airflow.dump mlflow.dump artifacts.tar.gz; do
-  if [ ! -s "$folder/$file" ]; then
-    echo "${folder:-BACKUP=}: holds no $file; name a folder that make backup has written: make restore BACKUP=backups/<time>" >&2
-    exit 2
-  fi
+  [ -s "$folder/$file" ] ||
+    refuse "${folder:-BACKUP=}: holds no $file; name a folder that make backup has written: make restore BACKUP=backups/<time>"
 done
-compose() { docker compose --env-file "${ENV_FILE:-.env}" "$@"; }
+need_engine
+[ -f "$env_file" ] || refuse "$env_file: not there; bring the one that belongs to the backup, Airflow's database is encrypted with it"
 compose up --detach --wait postgres
 compose stop airflow-apiserver airflow-scheduler airflow-dag-processor mlflow
 for database in airflow mlflow; do

@@ -1,17 +1,12 @@
 #!/usr/bin/env bash
 # Starts the stack and waits until every part is healthy; ENV_FILE (default .env) is written where it is not there.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-env_file=${ENV_FILE:-.env}
-if ! docker info >/dev/null 2>&1; then
-  echo "no Docker Engine answers; install and start one (docs/deployment.md), or set DOCKER_HOST" >&2
-  exit 1
-fi
+source "$(dirname "$0")/common.sh"
+need_engine
 "${PYTHON:-python3}" deployments/scripts/write_env.py "$@" "$env_file"
-setting() { sed -n "s/^$1=//p" "$env_file" | tail -1; }
-docker compose --env-file "$env_file" build
-if ! docker compose --env-file "$env_file" up --detach --wait --wait-timeout 300; then
-  docker compose --env-file "$env_file" ps --all >&2
+compose build
+if ! compose up --detach --wait --wait-timeout 300; then
+  compose ps --all >&2
   echo "the stack is not healthy; what it says: make logs" >&2
   exit 1
 fi

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import socket
 import subprocess
 import time
@@ -16,26 +18,10 @@ ROOT = Path(__file__).parents[2]
 DAGS = ROOT / "deployments/airflow/dags"
 FAST = "pneumonia_pipeline_fast"
 OVER = {"success", "failed"}
-SMALL: dict[str, Any] = {
-    "data.root": "phantom",
-    "phantom.train": 120,
-    "phantom.test": 48,
-    "phantom.size": 64,
-    "preprocess.size": 64,
-    "train.epochs": 2,
-    "train.batch_size": 32,
-    "train.threads": 1,
-    "train.device": "cpu",
-    "train.precision": "fp32",
-    "evaluate.bootstrap": 100,
-    "gate.min_auroc": 0.0,
-    "gate.min_sensitivity": 0.0,
-    "gate.min_specificity": 0.0,
-    "gate.max_shortcut_dependence": 2.0,
-    "gate.max_auroc_loss": 1.0,
-}
-"""Settings of a training that takes seconds and whose model always passes."""
-MODEL = "pneumonia-resnet18-phantom"
+MODEL = "pneumonia-tiny-phantom"
+PARTS = ("Makefile", "docker-compose.yml", "deployments", "pyproject.toml", "README.md", "LICENSE", "data.dvc")
+PACKAGES = ("pneumonia", "tasks")
+COMMIT = "the-commit-under-test"
 
 
 def free_port() -> int:
@@ -44,7 +30,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(what: str, seen: Callable[[], Any], timeout: float, pause: float = 1.0) -> Any:
+def checkout(folder: Path) -> Path:
+    """Copy what the stack is made of as a checkout under umask 077 has it: only its owner can read it."""
+    folder.mkdir()
+    for name in (*PARTS, *PACKAGES):
+        source, target = ROOT / name, folder / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, target)
+    for path in folder.rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+    folder.chmod(0o700)
+    return folder
+
+
+def eventually(what: str, seen: Callable[[], Any], timeout: float, pause: float = 0.5) -> Any:
     """Return what `seen` returns as soon as that is true; it may raise while a server is away."""
     end, last = time.monotonic() + timeout, None
     while time.monotonic() < end:
@@ -58,23 +59,23 @@ def eventually(what: str, seen: Callable[[], Any], timeout: float, pause: float 
 
 
 class Stack:
-    """One project of Compose, with an .env, ports and volumes of its own.
+    """One project of Compose, with a checkout, an .env, images, ports and volumes of its own.
 
     Attributes:
+        root: the checkout that it is built from.
         up_output: what the last `make up` printed.
-        up_seconds: how long it took.
-        busy: whether the machine had more to do than it has cores before that.
+        up_seconds: how long that took.
     """
 
     def __init__(self, folder: Path, project: str) -> None:
-        self.folder, self.project = folder, project
+        self.project, self.root = project, checkout(folder / "checkout")
         self.env_file = folder / "stack.env"
         self.ports = {name: free_port() for name in ("POSTGRES_PORT", "MLFLOW_PORT", "AIRFLOW_PORT")}
         self.env_file.write_text("".join(f"{name}={port}\n" for name, port in self.ports.items()))
         self.env_file.chmod(0o600)
         self.airflow_url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
         self.mlflow_url = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
-        self.up_output, self.up_seconds, self.busy = "", 0.0, False
+        self.up_output, self.up_seconds = "", 0.0
         self._token = ""
 
     @property
@@ -82,7 +83,8 @@ class Stack:
         return os.environ | {
             "COMPOSE_PROJECT_NAME": self.project,
             "ENV_FILE": str(self.env_file),
-            "STACK_VERSION": "test",
+            "STACK_VERSION": self.project,  # two stacks on one machine do not build into each other's images
+            "GIT_COMMIT": COMMIT,
             "COMPOSE_PROGRESS": "plain",
         }
 
@@ -90,7 +92,7 @@ class Stack:
         """Run a make target and return what it printed."""
         done = subprocess.run(
             ["make", "--no-print-directory", *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             timeout=timeout,
             stdout=subprocess.PIPE,
@@ -102,14 +104,22 @@ class Stack:
         return done.stdout
 
     def up(self, *arguments: str) -> None:
-        began, busy = time.monotonic(), os.getloadavg()[0] > (os.cpu_count() or 1)
+        began = time.monotonic()
         self.up_output = self.make("up", *arguments, timeout=1200)
-        self.up_seconds, self.busy, self._token = time.monotonic() - began, busy, ""
+        self.up_seconds, self._token = time.monotonic() - began, ""
+
+    def restore(self, folder: Path) -> None:
+        self.make("restore", f"BACKUP={folder}")
+        self._token = ""
+
+    def remove(self) -> None:
+        """Remove everything: containers, volumes and images; the builder's cache keeps what the next one needs."""
+        self.compose("--profile", "data", "down", "--volumes", "--rmi", "all", "--timeout", "5", check=False)
 
     def compose(self, *arguments: str, timeout: float = 180, check: bool = True) -> str:
         done = subprocess.run(
             ["docker", "compose", "--env-file", str(self.env_file), *arguments],
-            cwd=ROOT,
+            cwd=self.root,
             env=self.environment,
             timeout=timeout,
             capture_output=True,
@@ -169,6 +179,28 @@ class Stack:
         found = self.airflow("GET", f"dags/{dag}/dagRuns/{run}/taskInstances")["task_instances"]
         return {task["task_id"]: task for task in found}
 
+    def last_words(self, run: str, task: str, attempt: int = 1) -> str:
+        """Return the last line of a task's log."""
+        lines = [line for line in self.log(run, task, attempt).splitlines() if line.strip() and "::" not in line]
+        return lines[-1]
+
+    def question(self, run: str) -> str:
+        """Wait until the run asks a person for the approval, and return what it asks."""
+        task = "approve_promotion"
+        eventually("the approval", lambda: self.tasks(run)[task]["state"] == "awaiting_input", 600)
+        # an answer that comes before the scheduler has seen the end of the asking process is asked for again
+        seen = re.compile(rf"Received executor event with state success .*'{task}', run_id='{re.escape(run)}'")
+        eventually("the scheduler's notice", lambda: seen.search(self.compose("logs", "airflow-scheduler")), 60)
+        return str(self.airflow("GET", self._question(run))["body"])
+
+    def answer(self, run: str, chosen: str) -> None:
+        """Press Approve or Reject."""
+        self.airflow("PATCH", self._question(run), {"chosen_options": [chosen], "params_input": {}})
+
+    @staticmethod
+    def _question(run: str) -> str:
+        return f"dags/{FAST}/dagRuns/{run}/taskInstances/approve_promotion/-1/hitlDetails"
+
     def finished(self, run: str, timeout: float = 600, dag: str = FAST) -> str:
         """Wait for the run's end and return its state."""
         try:
@@ -207,6 +239,14 @@ class Stack:
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         found = self.mlflow("GET", "metrics/get-history", run_id=run_id, metric_key=metric).get("metrics", [])
         return [(int(entry.get("step", 0)), float(entry["value"])) for entry in found]
+
+    def artifact(self, run_id: str, path: str) -> bytes:
+        answer = requests.get(f"{self.mlflow_url}/get-artifact", params={"run_id": run_id, "path": path}, timeout=60)
+        answer.raise_for_status()
+        return answer.content
+
+    def champion(self, name: str = MODEL) -> dict[str, Any]:
+        return dict(self.mlflow("GET", "registered-models/alias", name=name, alias="champion")["model_version"])
 
     def versions(self, name: str = MODEL) -> list[dict[str, Any]]:
         found = self.mlflow("GET", "model-versions/search", filter=f"name = '{name}'")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.deployments.stack import ROOT
 
+pytestmark = pytest.mark.integration
 SECRETS = (
     "POSTGRES_PASSWORD",
     "AIRFLOW_DB_PASSWORD",
@@ -107,6 +108,11 @@ def test_what_a_restart_must_not_lose_lies_in_named_volumes(services: dict[str, 
     }
 
 
+def test_nothing_of_the_checkout_is_mounted(services: dict[str, Any]) -> None:
+    """Under umask 077 only its owner could read it, and in a container that is somebody else."""
+    assert {mount["type"] for service in services.values() for mount in service.get("volumes", [])} == {"volume"}
+
+
 def test_images_may_come_from_a_folder_of_the_machine_and_are_only_read(docker: None, env_file: Path) -> None:
     env_file.write_text(env_file.read_text() + "DATA_DIR=/somewhere/data\n")
     mounts = json.loads(config(env_file).stdout)["services"]["airflow-scheduler"]["volumes"]
@@ -140,6 +146,17 @@ def test_each_image_ends_as_a_plain_user() -> None:
         stage = text.split(f"FROM base AS {target}\n")[1].split("\nFROM ")[0]
         assert stage.count("USER 1000:1000") == 1
         assert stage.index("USER 1000:1000") < stage.index("CMD")
+
+
+def test_what_images_take_from_the_checkout_gets_permissions_of_its_own() -> None:
+    """Under umask 077 the checkout's own would let nobody but root read it; a folder needs the x beside the r."""
+    lines = [line for line in (ROOT / "deployments/Dockerfile").read_text().splitlines() if re.match("COPY|ADD", line)]
+    outside = [line for line in lines if not re.match(r"COPY --from=[a-z]+ ", line)]
+    assert len(outside) >= 7
+    for line in outside:
+        found = re.match(r"COPY --chmod=(644|755) (.+) \S+$", line)
+        assert found, line
+        assert found[1] == "755" or all((ROOT / name).is_file() for name in found[2].split()), line
 
 
 def tracked_files() -> list[Path]:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+# One worker reads the DAG files, once.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
 STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
 

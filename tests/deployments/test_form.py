@@ -12,6 +12,9 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from tests.deployments.stack import ROOT
 
+# One worker reads the DAG files, once.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
+
 
 @pytest.fixture(scope="module")
 def writer() -> Any:

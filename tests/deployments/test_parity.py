@@ -15,6 +15,8 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import PROFILES
 from tests.deployments.stack import DAGS
 
+# One worker reads the DAG files, once.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
 
 

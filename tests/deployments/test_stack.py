@@ -1,4 +1,4 @@
-"""The stack booted for real: login, a run through Airflow's REST API, what MLflow has of it, approval, restart."""
+"""The stack booted for real: login, four runs through Airflow's REST API, what MLflow has of them, restart, backup."""
 
 from __future__ import annotations
 
@@ -6,33 +6,101 @@ import json
 import os
 import subprocess
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import requests
 
-from tests.deployments.stack import FAST, MODEL, ROOT, SMALL, Stack, eventually
+from tests.deployments.stack import COMMIT, FAST, MODEL, ROOT, Stack, eventually
+from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-TEST_FIGURES = ("test_auroc", "test_auprc", "test_accuracy", "test_sensitivity", "test_specificity")
-EPOCH_FIGURES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc")
+# One worker boots it, once; the tests build on one another in the order of this file.
+pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(1500)]
+TEST_METRICS = ("test_auroc", "test_auprc", "test_accuracy", "test_sensitivity", "test_specificity")
+EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc")
+KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 5, "train.seed": 21}
+REFUSED = ({"data.root": "/srv/pneumonia/data/nowhere"}, "/srv/pneumonia/data/nowhere")
+MISNAMED = ({**SMALL, "model.name": "pneumonia-tiny"}, "a name for them ends in -phantom")
 
 
 @pytest.fixture(scope="module")
-def finished(stack: Stack) -> str:
-    """A run of the DAG with a conf, ended."""
-    run = stack.trigger(SMALL)
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The Prefect flow with the same settings as the first run, started beside it, and its work folder."""
+    work = tmp_path_factory.mktemp("flow")
+    settings = [argument for name, value in SMALL.items() for argument in ("--set", f"{name}={value}")]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PNEUMONIA_", "MLFLOW_"))}
+    with (
+        (work / "output").open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "flows/pipeline.py", *settings, "--set", f"work={work}"],
+            cwd=ROOT,
+            env=clean | {"PREFECT_HOME": str(work / "prefect")},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield process, work
+        finally:
+            process.kill()
+
+
+class Approved(NamedTuple):
+    """A run that a person was asked about: its id, what was asked, and what the promotion was doing meanwhile."""
+
+    run: str
+    question: str
+    promotion: str | None
+
+
+@pytest.fixture(scope="module")
+def approved(stack: Stack, flow: object) -> Approved:
+    """The first run: it asks for the approval, gets it, and ends with a champion."""
+    run = stack.trigger({**SMALL, "approval": True})
+    question = stack.question(run)
+    promotion = stack.tasks(run)["promote_model"]["state"]
+    stack.answer(run, "Approve")
     state = stack.finished(run)
     assert state == "success", {name: stack.log(run, name)[-1500:] for name in stack.tasks(run)}
-    return run
+    return Approved(run, question, promotion)
 
 
 @pytest.fixture(scope="module")
-def trained(stack: Stack, finished: str) -> dict[str, Any]:
-    found: dict[str, Any] = stack.xcom(finished, "train_model", "trained")
+def first(approved: Approved) -> str:
+    return approved.run
+
+
+@pytest.fixture(scope="module")
+def trained(stack: Stack, first: str) -> dict[str, Any]:
+    found: dict[str, Any] = stack.xcom(first, "train_model", "trained")
     return found
+
+
+class Restarted(NamedTuple):
+    """A run in whose training the scheduler was killed and the stack taken down, and what could be seen meanwhile."""
+
+    run: str
+    champions: tuple[dict[str, Any], dict[str, Any]]
+    containers: str
+    backup: str
+
+
+@pytest.fixture(scope="module")
+def restarted(stack: Stack, first: str, tmp_path_factory: pytest.TempPathFactory) -> Restarted:
+    """The second run's training is in its second epoch when everything goes away; the stack is up again."""
+    before = stack.champion()
+    run = stack.trigger(KILLED)
+    in_epoch(stack, run, 2)
+    stack.compose("kill", "airflow-scheduler")
+    stack.make("down")
+    containers = stack.compose("ps", "--all", "--quiet").strip()
+    folder = tmp_path_factory.mktemp("too-early")
+    backup = stack.make("backup", f"BACKUP={folder / 'backup'}", check=False)
+    assert list(folder.iterdir()) == []
+    stack.up()
+    return Restarted(run, (before, stack.champion()), containers, backup)
 
 
 def test_make_up_ends_healthy_and_says_where_and_how_to_log_in(stack: Stack) -> None:
@@ -45,6 +113,15 @@ def test_make_up_ends_healthy_and_says_where_and_how_to_log_in(stack: Stack) -> 
     assert len(health) == 5
     assert set(health.values()) == {"healthy"}
     assert stack.memory() < 2 * 2**30  # and idle
+
+
+def test_a_checkout_that_only_its_owner_can_read_makes_images_that_their_users_can_read(stack: Stack) -> None:
+    assert not any(path.stat().st_mode & 0o077 for path in stack.root.rglob("*"))
+    packages = "/opt/pneumonia/lib/python3.11/site-packages"
+    wanted = ("/opt/stack", "/srv/pneumonia", f"{packages}/pneumonia", f"{packages}/tasks")
+    find = ("exec", "-T", "airflow-scheduler", "find", *wanted)
+    assert f"{packages}/tasks/train_model.py" in stack.compose(*find).splitlines()
+    assert stack.compose(*find, "!", "-readable") == ""
 
 
 def test_only_the_right_password_opens_it(stack: Stack) -> None:
@@ -74,61 +151,72 @@ def test_a_wrong_value_in_the_form_is_refused_with_its_name(stack: Stack, value:
     assert "train.epochs" in str(answer["detail"])
 
 
-def test_the_log_tells_every_epoch_and_the_address_of_the_run(stack: Stack, finished: str) -> None:
-    log = stack.log(finished, "train_model")
+@pytest.mark.parametrize(("conf", "words"), [REFUSED, pytest.param(*MISNAMED, marks=pytest.mark.nightly)])
+def test_wrong_input_ends_at_once_with_one_readable_line(stack: Stack, conf: dict[str, Any], words: str) -> None:
+    before = len(stack.versions())
+    run = stack.trigger(conf)
+    assert stack.finished(run) == "failed"
+    task = stack.tasks(run)["prepare_data"]
+    assert (task["state"], task["try_number"]) == ("failed", 1)
+    line = stack.last_words(run, "prepare_data")
+    assert line.startswith("prepare_data stopped: ")
+    assert words in line
+    assert len(stack.versions()) == before
+
+
+def test_the_promotion_waits_for_the_approval_where_it_is_asked_for(stack: Stack, approved: Approved) -> None:
+    assert "AUROC" in approved.question
+    assert approved.promotion is None
+    assert stack.tasks(approved.run)["promote_model"]["state"] == "success"
+    assert len(stack.versions()) == 1
+
+
+def test_the_log_tells_every_epoch_and_the_address_of_the_run(stack: Stack, first: str) -> None:
+    log = stack.log(first, "train_model")
     assert "epoch 1/2" in log
     assert "epoch 2/2, validation AUROC" in log
-    run = stack.xcom(finished, "train_model", "trained")["run_id"]
+    run = stack.xcom(first, "train_model", "trained")["run_id"]
     address = f"{stack.mlflow_url}/#/experiments/1/runs/{run}"
     assert f"MLflow run: {address}" in log
-    path = f"dags/{FAST}/dagRuns/{finished}/taskInstances/train_model/links"
+    path = f"dags/{FAST}/dagRuns/{first}/taskInstances/train_model/links"
     assert stack.airflow("GET", path)["extra_links"] == {"MLflow run": address}
 
 
 def test_mlflow_has_the_run_with_metrics_parameters_and_artifacts(
-    stack: Stack, finished: str, trained: dict[str, Any]
+    stack: Stack, first: str, trained: dict[str, Any]
 ) -> None:
     run = stack.mlflow("GET", "runs/get", run_id=trained["run_id"])["run"]
     assert run["info"]["status"] == "FINISHED"
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
-    assert {*TEST_FIGURES, *EPOCH_FIGURES, "best_val_accuracy"} <= set(metrics)
-    assert {f"{name}_low" for name in TEST_FIGURES} <= set(metrics)
+    assert {*TEST_METRICS, *EPOCH_METRICS, "best_val_accuracy"} <= set(metrics)
+    assert {f"{name}_low" for name in TEST_METRICS} <= set(metrics)
     assert [step for step, _ in stack.history(trained["run_id"], "val_loss")] == [1, 2]
     tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
-    assert tags["airflow.run_id"] == finished
+    assert tags["airflow.run_id"] == first
     assert tags["airflow.dag_id"] == FAST
+    assert tags["mlflow.source.git.commit"] == COMMIT
     parameters = {parameter["key"]: parameter["value"] for parameter in run["data"]["params"]}
-    assert parameters["train.batch_size"] == "32"
+    assert parameters["train.batch_size"] == str(SMALL["train.batch_size"])
     folders = {file["path"] for file in stack.mlflow("GET", "artifacts/list", run_id=trained["run_id"])["files"]}
     assert {"weights", "report", "data"} <= folders
 
 
-def test_the_model_is_champion_and_its_asset_is_updated(stack: Stack, finished: str, trained: dict[str, Any]) -> None:
-    champion = stack.mlflow("GET", "registered-models/alias", name=MODEL, alias="champion")["model_version"]
+def test_the_model_is_champion_and_its_asset_is_updated(stack: Stack, first: str, trained: dict[str, Any]) -> None:
+    champion = stack.champion()
     assert champion["run_id"] == trained["run_id"]
     event = stack.airflow("GET", "assets/events")["asset_events"][-1]
     assert event["name"] == f"{MODEL}@champion"
     assert event["extra"]["version"] == champion["version"]
-    assert event["source_run_id"] == finished
+    assert event["source_run_id"] == first
 
 
 def test_the_flow_on_the_same_phantoms_comes_to_the_same_model(
-    stack: Stack, finished: str, trained: dict[str, Any], tmp_path: Path
+    stack: Stack, first: str, trained: dict[str, Any], flow: tuple[subprocess.Popen[bytes], Path]
 ) -> None:
-    """Prefect here, Airflow there: split, every epoch's figures, verdict and weights are equal."""
-    settings = [argument for name, value in SMALL.items() for argument in ("--set", f"{name}={value}")]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PNEUMONIA_", "MLFLOW_"))}
-    done = subprocess.run(
-        [sys.executable, "flows/pipeline.py", *settings, "--set", f"work={tmp_path}"],
-        cwd=ROOT,
-        env=clean | {"PREFECT_HOME": str(tmp_path / "prefect")},
-        timeout=300,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    (found,) = tmp_path.glob("training/*/trained.json")
+    """Prefect here, Airflow there: split, every epoch's metrics, verdict and weights are equal."""
+    process, work = flow
+    assert process.wait(300) == 0, (work / "output").read_text()[-3000:]
+    (found,) = work.glob("training/*/trained.json")
     other = json.loads(found.read_text())
     assert other["weights_digest"] == trained["weights_digest"]
     assert other["key"] == trained["key"]
@@ -138,62 +226,76 @@ def test_the_flow_on_the_same_phantoms_comes_to_the_same_model(
         for one in (other, trained)
     ]
     assert epochs[0] == epochs[1]
-    (manifest,) = tmp_path.glob("audits/*/manifest.csv")
-    dataset = stack.xcom(finished, "prepare_data", "dataset")
+    (manifest,) = work.glob("audits/*/manifest.csv")
+    dataset = stack.xcom(first, "prepare_data", "dataset")
     assert dataset["split_digest"].startswith(manifest.parent.name)
-    verdict = json.loads(next(tmp_path.glob("training/*/report/verdict.json")).read_text())
-    assert verdict == stack.xcom(finished, "validate_model")["verdict"]
+    verdict = json.loads(next(work.glob("training/*/report/verdict.json")).read_text())
+    assert verdict == stack.xcom(first, "validate_model")["verdict"]
 
 
-def test_a_person_approves_or_rejects(stack: Stack, finished: str) -> None:
+@pytest.mark.nightly
+def test_what_was_rejected_can_be_approved_by_another_run(stack: Stack, first: str) -> None:
     """With the approval asked for, the promotion waits; a rejection leaves the champion as it is."""
+    before = len(stack.versions())
     for chosen, state in (("Reject", "skipped"), ("Approve", "success")):
+        assert len(stack.versions()) == before
         run = stack.trigger({**SMALL, "train.seed": 1, "approval": True})
-        waiting = eventually(
-            "the approval", lambda run=run: stack.tasks(run)["approve_promotion"]["state"] == "awaiting_input", 600
-        )
-        assert waiting
+        assert "AUROC" in stack.question(run)
         assert stack.tasks(run)["promote_model"]["state"] is None
-        # no person answers before the scheduler has taken note of the pause; Airflow 3.3 would ask once more
-        time.sleep(10)
-        path = f"dags/{FAST}/dagRuns/{run}/taskInstances/approve_promotion/-1/hitlDetails"
-        assert "AUROC" in stack.airflow("GET", path)["body"]
-        stack.airflow("PATCH", path, {"chosen_options": [chosen], "params_input": {}})
+        stack.answer(run, chosen)
         assert stack.finished(run) == "success"
         assert stack.tasks(run)["promote_model"]["state"] == state
-    assert len(stack.versions()) == 2
+    assert len(stack.versions()) == before + 1
 
 
-def test_what_was_made_is_still_there_after_down_and_up(stack: Stack, finished: str, trained: dict[str, Any]) -> None:
-    """Runs, champion, DAG runs; and a training that is done is found again instead of being done anew."""
-    before = stack.mlflow("GET", "registered-models/alias", name=MODEL, alias="champion")
-    stack.make("down")
-    assert stack.compose("ps", "--all", "--quiet").strip() == ""
-    stack.up()
-    assert stack.mlflow("GET", "registered-models/alias", name=MODEL, alias="champion") == before
+def test_what_was_made_is_still_there_after_down_and_up(
+    stack: Stack, first: str, trained: dict[str, Any], restarted: Restarted
+) -> None:
+    assert restarted.containers == ""
+    before, after = restarted.champions
+    assert before == after
     assert stack.mlflow("GET", "runs/get", run_id=trained["run_id"])["run"]["info"]["status"] == "FINISHED"
-    assert stack.state(finished) == "success"
-    again = stack.trigger(SMALL)
+    assert stack.state(first) == "success"
+    assert "start the stack first: make up" in restarted.backup
+
+
+def test_a_training_goes_on_where_the_scheduler_was_killed_and_the_stack_taken_down(
+    stack: Stack, restarted: Restarted
+) -> None:
+    run = restarted.run
+    assert stack.finished(run) == "success"
+    assert stack.tasks(run)["train_model"]["try_number"] == 2
+    assert "epoch 1/" not in stack.log(run, "train_model", 2)
+    trained = check_whole(stack, run, KILLED)
+    assert stack.champion()["run_id"] == trained["run_id"]
+
+
+def test_a_training_that_is_done_is_found_again_and_a_person_rejects_the_model(
+    stack: Stack, trained: dict[str, Any], restarted: Restarted
+) -> None:
+    champion = stack.champion()
+    versions = stack.versions()
+    again = stack.trigger({**SMALL, "approval": True})
+    assert "AUROC" in stack.question(again)
+    stack.answer(again, "Reject")
     assert stack.finished(again) == "success"
+    assert stack.tasks(again)["promote_model"]["state"] == "skipped"
     assert stack.xcom(again, "train_model", "trained") == trained
     assert len(stack.mlflow_runs(trained["key"])) == 1
-    # healthy within a minute, images built, where nothing else runs
-    assert stack.up_seconds < (300 if stack.busy else 60)
+    assert (stack.champion(), stack.versions()) == (champion, versions)
 
 
 def test_a_backup_brings_everything_back_into_an_empty_stack(
-    stack: Stack, finished: str, trained: dict[str, Any], tmp_path: Path
+    stack: Stack, first: str, trained: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "backup"
     stack.make("backup", f"BACKUP={folder}")
-    before = stack.mlflow("GET", "registered-models/alias", name=MODEL, alias="champion")
+    champion, versions = stack.champion(), stack.versions()
+    weights = stack.artifact(trained["run_id"], "weights/model.safetensors")
     stack.compose("down", "--volumes")
-    stack.make("restore", f"BACKUP={folder}")
-    stack._token = ""
-    assert stack.mlflow("GET", "registered-models/alias", name=MODEL, alias="champion") == before
-    assert stack.state(finished) == "success"
-    address = f"{stack.mlflow_url}/get-artifact"
-    where = {"run_id": trained["run_id"], "path": "weights/model.safetensors"}
-    assert len(requests.get(address, params=where, timeout=60).content) > 40_000_000
+    stack.restore(folder)
+    assert (stack.champion(), stack.versions()) == (champion, versions)
+    assert stack.state(first) == "success"
+    assert stack.artifact(trained["run_id"], "weights/model.safetensors") == weights
     refused = stack.make("restore", f"BACKUP={tmp_path / 'nothing'}", check=False)
     assert "holds no airflow.dump" in refused

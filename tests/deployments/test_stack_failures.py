@@ -1,4 +1,7 @@
-"""What breaks a run: parts that are killed or away, wrong input, a full volume. Nothing is lost, nothing doubled."""
+"""What breaks a run: parts that are killed or away, a full volume. Nothing is lost, nothing doubled.
+
+Minutes of it, hence nightly; a killed scheduler and wrong input are also in test_stack.py.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.stack import FAST, SMALL, Stack, eventually
+from tests.deployments.stack import FAST, Stack, eventually
+from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+# One worker boots the stack, once.
+pytestmark = [pytest.mark.stack, pytest.mark.nightly, pytest.mark.xdist_group("stack"), pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(autouse=True)
@@ -28,38 +33,7 @@ def _whole(stack: Stack) -> Iterator[None]:
 
 def longer(seed: int, **settings: Any) -> dict[str, Any]:
     """Return the settings of a training that is long enough to be interrupted: about half a minute, eight epochs."""
-    return {**SMALL, "train.epochs": 8, "phantom.train": 400, "train.seed": seed, **settings}
-
-
-def in_epoch(stack: Stack, run: str, epoch: int, attempt: int = 1) -> None:
-    """Wait until the run's training is in an epoch, as its log says."""
-
-    def there() -> bool:
-        task = stack.tasks(run)["train_model"]
-        assert task["state"] not in ("failed", "upstream_failed"), stack.log(run, "train_model", attempt)[-2000:]
-        return task["try_number"] >= attempt and f"epoch {epoch}/8" in stack.log(run, "train_model", attempt)
-
-    eventually(f"epoch {epoch}", there, 600)
-
-
-def check_whole(stack: Stack, run: str, seed: int) -> dict[str, Any]:
-    """See that the training ended in one MLflow run with each epoch once, and in one version of the model."""
-    trained: dict[str, Any] = stack.xcom(run, "train_model", "trained")
-    (only,) = stack.mlflow_runs(trained["key"])
-    assert only["info"]["run_id"] == trained["run_id"]
-    assert only["info"]["status"] == "FINISHED"
-    for metric in ("epoch", "train_loss", "val_loss", "auroc"):
-        assert [step for step, _ in stack.history(trained["run_id"], metric)] == list(range(1, 9)), metric
-    assert [version["run_id"] for version in stack.versions()].count(trained["run_id"]) == 1
-    parameters = {parameter["key"]: parameter["value"] for parameter in only["data"]["params"]}
-    assert parameters["train.seed"] == str(seed)
-    return trained
-
-
-def last_words(stack: Stack, run: str, task: str, attempt: int = 1) -> str:
-    """Return the last line of a task's log."""
-    lines = [line for line in stack.log(run, task, attempt).splitlines() if line.strip() and "::" not in line]
-    return lines[-1]
+    return {**LONGER, "train.seed": seed, **settings}
 
 
 def training_processes(stack: Stack) -> int:
@@ -73,7 +47,7 @@ def undisturbed(stack: Stack) -> dict[str, Any]:
     """The training of seed 20, by a run that nothing befell."""
     run = stack.trigger(longer(20))
     assert stack.finished(run) == "success", stack.log(run, "train_model")[-2000:]
-    return check_whole(stack, run, 20)
+    return check_whole(stack, run, longer(20))
 
 
 def test_the_scheduler_is_killed_in_the_middle_of_the_training(stack: Stack) -> None:
@@ -84,7 +58,7 @@ def test_the_scheduler_is_killed_in_the_middle_of_the_training(stack: Stack) -> 
     assert stack.finished(run) == "success"
     assert stack.tasks(run)["train_model"]["try_number"] == 2
     assert "epoch 1/8" not in stack.log(run, "train_model", 2)
-    check_whole(stack, run, 21)
+    check_whole(stack, run, longer(21))
 
 
 def test_stopping_the_run_stops_the_training_and_the_next_run_goes_on(
@@ -107,20 +81,20 @@ def test_stopping_the_run_stops_the_training_and_the_next_run_goes_on(
 
 
 def test_mlflow_is_away_for_a_minute_while_it_trains(stack: Stack) -> None:
-    run = stack.trigger(longer(22, **{"train.epochs": 8, "phantom.train": 1200}))
+    run = stack.trigger(longer(22, **{"phantom.train": 1200}))
     in_epoch(stack, run, 2)
     with away(stack, "mlflow", 60):
         pass
     assert stack.finished(run) == "success"
     assert stack.tasks(run)["train_model"]["try_number"] == 1
-    check_whole(stack, run, 22)
+    check_whole(stack, run, longer(22))
 
 
 def test_mlflow_is_away_when_the_task_starts(stack: Stack) -> None:
     stack.compose("stop", "mlflow")
     run = stack.trigger({**SMALL, "train.seed": 23})
     eventually("the retry", lambda: stack.tasks(run)["train_model"]["state"] == "up_for_retry", 600)
-    words = last_words(stack, run, "train_model")
+    words = stack.last_words(run, "train_model")
     assert words.startswith("train_model stopped, and will be tried again: http://mlflow:5000")
     stack.compose("start", "mlflow")
     assert stack.finished(run) == "success"
@@ -132,26 +106,7 @@ def test_postgres_is_restarted_in_the_middle_of_the_training(stack: Stack) -> No
     in_epoch(stack, run, 3)
     stack.compose("restart", "postgres")
     assert stack.finished(run) == "success"
-    check_whole(stack, run, 24)
-
-
-@pytest.mark.parametrize(
-    ("conf", "words"),
-    [
-        ({"data.root": "/srv/pneumonia/data/nowhere"}, "/srv/pneumonia/data/nowhere"),
-        ({**SMALL, "model.name": "pneumonia-resnet18"}, "a name for them ends in -phantom"),
-    ],
-)
-def test_wrong_input_ends_at_once_with_one_readable_line(stack: Stack, conf: dict[str, Any], words: str) -> None:
-    before = len(stack.versions())
-    run = stack.trigger(conf)
-    assert stack.finished(run) == "failed"
-    task = stack.tasks(run)["prepare_data"]
-    assert (task["state"], task["try_number"]) == ("failed", 1)
-    line = last_words(stack, run, "prepare_data")
-    assert line.startswith("prepare_data stopped: ")
-    assert words in line
-    assert len(stack.versions()) == before
+    check_whole(stack, run, longer(24))
 
 
 def test_the_artifact_volume_is_full(stack: Stack, tmp_path: Path) -> None:
@@ -161,7 +116,7 @@ def test_the_artifact_volume_is_full(stack: Stack, tmp_path: Path) -> None:
     with small_volume(stack, tmp_path, experiment):
         run = stack.trigger({**SMALL, "train.seed": 25, "tracking.experiment": name})
         eventually("the retry", lambda: stack.tasks(run)["train_model"]["state"] == "up_for_retry", 600)
-        words = last_words(stack, run, "train_model")
+        words = stack.last_words(run, "train_model")
         assert re.search(
             r"train_model stopped, and will be tried again: http://mlflow:5000: could not keep .*model\.safetensors",
             words,
