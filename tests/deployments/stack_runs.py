@@ -26,7 +26,13 @@ SMALL: dict[str, Any] = {
     "gate.max_auroc_loss": 1.0,
 }
 """Settings of a training that takes seconds and whose model always passes."""
-LONGER: dict[str, Any] = {**SMALL, "phantom.train": 400, "preprocess.size": 64, "train.epochs": 8}
+LONGER: dict[str, Any] = {
+    **SMALL,
+    "phantom.train": 400,
+    "preprocess.size": 320,
+    "train.batch_size": 4,
+    "train.epochs": 8,
+}
 """Settings of a training whose epochs take a second or more: it can be met in the middle of one."""
 
 

@@ -20,7 +20,7 @@ from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(1500)]
 TEST_METRICS = ("test_auroc", "test_auprc", "test_accuracy", "test_sensitivity", "test_specificity")
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc")
-KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 5, "train.seed": 21}
+KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 6, "train.seed": 21}
 REFUSED = ({"data.root": "/srv/pneumonia/data/nowhere"}, "/srv/pneumonia/data/nowhere")
 MISNAMED = ({**SMALL, "model.name": "pneumonia-tiny"}, "a name for them ends in -phantom")
 
