@@ -161,7 +161,7 @@ def _compare(
         weights_digest=champion.weights_digest,
         differences=paired_differences(candidate.scored, other, config.evaluate),
     )
-    return comparison, candidate.record.is_model(record)
+    return comparison, candidate.record.is_same_model(record)
 
 
 def _report(
