@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts the stack and waits until every part is healthy; ENV_FILE (default .env) is written where it is not there.
+# Starts the stack and waits until every part is healthy; writes ENV_FILE (default .env) where it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 env_file=${ENV_FILE:-.env}
@@ -12,7 +12,7 @@ setting() { sed -n "s/^$1=//p" "$env_file" | tail -1; }
 docker compose --env-file "$env_file" build
 if ! docker compose --env-file "$env_file" up --detach --wait --wait-timeout 300; then
   docker compose --env-file "$env_file" ps --all >&2
-  echo "the stack is not healthy; what it says: make logs" >&2
+  echo "the stack is not healthy; see its logs: make logs" >&2
   exit 1
 fi
 mlflow=$(setting MLFLOW_PORT) airflow=$(setting AIRFLOW_PORT) postgres=$(setting POSTGRES_PORT)

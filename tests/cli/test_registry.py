@@ -58,7 +58,7 @@ def test_a_version_is_promoted_and_rolled_back(two: list[str], uri: str) -> None
 
 def test_history_is_the_ledger(two: list[str], uri: str) -> None:
     assert (call("history").stdout, json.loads(call("history", "--json").stdout)) == (
-        "No model was promoted yet; python flows/pipeline.py trains one\n",
+        "No model was promoted yet; train one with python flows/pipeline.py\n",
         [],
     )
     call("promote", "--version", "1", "--why", "first")

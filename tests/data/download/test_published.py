@@ -293,7 +293,7 @@ def test_a_folder_that_is_not_the_set_is_not_touched(server: Server, tmp_path: P
 
 def test_a_destination_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="below: cannot be made"):
+    with pytest.raises(DataError, match="below: cannot be created"):
         fetch(tmp_path / "file" / "below", "http://127.0.0.1/radiographs.zip")
 
 
