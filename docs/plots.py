@@ -36,7 +36,7 @@ def features() -> None:
     audits = load("shortcuts.json")
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     axes = canvas.subplots(1, 2, sharey=True)
-    titles = {"originals": "the images as published", "set": "the same set reduced to 224 px"}
+    titles = {"originals": "published images", "set": "set reduced to 224 px"}
     for at, (name, title) in zip(axes, titles.items(), strict=True):
         rows = audits[name]["features"]
         for place, row in enumerate(rows):
