@@ -1,15 +1,15 @@
-"""The ablation study of profile full's recipe: what each part of it gives, mean and spread over seeds.
+"""Run the ablation study of profile full's recipe: the effect of each part of it, mean and spread over seeds.
 
 python benchmarks/ablation_study.py --data data/chest_xray --weights FILE [--variants recipe plain …]
     [--seeds 0 1 2 3 4] [--jobs 2] [--train-only] [--test] [--results DIR] [--json]
 
-The recipe itself, a smaller form of it, and the smaller form without one of its parts, each trained once a seed; the
-seed also draws the patient-grouped split. Variants are compared on validation images, of patients that no training saw;
-these images did choose the epoch and the threshold. `without_shortcuts`: every shortcut feature of the audit is
-removed, which no variant trains on. `augmented`: the images are changed at random as the recipe changes training
-images, other draws; what this says of a variant that was not trained on such changes is its resistance to them. With
---test the models are scored on the test folder too, each once, at the threshold that is stored in its record. A
-finished run is kept in the results' folder, and a second call resumes where the first was stopped.
+The recipe itself, a smaller form of it, and the smaller form without one of its parts, each trained once per seed; the
+seed also draws the patient-grouped split. Variants are compared on validation images, whose patients are in no training
+set, but which were used to choose the epoch and the threshold. `without_shortcuts`: every shortcut feature of the audit
+is removed, which no variant trains on. `augmented`: the images are augmented as the recipe augments training images,
+with other draws; for a variant without such augmentation this measures its robustness. With --test the models are
+scored on the test folder too, each once, at the threshold in its record. A finished run is kept in the results' folder,
+and a second call resumes an interrupted study.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ _NO_GEOMETRY = ["augment.scale=0", "augment.aspect=0", "augment.shift=0"]
 _NO_DAMAGE = ["augment.gamma=0", "augment.blur=0", "augment.noise=0", "augment.jpeg=100"]
 _DOCUMENTED = ["preprocess.equalize=false", "augment.brightness=0.1", "augment.contrast=0.1"]
 VARIANTS = {
-    "recipe": ("profile full: images that grow from 128 to 224 px, ten epochs", []),
-    "small": ("the same at 128 px throughout, five epochs; what follows is compared with this", SMALL),
+    "recipe": ("profile full: progressive resizing from 128 to 224 px, ten epochs", []),
+    "small": ("the same at 128 px throughout, five epochs; the reference of the following variants", SMALL),
     "plain": (
-        "flip, rotation and mild levels alone: no equalisation, geometry or damage",
+        "flip, rotation and mild levels only: no equalisation, geometry or degradation",
         [*SMALL, *_DOCUMENTED, *_NO_GEOMETRY, *_NO_DAMAGE],
     ),
-    "no-equalisation": ("grey levels as they come", [*SMALL, "preprocess.equalize=false"]),
-    "no-geometry": ("no change of scale, aspect and place", [*SMALL, *_NO_GEOMETRY]),
+    "no-equalisation": ("no equalisation of the grey levels", [*SMALL, "preprocess.equalize=false"]),
+    "no-geometry": ("no change of scale, aspect and position", [*SMALL, *_NO_GEOMETRY]),
     "no-damage": ("no gamma, blur, noise and compression", [*SMALL, *_NO_DAMAGE]),
 }
-AUGMENTED = 4  # draws of changes a validation image
-AUGMENT_SEED = 104_729  # of these; other changes than those that calibrate
+AUGMENTED = 4  # augmented copies of each validation image
+AUGMENT_SEED = 104_729  # of these copies; other than those of the calibration
 METRICS = ("auroc", "accuracy", "sensitivity", "specificity", "ece", "brier")
 
 
@@ -97,7 +97,7 @@ def child(variant: str, seed: int, given: argparse.Namespace) -> None:
     with safe_open(weights, framework="pt") as file:
         if (file.metadata() or {}).get("key") != key:
             raise SystemExit(
-                f"{folder}: was trained with other settings, data or weights; remove it, or take --results"
+                f"{folder}: was trained with other settings, data or weights; remove it, or use another --results"
             )
     point, state = calibrate(load_file(weights), data, config)
     found = {
@@ -113,7 +113,7 @@ def child(variant: str, seed: int, given: argparse.Namespace) -> None:
 
 
 def _key(manifest: Manifest, config: Config) -> str:
-    """Name all that a run's weights depend on."""
+    """Return the digest of all that a run's weights depend on."""
     from pneumonia.modelling.weights import weights_origin
 
     parts = {
@@ -127,7 +127,7 @@ def _key(manifest: Manifest, config: Config) -> str:
 def _metrics(
     state: dict[str, Any], threshold: float, data: TrainingSet, test: Images | None, config: Config
 ) -> dict[str, Any]:
-    """Score validation images as they are, augmented, and without shortcuts; and test images, where they are given."""
+    """Score validation images unchanged, augmented, and without shortcuts; and test images, where they are given."""
     from scipy.special import expit
 
     from pneumonia.evaluation.shortcut_ablation import measure_dependence, remove_shortcuts
@@ -162,7 +162,7 @@ def _metrics(
 
 
 def _changes(config: Config) -> AugmentConfig:
-    """Return the recipe's changes, the blur as wide as on the images that it was made for."""
+    """Return the recipe's augmentation, with the blur scaled to the size of the images."""
     from pneumonia.config.resolve import resolve
 
     full = resolve("full", assignments=[f"data.root={config.data.root}"], environment={})
@@ -177,7 +177,7 @@ def _folder(results: Path, variant: str, seed: int) -> Path:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Run the runs that are not finished, `jobs` at a time, each on a core of its own."""
+    """Run the unfinished runs, `jobs` at a time, each on a separate core."""
     wanted = [(variant, seed) for variant in given.variants for seed in given.seeds]
     waiting = deque(run_ for run_ in wanted if not _finished(given, *run_))
     cores = sorted(os.sched_getaffinity(0))[: given.jobs]
@@ -238,18 +238,18 @@ def table(results: Path) -> dict[str, Any]:
 
 
 def _averaged(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The models' probabilities averaged, at the mean of their thresholds."""
+    """Compute the metrics of the models' mean probability, at the mean of their thresholds."""
     from sklearn.metrics import roc_auc_score
 
     labels = np.array(runs[0]["labels"])
     scores = np.mean([run_["scores"] for run_ in runs], axis=0)
-    called = scores >= np.mean([run_["point"]["threshold"] for run_ in runs])
+    predicted = scores >= np.mean([run_["point"]["threshold"] for run_ in runs])
     return {
         "models": len(runs),
         "auroc": round(float(roc_auc_score(labels, scores)), 4),
-        "accuracy": round(float((called == labels).mean()), 4),
-        "sensitivity": round(float(called[labels == 1].mean()), 4),
-        "specificity": round(float(1 - called[labels == 0].mean()), 4),
+        "accuracy": round(float((predicted == labels).mean()), 4),
+        "sensitivity": round(float(predicted[labels == 1].mean()), 4),
+        "specificity": round(float(1 - predicted[labels == 0].mean()), 4),
     }
 
 
@@ -259,8 +259,8 @@ def main() -> None:
     parser.add_argument("--weights", help="imagenet, none, or a file")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS, metavar="VARIANT")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="runs at once, a core each")
-    parser.add_argument("--test", action="store_true", help="score the test folder, once a model")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), help="parallel runs, one core each")
+    parser.add_argument("--test", action="store_true", help="score the test folder, once per model")
     parser.add_argument("--train-only", action="store_true", help="keep the weights, leave scoring to a later call")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
     parser.add_argument(

@@ -1,13 +1,13 @@
-"""Record what the pipeline computes, through its commands and files alone, and compare two such records.
+"""Record what the pipeline computes, through its commands and files only, and compare two such records.
 
-A change of the code's structure may not change a result. Run this on the commit before and on the one after:
+A refactoring may not change a result. Run this on the commit before and on the one after:
 
     python benchmarks/behaviour.py record before.json --repository OLD --originals DIR --weights FILE
     python benchmarks/behaviour.py record after.json --originals DIR --weights FILE
     python benchmarks/behaviour.py compare before.json after.json
 
-It imports nothing of the library, so that one script measures both. Digests and decisions must be equal, scores within
-1e-5; everything else that differs is listed.
+It does not import the library, so that one script measures both. Digests and decisions must be equal, scores equal
+within 1e-5; every other difference is listed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-TOLERANCE = 1e-5  # of a score or a metric; digests and decisions have none
+TOLERANCE = 1e-5  # of scores and metrics; digests and decisions have none
 COMMON = ("train.epochs=2", "train.threads=2", "tracking.system_metrics=false", "train.seed=3")
 PHANTOMS = ("data.root=phantom", "phantom.train=240", "phantom.test=80", "phantom.size=96", "preprocess.size=64")
 ORIGINALS = ("data.patient_fraction=1", "preprocess.size=96", "train.batch_size=32")
@@ -39,7 +39,7 @@ SETS = {
 
 
 def record(repository: Path, originals: Path | None, weights: Path | None) -> dict[str, Any]:
-    """Run the pipeline, `predict` and `evaluate` on each set; the results by set."""
+    """Run the pipeline, `predict` and `evaluate` on each set, and return the results by set."""
     found = {}
     for name, (profile, settings) in SETS.items():
         if name.startswith("originals") and originals is None:
@@ -107,7 +107,7 @@ def _json(repository: Path, work: Path, *arguments: str) -> Any:
 
 
 def _header(path: Path) -> dict[str, Any]:
-    """The record in a safetensors file: eight bytes of length, then JSON."""
+    """Read the record in a safetensors file: eight bytes of length, then JSON."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         found: dict[str, Any] = json.loads(json.loads(file.read(length))["__metadata__"]["record"])
@@ -115,7 +115,7 @@ def _header(path: Path) -> dict[str, Any]:
 
 
 def _pixels(work: Path) -> str:
-    """Of the packed images, whatever the file is called: the array of bytes with three dimensions."""
+    """Return the digest of the packed images: the uint8 array of three dimensions, under any file name."""
     arrays = [
         path
         for path in sorted(work.glob("pixels/**/*.npy"))
@@ -136,7 +136,7 @@ def _numbers(tree: Any) -> Any:
 
 
 def differences(before: Any, after: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Leaves that are not equal, with what they are on each side."""
+    """Return the leaves that are not equal, with both values."""
     if isinstance(before, dict) and isinstance(after, dict):
         keys = sorted(before.keys() | after.keys())
         return [found for key in keys for found in differences(before.get(key), after.get(key), f"{path}/{key}")]
@@ -150,7 +150,7 @@ def differences(before: Any, after: Any, path: str = "") -> list[tuple[str, Any,
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> int:
-    """Print a line a set and every difference that counts; 1 where there is one."""
+    """Print a line per set and every difference above the tolerance; return 1 where there is one."""
     failed = 0
     for name in before:
         found = differences(before[name], after.get(name))

@@ -1,4 +1,4 @@
-"""Whether an image at full size is judged as its 224-px copy in the set: pixels and probabilities side by side.
+"""Compare images at full size with their 224-px copies in the set: pixels and probabilities.
 
 python benchmarks/originals.py --model FILE.safetensors --originals DIR --copies data/chest_xray
 """
@@ -19,7 +19,7 @@ from pneumonia.inference.predictor import Predictor
 
 
 def compare(predictor: Predictor, originals: Path, copies: Path) -> dict[str, Any]:
-    """Images whose path below both folders is the same, read with the model's own preprocessing."""
+    """Compare images with the same path below both folders, read with the model's own preprocessing."""
     names = [path.relative_to(originals) for path in find_files(originals)]
     names = [name for name in names if (copies / name).is_file()]
     images = [
@@ -31,12 +31,12 @@ def compare(predictor: Predictor, originals: Path, copies: Path) -> dict[str, An
         found[f"median difference of {kind}"] = float(np.median(np.abs(first - second)))
     scores = [predictor.probabilities(np.stack([image.pixels for image in side])) for side in images]
     moved = np.abs(scores[0] - scores[1])
-    called = [side >= predictor.record.threshold for side in scores]
+    predicted = [side >= predictor.record.threshold for side in scores]
     return found | {
         "median difference of probability": round(float(np.median(moved)), 5),
         "95 % of images within": round(float(np.quantile(moved, 0.95)), 4),
         "largest": round(float(moved.max()), 4),
-        "images classified otherwise": int((called[0] != called[1]).sum()),
+        "images classified otherwise": int((predicted[0] != predicted[1]).sum()),
     }
 
 

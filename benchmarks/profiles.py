@@ -1,9 +1,9 @@
-"""Run a profile cold and say how long each step took, how much memory it needed and what it came to on the test images.
+"""Run a profile without a cache and report the time of each step, the memory, and the metrics on the test images.
 
 python benchmarks/profiles.py --profile fast --data data/chest_xray [--weights FILE] [--json]
 
-Cold means an empty work folder: the images are decoded, nothing is cached. The steps are the pipeline's own, in one
-process without an orchestrator, and the clock starts when that process has imported what it needs.
+The work folder is empty, so that the images are decoded. The steps are the pipeline's own, in one process without an
+orchestrator, and the time starts after the imports of that process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BOUND_BYTES = 3e9
 
 
 def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
-    """Run the four steps and return their times, in seconds, and what they came to."""
+    """Run the four steps and return their times, in seconds, and their results."""
     import torch
 
     from pneumonia.config.resolve import resolve
@@ -66,20 +66,20 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
             name: {end: round(value, 4) for end, value in metric.model_dump().items()}
             for name, metric in validation.verdict.metrics.items()
         },
-        # a file by its name alone: where it lies says something of this machine only
+        # only the name of the weights file: its folder depends on the machine
         "config": config.model_dump(mode="json", exclude={"work", "tracking"})
         | {"model": config.model.model_dump() | {"weights": Path(config.model.weights).name}},
     }
 
 
 def measure(profile: str, assignments: list[str]) -> dict[str, Any]:
-    """Run a profile in a process and a work folder of its own."""
+    """Run a profile in a separate process and work folder."""
     with tempfile.TemporaryDirectory() as work:
         command = [sys.executable, __file__, "--child", work, "--profile", profile]
         command += [word for assignment in assignments for word in ("--set", assignment)]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    # of the bound, so that below 1 is within it
+    # relative to the bound: at most 1 is within it
     bound = BOUND_SECONDS.get(profile)
     found["ratio"] = round(found["total_seconds"] / bound, 3) if bound else round(found["peak_bytes"] / BOUND_BYTES, 3)
     found["memory_ratio"] = round(found["peak_bytes"] / BOUND_BYTES, 3)

@@ -1,7 +1,7 @@
-"""The shortcut audit of one or more folders as one JSON document: python benchmarks/shortcuts.py NAME=DIR [NAME=DIR …]
+"""Run the shortcut audit on one or more folders: python benchmarks/shortcuts.py NAME=DIR [NAME=DIR …]
 
-`docs/plots.py` draws it; the committed results are of `originals`, a sample of the published images as they were
-published, and `set`, all of them at 224 pixels.
+Prints one JSON document, which `docs/plots.py` draws. The committed results are of `originals`, a sample of the
+published images at full size, and `set`, all of them at 224 pixels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 
 
 def audit(folder: str) -> dict[str, object]:
-    """Images in all, and the AUROC of each feature in training and on the test folder."""
+    """Return the number of images, and the AUROC of each feature in training and on the test folder."""
     config = resolve("full", assignments=[f"data.root={folder}"], environment={})
     with tempfile.TemporaryDirectory() as work:
         packed = packing.pack(Path(folder), config.data, config.preprocess, Path(work))

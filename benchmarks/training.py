@@ -1,14 +1,14 @@
-"""Images per second of a training epoch, decoding included, against the plain recipe, in one run.
+"""Measure the images per second of a training epoch, decoding included, against a plain recipe in the same run.
 
 python benchmarks/training.py [--data DIR] [--radiographs N] [--rounds N] [--json]
 
-The plain recipe is what a first script does with torchvision: ImageFolder, PIL as RGB, resized, flip, rotation and
-colour jitter, ImageNet-normalised, a DataLoader with num_workers=0, ResNet18 in float32 and contiguous. Ours is the
-product's own path: `pixels.pack`, then `train.fit` with the recipe of the profile `full`, whose augmentation does more.
-Same radiographs, batch, size and threads; the two take turns, so that other work on the machine meets both. A rate is
-made of the median step, each epoch's first one left out: it prepares kernels and memory, and a real epoch has one of
-73. Our steps of a first epoch carry the decoding, the plain ones decode in every epoch. Peak is the fastest bf16 matrix
-product or convolution of the same run.
+The plain recipe is a typical first script with torchvision: ImageFolder, PIL as RGB, resized, flip, rotation and colour
+jitter, ImageNet-normalised, a DataLoader with num_workers=0, ResNet18 in float32 and contiguous. Ours is the library's
+own path: `packing.pack`, then `training_loop.fit` with the recipe of profile `full`, whose augmentation does more. Both
+use the same radiographs, batch size, image size and threads, and take turns, so that other load on the machine affects
+both. A rate is computed from the median step, without each epoch's first one, which prepares kernels and memory (a
+real epoch has 73 steps). Our first epoch includes the decoding; the plain recipe decodes in every epoch. Peak is the
+fastest bf16 matrix product or convolution of the same run.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ FLOPS_PER_IMAGE = 3 * 2 * 1.82e9
 
 
 def plain_images(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
-    """Return the chosen files below `root`, opened one by one."""
-    models()  # from here on the package imports also beside a torch of another build
+    """Return a data set of the chosen files below `root`, decoded one by one."""
+    models()  # afterwards torchvision can be imported also with a torch of another build
     from torchvision import datasets, transforms
 
     steps = transforms.Compose(
@@ -73,7 +73,7 @@ def plain_images(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
 
 
 def plain(radiographs: Dataset[Any]) -> float:
-    """Train one epoch in the plain way and return the seconds of a step."""
+    """Train one epoch with the plain recipe and return the seconds per step."""
     network = models().resnet18(weights=None, num_classes=2).train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     ends = []
@@ -87,7 +87,7 @@ def plain(radiographs: Dataset[Any]) -> float:
 
 
 def ours(root: Path, count: int, config: Config) -> dict[str, float]:
-    """Decode cold and train in the product's way; return the seconds of a step and of decoding its radiographs."""
+    """Decode and train with the library; return the seconds per step and of decoding a step's radiographs."""
     epochs: list[Epoch] = []
     ends: list[list[float]] = [[]]
 
@@ -99,7 +99,7 @@ def ours(root: Path, count: int, config: Config) -> dict[str, float]:
         began = time.perf_counter()
         packed = packing.pack(root, config.data, config.preprocess, Path(work))
         decoding = (time.perf_counter() - began) * BATCH / len(packed.manifest.entries)
-        # chosen at random, always the same, so that every stretch of them holds both classes
+        # a fixed random selection, so that every part of it holds both classes
         chosen = np.random.default_rng(0).permutation(len(packed.manifest.entries))[:count].astype(np.int64)
         rows, patients = np.arange(len(packed.manifest.entries)), packed.manifest.patients
         images = Images(packed.pixels, rows, packed.manifest.labels, patients)
@@ -111,7 +111,7 @@ def ours(root: Path, count: int, config: Config) -> dict[str, float]:
 
 
 def peak() -> float:
-    """Return the best rate of bf16 products and of a convolution, operations per second."""
+    """Return the highest rate of bf16 matrix products and of a convolution, operations per second."""
     best = 0.0
     with torch.inference_mode():
         for side in (512, 1024, 2048):
@@ -133,7 +133,7 @@ def _fastest(compute: Callable[[], torch.Tensor]) -> float:
 
 
 def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
-    """Let both take turns and return the medians."""
+    """Measure both in turns and return the medians."""
     settings = [f"preprocess.size={SIZE}", "model.weights=none", f"data.root={root}", "train.epochs=2"]
     settings += [
         "train.progressive_start_size=0",
@@ -173,11 +173,9 @@ def measure(root: Path, count: int, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, help="folder of full-size radiographs; phantoms of 1024 px where none is named"
-    )
-    parser.add_argument("--radiographs", type=int, default=256, help="radiographs of an epoch")
-    parser.add_argument("--rounds", type=int, default=3, help="turns that each of the two takes")
+    parser.add_argument("--data", type=Path, help="folder of full-size radiographs; by default phantoms of 1024 px")
+    parser.add_argument("--radiographs", type=int, default=256, help="radiographs per epoch")
+    parser.add_argument("--rounds", type=int, default=3, help="number of turns of each recipe")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

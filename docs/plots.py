@@ -1,4 +1,4 @@
-"""The plots of docs/validity.md from the committed results: python docs/plots.py"""
+"""Draw the plots of docs/validity.md from the committed results: python docs/plots.py"""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ IMAGES = ROOT / "docs" / "images"
 
 
 def load(name: str) -> dict[str, Any]:
-    """A committed result."""
+    """Read a committed result."""
     found: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
     return found
 
 
 def save(canvas: Figure, name: str) -> None:
+    """Save a plot with the disclaimer."""
     canvas.text(0.995, 0.005, NOT_A_DEVICE, ha="right", va="bottom", fontsize=7, color=GREY)
     canvas.savefig(IMAGES / f"{name}.png", dpi=110)
 
 
 def features() -> None:
-    """How well each shortcut feature alone predicts the class."""
+    """Draw how well each shortcut feature alone predicts the class."""
     audits = load("shortcuts.json")
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     axes = canvas.subplots(1, 2, sharey=True)
-    titles = {"originals": "the images as published", "set": "the same set reduced to 224 px"}
+    titles = {"originals": "published images", "set": "set reduced to 224 px"}
     for at, (name, title) in zip(axes, titles.items(), strict=True):
         rows = audits[name]["features"]
         for place, row in enumerate(rows):
@@ -55,14 +56,14 @@ def features() -> None:
 
 
 def variants() -> None:
-    """What each variant reaches on changed validation images, and which shortcuts its models depend on."""
+    """Draw each variant's AUROC on changed validation images, and its models' shortcut dependence."""
     table = load("ablation_study.json")
     canvas = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=(1, 1.15))
     names = list(table)
     kinds = (
         ("without_shortcuts", "without shortcut features", BLUE, -0.13),
-        ("augmented", "changed at random", ORANGE, 0.13),
+        ("augmented", "augmented", ORANGE, 0.13),
     )
     for kind, label, colour, shift in kinds:
         for place, name in enumerate(names):
@@ -76,7 +77,7 @@ def variants() -> None:
                 label=None if place else label,
             )
             left.plot(table[name][kind]["auroc"]["mean"], place + shift, "|", color=INK, markersize=12)
-    left.set(title="Validation images", xlabel="AUROC, a point a seed, mean marked")
+    left.set(title="Validation images", xlabel="AUROC, one point per seed, mean marked")
     left.legend(loc="lower left", frameon=False)
     left.invert_yaxis()
     left.set_yticks(range(len(names)), names)
@@ -93,17 +94,17 @@ def variants() -> None:
                 va="center",
                 color="white" if value > 0.25 else INK,
             )
-    right.set(title="fall of the separation without each shortcut")
+    right.set(title="Shortcut dependence: decrease of the separation")
     right.set_xticks(range(len(ABLATIONS)), list(ABLATIONS))
     save(canvas, "validity-ablation")
 
 
 def operating_points() -> None:
-    """Sensitivity and specificity on the official test images, at the threshold that was stored before."""
+    """Draw sensitivity and specificity on the official test images, at the stored threshold."""
     table = load("ablation_study.json")
     canvas = Figure(figsize=(6.4, 4.8), layout="constrained")
     at: Axes = canvas.subplots()
-    at.add_patch(Rectangle((0.9, 0.95), 0.1, 0.05, color=GREY, alpha=0.2, linewidth=0, label="aim"))
+    at.add_patch(Rectangle((0.9, 0.95), 0.1, 0.05, color=GREY, alpha=0.2, linewidth=0, label="target"))
     colours = (INK, BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00")
     for (name, row), colour in zip(table.items(), colours, strict=False):
         runs = [one["test"] for one in row["runs"] if "test" in one]
@@ -115,7 +116,7 @@ def operating_points() -> None:
             label=name,
         )
     at.set(xlabel="specificity, 234 NORMAL images", ylabel="sensitivity, 390 PNEUMONIA images")
-    at.set(title="Official test images, a point a seed", xlim=(0.62, 1.003), ylim=(0.88, 1.001))
+    at.set(title="Official test images, one point per seed", xlim=(0.62, 1.003), ylim=(0.88, 1.001))
     at.grid(alpha=0.3)
     at.legend(loc="lower left", frameon=False)
     save(canvas, "validity-test")

@@ -1,8 +1,8 @@
-"""Takes the pictures of the README in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run.
+"""Take the README's screenshots in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run.
 
     .venv/bin/python docs/screenshots.py [--airflow URL --env FILE] [--mlflow URL] [--prefect URL]
 
-The servers have to run and to have runs already; a server that is not named is left out. Chromium is Debian's package.
+The servers must be up and have runs already; a server that is not named is left out. Chromium is Debian's package.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRAINING = "workflowType=machine_learning"  # MLflow's page opens in another mod
 
 
 class Page:
-    """A page of Chromium, driven through its DevTools protocol."""
+    """A page of Chromium, controlled through its DevTools protocol."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket, self.numbers = socket, itertools.count(1)
@@ -107,7 +107,7 @@ def browser() -> Iterator[Page]:
 
 
 def airflow(page: Page, url: str, env: Path) -> None:
-    """The graph of the last run that succeeded, and the form of a manual run."""
+    """Save the graph of the last successful run, and the form of a manual run."""
     lines = env.read_text(encoding="utf-8").splitlines()
     settings = dict(line.split("=", 1) for line in lines if "=" in line)
     login = {"username": settings["AIRFLOW_ADMIN_USER"], "password": settings["AIRFLOW_ADMIN_PASSWORD"]}
@@ -116,7 +116,7 @@ def airflow(page: Page, url: str, env: Path) -> None:
     head = {"Authorization": f"Bearer {token}"}
     runs = requests.get(f"{url}/api/v2/dags/{DAG}/dagRuns", params=query, headers=head, timeout=30).json()["dag_runs"]
     if not runs:
-        raise SystemExit(f"{url}: {DAG} has no run that succeeded; trigger one first")
+        raise SystemExit(f"{url}: {DAG} has no successful run; trigger one first")
     page.call("Network.setCookie", name="_token", value=token, url=url)
     page.open(url, "Dags")
     page.open(f"{url}/dags/{DAG}/runs/{runs[0]['dag_run_id']}", "promote_model")
@@ -128,14 +128,14 @@ def airflow(page: Page, url: str, env: Path) -> None:
 
 
 def mlflow(page: Page, url: str) -> None:
-    """The epochs of all runs beside one another, and a registered model with its aliases."""
+    """Save the comparison of all runs, and a registered model with its aliases."""
     api = f"{url}/api/2.0/mlflow"
     model = requests.get(f"{api}/registered-models/search", timeout=30).json()["registered_models"][0]["name"]
     query = {"experiment_ids": [experiment(api)], "filter": "attributes.status = 'FINISHED'", "max_results": 1}
     if not requests.post(f"{api}/runs/search", json=query, timeout=30).json().get("runs"):
-        raise SystemExit(f"{url}: no run that is finished; make run makes one")
+        raise SystemExit(f"{url}: no finished run; make one with make run")
     page.open(f"{url}/#/experiments/{query['experiment_ids'][0]}/runs?{TRAINING}&compareRunsMode=CHART", "auroc")
-    page.click("Close")  # its assistant, which opens by itself
+    page.click("Close")  # MLflow's assistant, which opens by itself
     time.sleep(2)
     page.save("mlflow-comparison")
     page.open(f"{url}/#/models/{model}?{TRAINING}", "champion")
@@ -150,7 +150,7 @@ def experiment(api: str) -> str:
 
 
 def prefect(page: Page, url: str) -> None:
-    """The newest flow run that completed."""
+    """Save the page of the newest completed flow run."""
     query = {
         "sort": "START_TIME_DESC",
         "limit": 1,
@@ -158,7 +158,7 @@ def prefect(page: Page, url: str) -> None:
     }
     runs = requests.post(f"{url}/api/flow_runs/filter", json=query, timeout=30).json()
     if not runs:
-        raise SystemExit(f"{url}: no flow run that completed; make run makes one")
+        raise SystemExit(f"{url}: no completed flow run; make one with make run")
     page.open(f"{url}/runs/flow-run/{runs[0]['id']}", "Task Runs", "epoch")
     page.save("prefect-run")
 

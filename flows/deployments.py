@@ -1,4 +1,4 @@
-"""Write prefect.yaml: a deployment per profile, the whole configuration being its form's first values.
+"""Write prefect.yaml: a deployment per profile, with the whole configuration as the initial values of its form.
 
 python flows/deployments.py > prefect.yaml
 """
@@ -13,7 +13,10 @@ import yaml
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, PROFILES, Config
 
-HEAD = "# Written from pneumonia/config/profiles by `python flows/deployments.py > prefect.yaml`.\n"
+HEAD = (
+    "# Written from pneumonia/config/schema.py and pneumonia/config/profiles by "
+    "`python flows/deployments.py > prefect.yaml`.\n"
+)
 DESCRIPTIONS = {
     "fast": "The documented demo: 10 % of the patients, one epoch",
     "full": "All patients, the whole recipe",
@@ -22,7 +25,7 @@ DESCRIPTIONS = {
 
 
 def deployments() -> dict[str, Config]:
-    """Return the configuration of each deployment; the environment plays no part."""
+    """Return the configuration of each deployment, independent of the environment."""
     found = {name: resolve(name, assignments=[f"data.root={DATA_FOLDER}"], environment={}) for name in PROFILES}
     return found | {"phantom": resolve("fast", assignments=[f"data.root={PHANTOM_ROOT}"], environment={})}
 
@@ -37,7 +40,7 @@ def document() -> dict[str, Any]:
                 "description": DESCRIPTIONS[name],
                 "tags": ["pneumonia", name],
                 "entrypoint": "flows/pipeline.py:pipeline",
-                "concurrency_limit": 1,  # two trainings on one machine only slow each other down
+                "concurrency_limit": 1,  # two trainings on one machine slow each other down
                 "parameters": {"config": config.model_dump(mode="json"), "fresh": False},
                 "work_pool": {"name": "pneumonia"},
             }

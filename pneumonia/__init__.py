@@ -1,4 +1,4 @@
-"""Detect pneumonia on chest radiographs, and run the whole life of the model that does. Not a medical device."""
+"""Detect pneumonia on chest radiographs, and run the life cycle of the model that does. Not a medical device."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __version__ = version("pneumonia")
 
 
 def git_commit() -> str | None:
-    """Return the commit of the code that runs, with ``-dirty`` behind it where files are changed.
+    """Return the commit of the running code, with the suffix ``-dirty`` where files are changed; None if unknown.
 
-    Images have no ``.git``: there GIT_COMMIT says it. None where nobody knows.
+    GIT_COMMIT is used where it is set: a container image has no ``.git``.
     """
-    if told := os.environ.get("GIT_COMMIT"):
-        return told
+    if commit := os.environ.get("GIT_COMMIT"):
+        return commit
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--match=", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None

@@ -1,4 +1,4 @@
-"""``python -m pneumonia`` is the console script."""
+"""Run the console script as ``python -m pneumonia``."""
 
 from pneumonia.cli.main import main
 

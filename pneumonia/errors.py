@@ -1,10 +1,10 @@
-"""What can go wrong in a way that the user can mend: every message says what, where and what to do."""
+"""Errors that the user can fix; every message says what is wrong, where, and the remedy."""
 
 from __future__ import annotations
 
 
 class PneumoniaError(Exception):
-    """A failure that is told in one message, without a traceback.
+    """A failure that is reported in one message, without a traceback.
 
     Attributes:
         exit_code: 1 for a finding or a refusal, 2 for wrong use.
@@ -28,6 +28,6 @@ class TrackingError(PneumoniaError):
 
 
 class TrainingInterrupted(PneumoniaError):
-    """A training that was told to stop; its checkpoint is written and the next start goes on from it."""
+    """A training that was stopped by a signal; its checkpoint is written, and the next start resumes from it."""
 
     exit_code = 143

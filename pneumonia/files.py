@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and folders held by one process."""
+"""Write files and folders atomically, and lock folders."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pneumonia.errors import DataError, PneumoniaError
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a UTF-8 file; as `write_bytes`."""
+    """Write a UTF-8 file atomically; see `write_bytes`."""
     return write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all; its folder is made where it is missing.
+    """Write a file atomically; its folder is created where it is missing.
 
     Raises:
         DataError: the folder cannot be written, or the disk is full.
@@ -37,10 +37,10 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process; the lock goes with the process, however it ends.
+    """Lock `folder` for this process; the kernel releases the lock when the process ends.
 
     Raises:
-        PneumoniaError: another process holds it, or it cannot be written.
+        PneumoniaError: another process holds the lock, or the folder cannot be written.
     """
     lock = FileLock(folder / "lock", timeout=0)
     try:
@@ -59,13 +59,13 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 class AtomicFile:
-    """A binary file that is written under a temporary name beside its own and takes its name when complete.
+    """A binary file that is written under a temporary name in the same folder and renamed when complete.
 
-    On any exception inside the ``with`` block nothing is left behind. What a killed process left is removed by the next
+    An exception inside the ``with`` block leaves no file. The temporary file of a killed process is removed by the next
     writer in the folder: a temporary file is locked while its writer lives.
 
     Raises:
-        DataError: no right to write there, or no space. Other exceptions of the block pass unchanged.
+        DataError: no permission to write there, or no space. Other exceptions of the block pass unchanged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,7 +96,7 @@ class AtomicFile:
             self._temporary.unlink(missing_ok=True)
 
     def write(self, content: bytes, at: int | None = None) -> None:
-        """Append the content, or write it over what lies at a position."""
+        """Append the content, or overwrite the bytes at a position."""
         rest = memoryview(content)
         try:
             while rest:
@@ -111,7 +111,7 @@ class AtomicFile:
             fcntl.flock(file, fcntl.LOCK_EX)
             if self._temporary.exists():
                 return file
-            os.close(file)  # another writer swept it away between its making and its locking
+            os.close(file)  # another writer removed it between creation and locking
 
     def _failed(self, error: OSError) -> DataError:
         return DataError(
@@ -121,7 +121,7 @@ class AtomicFile:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove the temporary files of writers that are gone; what cannot be removed may stay."""
+    """Remove the temporary files of writers that have ended; a file that cannot be removed stays."""
     for leftover in folder.glob(".*.part"):
         try:
             file = os.open(leftover, os.O_RDONLY)
@@ -138,12 +138,12 @@ def _sweep(folder: Path) -> None:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A new folder that takes its name when the block ends well, and is gone otherwise.
+    """Yield a new folder that is renamed to `target` when the block succeeds, and removed otherwise.
 
-    What a killed process left is removed by the next one: a temporary folder is locked while its maker lives.
+    The temporary folder of a killed process is removed by the next one: it is locked while its process lives.
 
     Args:
-        target: the name to take; where a folder of that name appeared in the meantime, that one stays.
+        target: the final name; a folder of that name that was created in the meantime stays.
 
     Raises:
         DataError: it cannot be written. Other exceptions of the block pass unchanged.
@@ -157,7 +157,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         temporary.chmod(0o755)
         yield temporary
-        _take_name(temporary, target)
+        _rename_unless_present(temporary, target)
     except OSError as error:
         remedy = "free space there" if error.errno == errno.ENOSPC else "name a folder that can be written"
         raise DataError(f"{target}: cannot be written ({error.strerror or error}); {remedy}") from error
@@ -168,7 +168,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def _take_name(temporary: Path, target: Path) -> None:
+def _rename_unless_present(temporary: Path, target: Path) -> None:
     try:
         temporary.rename(target)
     except OSError as error:
@@ -181,11 +181,11 @@ def _sweep_folders(target: Path) -> None:
         try:
             lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
-            continue  # gone meanwhile, or somebody else's
+            continue  # removed meanwhile, or owned by another user
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(leftover, ignore_errors=True)
         except BlockingIOError:
-            pass  # its maker is at work
+            pass  # its process is still writing
         finally:
             os.close(lock)

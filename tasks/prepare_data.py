@@ -1,4 +1,4 @@
-"""First step: images are found or drawn, decoded once, audited and divided."""
+"""First step: find or draw images, decode them once, audit them and divide them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
-    """Pack the images of `config.data.root` and divide them by patient.
+    """Decode, pack and audit the images of `config.data.root`, and divide them by patient.
 
     Raises:
         DataError: images that cannot be used, or a leak between the splits; the audit's report names the files.
-        ConfigError: phantoms under a name that real radiographs may have.
+        ConfigError: phantoms with a model name that is not one for phantoms.
     """
     # absolute, so that the paths in the document hold in any working directory
     work = Path(config.work).resolve()
@@ -61,7 +61,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
 
 
 def inputs_digest(config: Config) -> str:
-    """Name what this step would return: settings, and the files with their sizes and times of change."""
+    """Return a digest of this step's inputs: settings, and the files with their sizes and times of change."""
     settings = config.model_dump_json(include={"data", "phantom", "preprocess", "model"})
     state = "" if config.data.root == PHANTOM_ROOT else packing.packing_key(Path(config.data.root), config.preprocess)
     return hashlib.sha256(f"{settings} {state}".encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Last step: a model that passed is registered and becomes champion; one that did not is left as it is."""
+"""Last step: register a model that has passed the gate and make it champion; a model that has not is not registered."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pneumonia.registry import ledger, models
 def promote_model(
     dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config, progress: Progress = silent
 ) -> Promotion:
-    """Register the model and move the champion to it, if the verdict allows; doing it twice changes nothing.
+    """Register the model and make it champion, if its verdict is passed; a second call changes nothing.
 
     Raises:
         PneumoniaError: the registry cannot be reached, or phantoms would become champion of real radiographs.

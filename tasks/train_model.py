@@ -1,4 +1,4 @@
-"""Second step: a network is trained on the packed images, followed by the tracking server, and written down."""
+"""Second step: train a network on the packed images, log it to the tracking server, and save it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.run import Run
 
-FLUSH_SECONDS = 300.0  # how long a finished training waits for a tracking server that is away
+FLUSH_SECONDS = 300.0  # how long a finished training waits for an unavailable tracking server
 
 
 def train_model(
@@ -45,26 +45,26 @@ def train_model(
     tags: Mapping[str, str] | None = None,
     fresh: bool = False,
 ) -> TrainedModel:
-    """Train, or go on with this training where it was cut off, or hand back what it came to.
+    """Train a network: start or resume its training, or return the result of a finished one.
 
     Args:
         dataset: from `prepare_data`.
         config: the resolved configuration.
         progress: called after every step of the optimiser.
         tags: further tags of the MLflow run, such as the orchestrator's own run id.
-        fresh: forget an earlier training of the same name and start anew.
+        fresh: delete the files of an earlier training with the same key and start again.
 
     Raises:
         PneumoniaError: the data, the weights, the work folder or the tracking server cannot be used.
-        TrainingInterrupted: SIGTERM came; the same call goes on from the checkpoint.
+        TrainingInterrupted: SIGTERM was received; the same call resumes from the checkpoint.
     """
     uri = tracking_uri(config)
     key = training_key(dataset, config)
     folder = Path(config.work).resolve() / "training" / key[:16]
     with locked_folder(folder):
         if fresh:
-            _forget(folder)
-        if (done := _done(folder, uri)) is not None:
+            _clear(folder)
+        if (done := _finished(folder, uri)) is not None:
             return done
         run = Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
         try:
@@ -82,7 +82,7 @@ def train_model(
 
 
 def training_key(dataset: Dataset, config: Config) -> str:
-    """Name a training by all that its weights depend on: sha256 in hex."""
+    """Return the digest of all that a training's weights depend on, sha256 in hex."""
     sections = ("preprocess", "augment", "model", "train", "evaluate")
     parts = {
         "split": dataset.split_digest,
@@ -96,7 +96,7 @@ def training_key(dataset: Dataset, config: Config) -> str:
 
 
 def inputs_digest(dataset: Dataset, config: Config) -> str:
-    """Name what this step would return: the training, and the store that tracks it."""
+    """Return a digest of this step's inputs: the training, and the store that tracks it."""
     return hashlib.sha256(f"{training_key(dataset, config)} {tracking_uri(config)}".encode()).hexdigest()
 
 
@@ -124,8 +124,8 @@ def _train(dataset: Dataset, config: Config, progress: Progress, folder: Path, k
     save_weights(weights, state, record)
     network, _ = load_model(weights)
     run.flush(FLUSH_SECONDS)
-    run.log_intervals(_validated(network, data, record, config), "validation_")
-    return _write_down(dataset, config, fitted, network, record, weights, key, run)
+    run.log_intervals(_validation_metrics(network, data, record, config), "validation_")
+    return _log_and_return(dataset, config, fitted, network, record, weights, key, run)
 
 
 def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> ModelRecord:
@@ -146,14 +146,16 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
     )
 
 
-def _validated(network: nn.Module, data: TrainingSet, record: ModelRecord, config: Config) -> dict[str, Metric]:
-    """Compute the metrics of the model as it is registered, at its own threshold, on validation images as they are."""
+def _validation_metrics(
+    network: nn.Module, data: TrainingSet, record: ModelRecord, config: Config
+) -> dict[str, Metric]:
+    """Compute the metrics of the saved model, at its own threshold, on unaugmented validation images."""
     images = data.validation
     scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
     return compute_metrics(Scored(images.labels, scores, images.patients, record.threshold), config.evaluate)
 
 
-def _write_down(
+def _log_and_return(
     dataset: Dataset,
     config: Config,
     fitted: Fitted,
@@ -186,8 +188,8 @@ def _write_down(
     )
 
 
-def _done(folder: Path, uri: str) -> TrainedModel | None:
-    """Return what this training came to, if it is finished, its weights are there and its run is in this store."""
+def _finished(folder: Path, uri: str) -> TrainedModel | None:
+    """Return the result of this training, if it is finished, its weights exist and its run is in this store."""
     path = folder / "trained.json"
     if not path.exists():
         return None
@@ -196,7 +198,7 @@ def _done(folder: Path, uri: str) -> TrainedModel | None:
     return trained if there and run_exists(uri, trained.run_id) else None
 
 
-def _forget(folder: Path) -> None:
+def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != "lock":
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""Third step: score the model once on the test images, judge it by minimums and champion, write the report."""
+"""Third step: score the model on the test images, compare it with the minimums and the champion, write the report."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from pneumonia.tracking.run import Run
 def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> Validation:
     """Judge a trained model on the test folder.
 
-    The verdict is a return value: a model that is no better than the champion is a normal outcome. Run again after the
-    model has become champion, the step hands back the verdict that made it so.
+    The verdict is a return value: a model that is no better than the champion is a normal outcome. If the model has
+    become champion since, the step returns the verdict with which it was promoted.
 
     Raises:
         PneumoniaError: the weights, the images or the tracking server cannot be used.
@@ -50,7 +50,7 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
     uri = trained.tracking_uri
     path = Path(trained.weights).parent / "validation.json"
     champion = models.champion(uri, config.model.name)
-    if (done := _done(path, trained, champion, config)) is not None:
+    if (done := _saved(path, trained, champion, config)) is not None:
         return done
     run = Run.attach(uri, trained.run_id)
     try:
@@ -59,11 +59,13 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
         run.finish("FAILED")
         raise
     run.finish()
-    write_text(path, _Kept(settings=_settings(config), validation=validation).model_dump_json(indent=2))
+    write_text(path, _SavedValidation(settings=_settings(config), validation=validation).model_dump_json(indent=2))
     return validation
 
 
-class _Kept(Document):
+class _SavedValidation(Document):
+    """The step's result with the settings that it was made with."""
+
     settings: str
     validation: Validation
 
@@ -72,12 +74,12 @@ def _settings(config: Config) -> str:
     return config.model_dump_json(include={"evaluate", "gate"})
 
 
-def _done(path: Path, trained: TrainedModel, champion: models.Version | None, config: Config) -> Validation | None:
+def _saved(path: Path, trained: TrainedModel, champion: models.Version | None, config: Config) -> Validation | None:
     if champion is None or champion.run_id != trained.run_id or not path.exists():
         return None
-    kept = _Kept.model_validate_json(path.read_text(encoding="utf-8"))
-    same = kept.settings == _settings(config) and champion.weights_digest == trained.weights_digest
-    return kept.validation if same else None
+    saved = _SavedValidation.model_validate_json(path.read_text(encoding="utf-8"))
+    same = saved.settings == _settings(config) and champion.weights_digest == trained.weights_digest
+    return saved.validation if same else None
 
 
 @dataclass(frozen=True)
@@ -133,14 +135,14 @@ def _scored(dataset: Dataset, trained: TrainedModel, config: Config) -> _Candida
     network, record = load_model(Path(trained.weights))
     manifest = Manifest.load(Path(dataset.manifest))
     images = Images.of(np.load(dataset.pixels, mmap_mode="r"), manifest, "test")
-    # in float32 whatever the training used: it is what a server computes with
+    # in float32, independent of the training's precision, because a server computes in float32
     scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
     scored = Scored(images.labels, scores, images.patients, record.threshold)
     return _Candidate(network, record, manifest, images, scored)
 
 
 def _audit_reads(dataset: Dataset) -> int:
-    """Return how many shortcut features the audit tried on the test images' labels."""
+    """Return how many shortcut features the audit evaluated on the labels of the test images."""
     found = AuditReport.model_validate_json(Path(dataset.audit).read_text(encoding="utf-8")).shortcuts
     return sum("test auroc" in row for row in found.examples)
 
@@ -148,7 +150,7 @@ def _audit_reads(dataset: Dataset) -> int:
 def _compare(
     champion: models.Version, candidate: _Candidate, uri: str, config: Config, dataset: Dataset
 ) -> tuple[ChampionComparison, bool]:
-    """Score the champion on the same images, through its own preprocessing; and say whether both are one model."""
+    """Compare with the champion, in its own preprocessing, on the same images, and whether both are one model."""
     with tempfile.TemporaryDirectory() as folder:
         network, record = load_model(download_artifact(uri, champion.run_id, WEIGHTS_ARTIFACT, Path(folder)))
     packed = packing.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work))
@@ -161,7 +163,7 @@ def _compare(
         weights_digest=champion.weights_digest,
         differences=paired_differences(candidate.scored, other, config.evaluate),
     )
-    return comparison, candidate.record.is_model(record)
+    return comparison, candidate.record.is_same_model(record)
 
 
 def _report(
@@ -214,7 +216,7 @@ def _patients(manifest: Manifest) -> dict[str, int]:
 
 
 def _table(candidate: _Candidate) -> str:
-    """Return a line for each test image, so that any metric of the report can be computed again."""
+    """Return a CSV table with a row for each test image, from which every metric of the report can be recomputed."""
     page = io.StringIO()
     writer = csv.writer(page, lineterminator="\n")
     writer.writerow(["path", "patient", "label", "probability"])

@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text()
 ELSEWHERE = {
     "dvc remote add": "needs an address of the reader's; .ci/run does it where real data are",
     "dvc pull": "likewise",
-    "data fetch": "tests/data/test_source.py fetches from a server of its own",
+    "data fetch": "tests/data/download/test_published.py fetches from its own server",
 }
 
 

@@ -1,10 +1,10 @@
-"""Tells Docker whether a part of Airflow is alive: exit 0 if it is. Takes the part's name."""
+"""Check whether a part of Airflow is alive, for Docker: exit 0 if it is. The argument is the part's name."""
 
 import http.client  # urllib would take twice as long to import, every few seconds
 import json
 import sys
 
-# host, port and path; the scheduler answers on a small server of its own, by status alone
+# host, port and path; the scheduler has its own small server, whose status code is the answer
 PLACES = {
     "apiserver": ("localhost", 8080, "/api/v2/version"),
     "scheduler": ("localhost", 8974, "/health"),

@@ -1,4 +1,4 @@
-"""Brings Airflow's database up to date and makes the administrator; run again, it sets the password of .env anew."""
+"""Migrate Airflow's database and create the administrator; a second run sets the password of .env again."""
 
 import os
 

@@ -1,15 +1,15 @@
 #!/bin/sh
-# Brings the recorded films (data.dvc) from a DVC remote into the stack's data folder; DVC_REMOTE_URL names the remote.
+# Pulls the recorded radiographs (data.dvc) from a DVC remote into the stack's data folder; DVC_REMOTE_URL names the remote.
 set -eu
 if [ -z "${DVC_REMOTE_URL:-}" ]; then
-  echo "DVC_REMOTE_URL is empty: set it to the DVC remote that holds the films, for example in .env" >&2
+  echo "DVC_REMOTE_URL is empty: set it to the DVC remote that holds the radiographs, for example in .env" >&2
   exit 2
 fi
-cd /srv/pneumonia # a tmpfs here, with the data folder in it: DVC keeps its own files beside what it brings
+cd /srv/pneumonia # a tmpfs with the data folder in it, because DVC writes its own files next to the data
 cp /opt/stack/data.dvc .
 dvc() { /opt/pneumonia/bin/dvc "$@"; }
 dvc init --quiet --no-scm
 dvc config core.analytics false
 dvc cache dir /var/lib/pneumonia/dvc-cache
-dvc remote add --quiet --default films "$DVC_REMOTE_URL"
+dvc remote add --quiet --default radiographs "$DVC_REMOTE_URL"
 dvc pull

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings a backup back: replaces both databases and adds its artifacts. What uses them is stopped meanwhile.
+# Restores a backup: replaces both databases and adds its artifacts. Stops Airflow and MLflow in the meantime.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 folder=${1:-}

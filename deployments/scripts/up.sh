@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts the stack and waits until every part is healthy; ENV_FILE (default .env) is written where it is not there.
+# Starts the stack and waits until every part is healthy; writes ENV_FILE (default .env) where it is missing.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 need_engine

@@ -1,8 +1,8 @@
-"""Writes .env with a random secret for everything that needs one; what is there already stays as it is.
+"""Write .env with a random secret for everything that needs one; existing values are kept.
 
     python3 deployments/scripts/write_env.py [--demo] [FILE]
 
---demo sets the documented login airflow/airflow, for a machine that nobody else reaches.
+--demo sets the documented login airflow/airflow, for a machine that no one else can reach.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEMO = "airflow"
 
 
 def fernet() -> str:
-    """Return a key as the cryptography package's Fernet wants it: 32 bytes, URL-safe base64."""
+    """Return a key for the cryptography package's Fernet: 32 bytes, URL-safe base64."""
     return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -34,28 +34,28 @@ SECRETS = {
 
 
 def read(path: Path) -> dict[str, str]:
-    """Return the file's variables; none where there is no file."""
+    """Return the file's variables; empty where there is no file."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def complete(path: Path, demo: bool) -> list[str]:
-    """Add what the file lacks, readable by its owner only, and return the names that were added."""
+    """Add the missing variables, make the file readable by its owner only, and return the added names."""
     present = read(path)
     wanted = {name: make() for name, make in SECRETS.items()}
     if demo:
         wanted |= {"AIRFLOW_ADMIN_USER": DEMO, "AIRFLOW_ADMIN_PASSWORD": DEMO}
     replaced = ("AIRFLOW_ADMIN_USER", "AIRFLOW_ADMIN_PASSWORD") if demo else ()
     added = {name: value for name, value in wanted.items() if not present.get(name) or name in replaced}
-    kept = [
+    lines = [
         line
         for line in (path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
         if line.partition("=")[0].strip() not in added
     ]
     partial = path.with_name(path.name + ".partial")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write("\n".join([*kept, *(f"{name}={value}" for name, value in added.items())]) + "\n")
+        file.write("\n".join([*lines, *(f"{name}={value}" for name, value in added.items())]) + "\n")
     partial.replace(path)
     return list(added)
 

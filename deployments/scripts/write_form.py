@@ -1,6 +1,6 @@
-"""Writes the form that Airflow shows for a manual run from the schema of the configuration: `make form`.
+"""Write the form that Airflow shows for a manual run from the schema of the configuration: `make form`.
 
-Airflow's environment cannot import the library, so what its DAGs need to know of it is a file beside them.
+Airflow's environment cannot import the library, so the form is a file next to the DAGs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLeng
 
 
 def form() -> list[dict[str, Any]]:
-    """Return one entry a setting: name, section, description, JSON schema, and each profile's value."""
-    # no environment and no file: what a fresh stack would do
+    """Return one entry per setting: name, section, description, JSON schema, and each profile's value."""
+    # without environment and file: the values of a new stack
     values = {
         profile: {kind: resolve(profile, assignments=[f"data.root={root}"], environment={}) for kind, root in ROOTS}
         for profile in PROFILES
@@ -45,7 +45,7 @@ def _field(
         profile: {kind: getattr(getattr(config, section), key) for kind, config in kinds.items()}
         for profile, kinds in values.items()
     }
-    if (section, key) == ("data", "root"):  # what decides between the two is itself always auto
+    if (section, key) == ("data", "root"):  # data.root decides between the two, and is itself always auto
         defaults = {profile: dict.fromkeys(kinds, "auto") for profile, kinds in values.items()}
     return {
         "name": f"{section}.{key}",

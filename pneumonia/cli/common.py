@@ -1,4 +1,4 @@
-"""What the commands share: options, results on standard output, everything else on standard error, exit codes."""
+"""Define what the commands share: options, output on standard output and standard error, progress, exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pneumonia.errors import PneumoniaError
 from pneumonia.progress import Progress
 
 FINDING, WRONG_USE, INTERRUPTED, NO_READER = 1, 2, 130, 141  # the last two as shells report SIGINT and SIGPIPE
-LINE_SECONDS = 15.0  # without a terminal, a line in this many seconds takes the bar's place
+LINE_SECONDS = 15.0  # without a terminal, one line per interval replaces the bar
 DISCLAIMER = "Not a medical device: for research and teaching, never for a decision about a patient."
 
 Settings = Annotated[
@@ -35,14 +35,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 def resolve_config(
     file: Path | None, settings: list[str] | None, named: dict[str, object] | None = None, profile: str = "fast"
 ) -> Config:
-    """Resolve the configuration; `named` holds what a command's own options set, the strongest."""
+    """Resolve the configuration; `named` holds the values of a command's own options, which take precedence."""
     given = [f"{key}={value}" for key, value in (named or {}).items() if value is not None]
     return resolve(profile, file=file, assignments=[*(settings or []), *given])
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """End with one message and an exit code where the user can mend what is wrong; anything else is a bug."""
+    """Turn an error that the user can fix into one message and an exit code; anything else is a bug."""
     try:
         yield
         sys.stdout.flush()
@@ -53,7 +53,7 @@ def failures() -> Iterator[None]:
         complain("stopped")
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read the results has gone; what is still buffered must not complain when the interpreter ends.
+        # The reader of the results has ended; the buffered rest must not raise when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(NO_READER) from None
 
@@ -64,28 +64,28 @@ def complain(text: str) -> None:
 
 
 def emit(text: str) -> None:
-    """Print a result on standard output; a file name that is no text is shown with backslashes."""
+    """Print a result on standard output; bytes of a file name that cannot be encoded are escaped."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def emit_json(document: object) -> None:
-    """Print the one JSON document, in ASCII, so that it is the same under every locale."""
+    """Print the result as one JSON document, in ASCII, so that it is the same under every locale."""
     emit(json.dumps(document, indent=2, allow_nan=False))
 
 
 def disclaim(as_json: bool) -> None:
-    """Say what the results are not for: beside them, or on standard error where they are one JSON document."""
+    """Print the disclaimer: with the results, or on standard error where they are one JSON document."""
     (complain if as_json else emit)(DISCLAIMER)
 
 
 def working() -> redirect_stdout[Any]:
-    """Keep what libraries print off standard output."""
+    """Redirect the output of libraries to standard error."""
     return redirect_stdout(sys.stderr)
 
 
 @contextmanager
-def progress(words: str, *, of_bytes: bool = False) -> Iterator[Progress]:
+def progress(description: str, *, of_bytes: bool = False) -> Iterator[Progress]:
     """Yield a callback for (done, of) that draws a bar on standard error, or lines where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -96,18 +96,17 @@ def progress(words: str, *, of_bytes: bool = False) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), amount, TimeRemainingColumn())
     last = time.monotonic()
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(words, total=None, start=True, visible=False)
+        task = bar.add_task(description, total=None, start=True, visible=False)
 
-        def tell(done: float, total: float, message: str = "") -> None:
+        def report(done: float, total: float, message: str = "") -> None:
             nonlocal last
-            bar.update(
-                task, completed=done, total=total or None, description=message or words, visible=True
-            )  # 0: unknown
+            text = message or description
+            bar.update(task, completed=done, total=total or None, description=text, visible=True)  # total 0: unknown
             if not console.is_terminal and done != total and time.monotonic() - last > LINE_SECONDS:
                 last = time.monotonic()
-                complain(f"{words}: {_amount(done, of_bytes)} of {_amount(total, of_bytes)}")
+                complain(f"{description}: {_amount(done, of_bytes)} of {_amount(total, of_bytes)}")
 
-        yield tell
+        yield report
 
 
 def _amount(number: float, of_bytes: bool) -> str:

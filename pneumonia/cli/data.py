@@ -1,4 +1,4 @@
-"""``pneumonia data fetch``, ``phantom`` and ``audit``."""
+"""The commands ``pneumonia data fetch``, ``phantom`` and ``audit``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ app = typer.Typer(help="Fetch, draw and check radiographs.", no_args_is_help=Tru
 
 
 class Source(StrEnum):
-    """Who publishes the radiographs."""
+    """The source of the published radiographs."""
 
     mendeley = "mendeley"
     kaggle = "kaggle"
@@ -35,7 +35,7 @@ class Source(StrEnum):
 
 @app.command()
 def fetch(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; chest_xray/ is made in it")] = (
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Target folder; chest_xray/ is created in it")] = (
         DATA_FOLDER.parent
     ),
     source: Annotated[Source, typer.Option("--from", help="Mendeley Data, or Kaggle's copy")] = Source.mendeley,
@@ -43,27 +43,27 @@ def fetch(
         str | None, typer.Option(metavar="URL", help="Another address of the archive", show_default=False)
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(metavar="HEX", help="What the archive must hash to", show_default=False)
+        str | None, typer.Option(metavar="HEX", help="Expected SHA-256 of the archive", show_default=False)
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Download the published radiographs (1.2 GB). A download that was broken off goes on where it was.
+    """Download the published radiographs (1.2 GB). An interrupted download is resumed.
 
     Kermany, Zhang, Goldbaum: Mendeley Data 10.17632/rscbjbr9sj, CC BY 4.0.
 
     Example: `pneumonia data fetch data`
     """
     if source is Source.kaggle and (url or sha256):
-        raise typer.BadParameter("--url and --sha256 go with --from mendeley; kagglehub knows Kaggle's address")
+        raise typer.BadParameter("--url and --sha256 need --from mendeley; kagglehub has Kaggle's address")
     with working():
         from pneumonia.data.download.published import MENDELEY_URL, fetch, fetch_kaggle
 
         if source is Source.kaggle:
-            with progress("linking images") as tell:
-                root = fetch_kaggle(folder, tell)
+            with progress("linking images") as on_progress:
+                root = fetch_kaggle(folder, on_progress)
         else:
-            with progress("downloading", of_bytes=True) as tell, progress("unpacking") as unpacking:
-                root = fetch(folder, url or MENDELEY_URL, sha256, tell, unpacking)
+            with progress("downloading", of_bytes=True) as on_progress, progress("unpacking") as unpacking:
+                root = fetch(folder, url or MENDELEY_URL, sha256, on_progress, unpacking)
     if as_json:
         emit_json({"root": str(root)})
     else:
@@ -73,7 +73,7 @@ def fetch(
 @app.command()
 def phantom(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Where to; phantoms/ in the work folder by default")
+        Path | None, typer.Argument(metavar="DIR", help="Target folder; phantoms/ in the work folder by default")
     ] = None,
     train: Annotated[int | None, typer.Option(metavar="N", help="Images in train/, both classes together")] = None,
     test: Annotated[int | None, typer.Option(metavar="N", help="Images in test/, both classes together")] = None,
@@ -83,7 +83,7 @@ def phantom(
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Draw synthetic chest radiographs. They show no patient, and what is learned from them holds for none.
+    """Draw synthetic chest radiographs (phantoms). They show no patient, and a model of them is valid for none.
 
     Example: `pneumonia data phantom /tmp/phantoms --train 1200 --test 400`
     """
@@ -107,7 +107,7 @@ def audit(
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Check a data set: unreadable, duplicate and misplaced images, patients on both sides, shortcuts.
+    """Check a data set: unreadable, duplicate and misplaced images, patients in several splits, shortcuts.
 
     Ends with 1 where a finding would stop the pipeline.
 
@@ -121,10 +121,10 @@ def audit(
         root = Path(config.data.root)
         if config.data.root == PHANTOM_ROOT:
             root = _draw(config, Path(config.work) / "phantoms")
-        # images that cannot be read are a finding here, whatever the pipeline would do about them
+        # here unreadable images are a finding, even where they would stop the pipeline
         lenient = config.data.model_copy(update={"on_unreadable": "skip"})
-        with progress("decoding images") as tell:
-            packed = packing.pack(root, lenient, config.preprocess, Path(config.work), tell)
+        with progress("decoding images") as on_progress:
+            packed = packing.pack(root, lenient, config.preprocess, Path(config.work), on_progress)
         complain(f"{len(packed.manifest.entries)} images in {root}; looking for duplicates, leaks and shortcuts")
         report = audit(packed, config.data)
     if as_json:
@@ -139,5 +139,5 @@ def audit(
 def _draw(config: Config, folder: Path) -> Path:
     from pneumonia.data.phantom import dataset
 
-    with progress("drawing phantoms") as tell:
-        return dataset.generate(folder, config.phantom, tell)
+    with progress("drawing phantoms") as on_progress:
+        return dataset.generate(folder, config.phantom, on_progress)

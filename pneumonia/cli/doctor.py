@@ -1,4 +1,4 @@
-"""Whether this machine can run the pipeline: one check a line, with the remedy."""
+"""Check whether this machine can run the pipeline; one line per check, with the remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pneumonia.tracking.client import check_store, redacted, tracking_uri
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 EACH = ("torch", "torchvision", "mlflow", "prefect", "fastapi")
-"""Packages whose versions have to fit one another, and which therefore have a line each."""
+"""Packages whose versions must match one another; each has its own line."""
 NEEDED_DISK, GOOD_DISK = 1, 5  # GiB: packed images 0.3, a training's checkpoint and run 0.3
 NEEDED_MEMORY, GOOD_MEMORY = 1.5, 4.0  # GiB: phantoms take about 1, the full training under 3
 PORTS = {"port 5000": (5000, "--mlflow-port"), "port 4200": (4200, "--prefect-port")}
@@ -39,7 +39,7 @@ Status = Literal["ok", "warn", "fail"]
 
 
 class Check(BaseModel):
-    """What was looked at, how it is, and what to do about it; `remedy` is empty where nothing needs doing."""
+    """The name, outcome and remedy of one check; `remedy` is empty where nothing needs to be done."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,9 +50,9 @@ class Check(BaseModel):
 
 
 def examine(config: Config) -> list[Check]:
-    """Check everything; nothing is downloaded, and nothing but the work folder is made."""
-    rooms: tuple[Callable[[Config], Iterator[Check]], ...] = (_software, _hardware, _images, _services)
-    return [check for room in rooms for check in room(config)]
+    """Run all checks; downloads nothing, and creates nothing but the work folder."""
+    groups: tuple[Callable[[Config], Iterator[Check]], ...] = (_software, _hardware, _images, _services)
+    return [check for group in groups for check in group(config)]
 
 
 def _software(config: Config) -> Iterator[Check]:  # noqa: ARG001
@@ -70,12 +70,12 @@ def _software(config: Config) -> Iterator[Check]:  # noqa: ARG001
     yield _torch_pair()
     yield _lock(PROJECT / LOCK)
     commit = pneumonia.git_commit()
-    remedy = "" if commit else "run in a clone, or set GIT_COMMIT, so that runs say which code made them"
+    remedy = "" if commit else "run in a clone, or set GIT_COMMIT, so that runs record the version of the code"
     yield Check(name="git", status="ok" if commit else "warn", text=commit or "no commit is known", remedy=remedy)
 
 
 def _requirements() -> dict[str, tuple[Requirement, bool]]:
-    """What pyproject.toml asks for, without its development tools: requirement, and whether it may be missing."""
+    """Return the requirements of pyproject.toml, without development tools, and whether each may be missing."""
     wanted: dict[str, tuple[Requirement, bool]] = {}
     for line in importlib.metadata.requires("pneumonia") or []:
         requirement = Requirement(line)
@@ -98,7 +98,7 @@ def _package(name: str, requirement: Requirement, optional: bool) -> Check:
 
 
 def _torch_pair() -> Check:
-    """Whether torchvision is of torch's release, and can be imported."""
+    """Check whether torchvision is of torch's release, and can be imported."""
     import torch
 
     name, found = "torch with torchvision", torch.__version__
@@ -115,14 +115,14 @@ def _torch_pair() -> Check:
         models()
     except (ImportError, RuntimeError) as error:
         text = f"torchvision cannot be imported ({str(error).splitlines()[0]})"
-        return Check(name=name, status="fail", text=text, remedy="install both anew: make install")
-    patched = "; its compiled operators are of another build, and not needed" if _declared else ""
+        return Check(name=name, status="fail", text=text, remedy="install both again: make install")
+    patched = "; torchvision's compiled operators are of another build, and not needed" if _declared else ""
     return Check(name=name, status="ok", text=f"they fit{patched}")
 
 
 def _lock(path: Path) -> Check:
     if not path.is_file():
-        return Check(name=LOCK, status="ok", text="not here, so nothing to compare with")
+        return Check(name=LOCK, status="ok", text="not found, so there is nothing to compare with")
     pins = re.findall(r"^([A-Za-z0-9_.-]+)==([^ \\;\n]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     other = [f"{name} {found} for {pin}" for name, pin in pins if (found := _installed(name)) not in (None, pin)]
     if not other:
@@ -173,7 +173,7 @@ def _disk(work: Path) -> Check:
 
 def _memory() -> Check:
     free = psutil.virtual_memory().available
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container's, which the kernel's own numbers do not show
+    limit = Path("/sys/fs/cgroup/memory.max")  # the container's limit, which psutil does not see
     if limit.is_file() and (text := limit.read_text(encoding="ascii").strip()).isdigit():
         free = min(free, int(text))
     status = _grade(free / GIB, NEEDED_MEMORY, GOOD_MEMORY)
@@ -252,6 +252,6 @@ def _services(config: Config) -> Iterator[Check]:
     except PneumoniaError as error:
         yield Check(name="tracking", status="fail", text=str(error))
     for name, (port, option) in PORTS.items():
-        trouble = port_trouble(port)
-        remedy = f"pneumonia ui {option} PORT takes another" if trouble else ""
-        yield Check(name=name, status="warn" if trouble else "ok", text=trouble or "free", remedy=remedy)
+        problem = port_trouble(port)
+        remedy = f"pneumonia ui {option} PORT takes another" if problem else ""
+        yield Check(name=name, status="warn" if problem else "ok", text=problem or "free", remedy=remedy)

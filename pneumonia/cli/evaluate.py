@@ -1,4 +1,4 @@
-"""``pneumonia evaluate``."""
+"""The command ``pneumonia evaluate``."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pneumonia.cli.common import (
 )
 from pneumonia.cli.predict import Model, Threshold, load_predictor
 
-SHOWN = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"}
+METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"}
 
 
 class Unreadable(StrEnum):
-    """What becomes of images that cannot be read."""
+    """What to do with images that cannot be read."""
 
     fail = "fail"
     skip = "skip"
@@ -47,13 +47,13 @@ def evaluate(
     Example: `pneumonia evaluate data/chest_xray/test --model model.safetensors --json`
     """
     config = resolve_config(file, settings)
-    with working(), progress("scoring") as tell:
+    with working(), progress("scoring") as on_progress:
         from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled
 
         skip = on_unreadable is Unreadable.skip
         images = find_labelled(folder)
         predictor = load_predictor(model, threshold, config)
-        found = evaluate_folder(predictor, images, config.evaluate, skip_unreadable=skip, progress=tell)
+        found = evaluate_folder(predictor, images, config.evaluate, skip_unreadable=skip, progress=on_progress)
     if as_json:
         emit_json(found)
     else:
@@ -68,7 +68,7 @@ def _print_metrics(found: dict[str, Any], folder: Path) -> None:
     emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
     for name, metric in found.items():
         if isinstance(metric, dict) and "low" in metric:
-            words = SHOWN.get(name, name.replace("_", " "))
-            emit(f"{words:<18} {metric['value']:6.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
+            label = METRIC_NAMES.get(name, name.replace("_", " "))
+            emit(f"{label:<18} {metric['value']:6.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
     for image in found["refused"]:
         emit(f"left out: {image['file']}: {image['reason']}")

@@ -1,8 +1,8 @@
-"""The console script: ``pneumonia --help``.
+"""Define the console script: ``pneumonia --help``.
 
-Every command prints its result on standard output, with ``--json`` as one JSON document, and all else on standard
-error. It ends with 0 when done, 1 for a finding or a refusal, 2 for wrong use. Libraries that take seconds to import
-are imported inside the commands that need them.
+Every command prints its result on standard output, with ``--json`` as one JSON document, and everything else on
+standard error. It ends with 0 when done, 1 for a finding or a refusal, 2 for wrong use. Libraries that take seconds to
+import are imported inside the commands that need them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, promote, rollback
 from pneumonia.cli.system import config, doctor, ui
 
-HELP = f"""Detect pneumonia on chest radiographs, and look after the model that does.
+HELP = f"""Detect pneumonia on chest radiographs, and manage the model that does.
 
 {DISCLAIMER}
 
@@ -31,7 +31,7 @@ EPILOG = "Train a model: python flows/pipeline.py. Is this machine ready? pneumo
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands, with errors told in one message."""
+    """The commands, with each error reported in one message."""
 
     def invoke(self, ctx: Any) -> Any:
         with failures():

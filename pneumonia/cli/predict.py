@@ -1,4 +1,4 @@
-"""``pneumonia predict`` and ``pneumonia evaluate``."""
+"""The command ``pneumonia predict``, and options that ``pneumonia evaluate`` shares."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def predict(
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Score images: the probability of PNEUMONIA, and the call at the threshold. Ends with 1 where an image is refused.
+    """Score images: probability of PNEUMONIA, and the class at the threshold. Ends with 1 where an image is refused.
 
     Example: `pneumonia predict image.dcm more_images/ --model models:/pneumonia-resnet18@champion --json`
     """
     config = resolve_config(file, settings)
     images = _expand(files)
-    with working(), progress("scoring") as tell:
-        results = load_predictor(model, threshold, config).score(images, tell)
+    with working(), progress("scoring") as on_progress:
+        results = load_predictor(model, threshold, config).score(images, on_progress)
     if as_json:
         emit_json(results)
     else:
@@ -74,7 +74,7 @@ def predict(
 
 
 def _expand(paths: list[Path]) -> list[Path]:
-    """Folders become the images in them; what is no folder stays, and is refused one by one where it is no image."""
+    """Replace folders by the images in them; other paths are kept, and refused later where they are not images."""
     from pneumonia.data.layout import SUFFIXES, find_files
 
     images: list[Path] = []
@@ -87,6 +87,7 @@ def _expand(paths: list[Path]) -> list[Path]:
 
 
 def load_predictor(model: str | None, threshold: float | None, config: Config) -> Predictor:
+    """Load a model, with another threshold where one is given."""
     from pneumonia.inference.predictor import Predictor
 
     predictor = Predictor.load(model, config)

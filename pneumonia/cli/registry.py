@@ -1,4 +1,4 @@
-"""``pneumonia promote``, ``rollback`` and ``history``: which version is champion, and who made it so."""
+"""The commands ``pneumonia promote``, ``rollback`` and ``history``: move the champion, and show the ledger."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def promote(
     ] = None,
     name: Name = None,
     despite: Annotated[
-        bool, typer.Option("--despite-verdict", help="Promote a run that has not passed the gate; goes into the ledger")
+        bool, typer.Option("--despite-verdict", help="Promote a run that has not passed the gate; noted in the ledger")
     ] = False,
     who: Who = None,
     as_json: Json = False,
@@ -50,22 +50,22 @@ def promote(
     if (version is None) == (run is None):
         raise typer.BadParameter("name one of --version and --run")
     if despite and run is None:
-        raise typer.BadParameter("--despite-verdict goes with --run; whatever has a version has passed the gate")
+        raise typer.BadParameter("--despite-verdict needs --run; every registered version has passed the gate")
     config = _resolve(file, settings, name)
-    reason = _said(why)
+    reason = _stated_reason(why)
     asked = datetime.now(UTC)
     with working():
         from pneumonia.registry import ledger, models
 
         uri, actor, title = _uri(config), who or ledger.who(), config.model.name
         if run is not None:
-            from pneumonia.registry.promotion import promote_run  # brings torch, which a version does not need
+            from pneumonia.registry.promotion import promote_run
 
             title, move = promote_run(uri, run, actor, reason, name=name, despite=despite)
         else:
             move = models.promote(uri, title, str(version), actor, reason)
     if datetime.fromisoformat(move.when) < asked:
-        complain(f"{title} {move.to_version} is champion already; nothing was changed, this was the last move:")
+        complain(f"{title} {move.to_version} is champion already; nothing was changed. The last move:")
     _print_move(title, move, as_json)
 
 
@@ -82,7 +82,7 @@ def rollback(
     Example: `pneumonia rollback --why "false alarms on portable images"`
     """
     config = _resolve(file, settings, name)
-    reason = _said(why)
+    reason = _stated_reason(why)
     with working():
         from pneumonia.registry import ledger, models
 
@@ -114,16 +114,16 @@ def history(
     if as_json:
         emit_json([{"name": each, **move.model_dump(mode="json")} for each, move in moves])
     elif not moves:
-        emit("No model was promoted yet; python flows/pipeline.py trains one")
+        emit("No model was promoted yet; train one with python flows/pipeline.py")
     else:
         for each, move in moves:
-            emit(_lines(each, move))
+            emit(_move_lines(each, move))
 
 
 def _resolve(file: Path | None, settings: list[str] | None, name: str | None) -> Config:
-    """The configuration for the champion's commands, whose default is the model of real radiographs.
+    """Resolve the configuration for the champion's commands, whose default model is that of real radiographs.
 
-    Neither the fast profile's name nor that of phantoms, which are laid over where there are no data, is meant here.
+    With profile full and a data root that is not phantom, neither profile fast's name nor that of phantoms applies.
     """
     given = [f"data.root={os.devnull}", *(settings or [])]
     return resolve_config(file, given, {"model.name": name}, profile="full")
@@ -137,13 +137,13 @@ def _uri(config: Config) -> str:
     return uri
 
 
-def _said(why: str) -> str:
+def _stated_reason(why: str) -> str:
     if not why.strip():
-        raise typer.BadParameter("--why: say why, for whoever reads the ledger")
+        raise typer.BadParameter("--why: give a reason for the ledger")
     return why.strip()
 
 
-def _lines(name: str, move: Move) -> str:
+def _move_lines(name: str, move: Move) -> str:
     when = move.when[:19].replace("T", " ")
     versions = f"{move.from_version or 'none'} -> {move.to_version}"
     return f"{when} UTC  {move.action:<8}  {name}  {versions}  by {move.who}\n    {move.why}"
@@ -153,4 +153,4 @@ def _print_move(name: str, move: Move, as_json: bool) -> None:
     if as_json:
         emit_json({"name": name, **move.model_dump(mode="json")})
     else:
-        emit(_lines(name, move))
+        emit(_move_lines(name, move))

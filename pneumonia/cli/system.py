@@ -1,4 +1,4 @@
-"""``pneumonia config``, ``doctor`` and ``ui``."""
+"""The commands ``pneumonia config``, ``doctor`` and ``ui``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535, metavar="PORT")]
 
 
 class Format(StrEnum):
-    """How a configuration is written."""
+    """The output formats of a configuration."""
 
     toml = "toml"
     json = "json"
@@ -25,11 +25,11 @@ class Format(StrEnum):
 
 def config(
     profile: Profile = "fast",
-    form: Annotated[Format, typer.Option("--format", help="How it is written")] = Format.toml,
+    form: Annotated[Format, typer.Option("--format", help="Output format")] = Format.toml,
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Print the resolved configuration, every field with its meaning.
+    """Print the resolved configuration, every field with its description.
 
     Example: `pneumonia config --profile full --set train.epochs=20 > my.toml`,
     then `python flows/pipeline.py --profile full --config my.toml`
@@ -44,7 +44,7 @@ def config(
 def doctor(
     profile: Profile = "fast", as_json: Json = False, settings: Settings = None, file: ConfigFile = None
 ) -> None:
-    """Check whether this machine can run the pipeline, and say what to do where it cannot. Ends with 1 on a failure.
+    """Check whether this machine can run the pipeline, and print a remedy where it cannot. Ends with 1 on a failure.
 
     Example: `pneumonia doctor --profile full --set data.root=/data/chest_xray`
     """
@@ -62,12 +62,12 @@ def doctor(
             remedy = f"; {check.remedy}" if check.remedy else ""
             emit(f"{check.status:<4}  {check.name:<{width}}  {check.text}{remedy}")
     if failed:
-        complain(f"to be mended: {', '.join(failed)}")
+        complain(f"to be fixed: {', '.join(failed)}")
         raise typer.Exit(FINDING)
 
 
 def ui(mlflow_port: Port = 5000, prefect_port: Port = 4200, settings: Settings = None, file: ConfigFile = None) -> None:
-    """Show MLflow's page and Prefect's, with the runs made here, until Ctrl-C.
+    """Serve MLflow's page and Prefect's, with the runs of this work folder, until Ctrl-C.
 
     Example: `pneumonia ui --mlflow-port 5001 --prefect-port 4201`
     """

@@ -1,4 +1,4 @@
-"""The resolved configuration as TOML, JSON or YAML; TOML and YAML carry each field's description as a comment."""
+"""Render the resolved configuration as TOML or YAML, with each field's description as a comment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDTH = 110
 
 
 def toml(config: Config) -> str:
-    """A file that ``--config`` takes and that resolves to the same tree."""
+    """Return a TOML file that ``--config`` takes and that resolves to the same tree."""
     lines = _comment(str(Config.__doc__), "") + _fields(config, "{} = {}", "")
     for name, section in _sections(config):
         lines += ["", *_comment(str(type(section).__doc__), ""), f"[{name}]", *_fields(section, "{} = {}", "")]
@@ -19,7 +19,7 @@ def toml(config: Config) -> str:
 
 
 def yaml(config: Config) -> str:
-    """YAML 1.1 and 1.2 alike."""
+    """Return a document that YAML 1.1 and 1.2 read alike."""
     lines = _comment(str(Config.__doc__), "") + _fields(config, "{}: {}", "")
     for name, section in _sections(config):
         lines += ["", *_comment(str(type(section).__doc__), ""), f"{name}:", *_fields(section, "{}: {}", "  ")]
@@ -44,13 +44,13 @@ def _comment(text: str, indent: str) -> list[str]:
 
 
 def _scalar(value: bool | int | float | str) -> str:
-    """A value that reads the same in TOML and YAML; JSON's numbers, strings and booleans nearly are."""
+    """Return a value's text that TOML and YAML read alike: JSON's, with exceptions for escapes and exponents."""
     text = json.dumps(value, ensure_ascii=False)
     if isinstance(value, str):
         return "".join(letter if letter.isprintable() else _escape(letter) for letter in text)
     mantissa, exponent, power = text.partition("e")
     if isinstance(value, float) and exponent and "." not in mantissa:
-        return f"{mantissa}.0e{power}"  # YAML 1.1 takes 1e-05 for a string
+        return f"{mantissa}.0e{power}"  # YAML 1.1 reads 1e-05 as a string
     return text
 
 

@@ -1,7 +1,7 @@
-"""The one configuration: a frozen tree, unknown keys refused, every field described.
+"""Resolve the configuration from its sources into one frozen tree.
 
-Resolved, weakest first, from the defaults below, a profile, the overlay for phantoms where the data are phantoms,
-a TOML file, environment variables (``PNEUMONIA_TRAIN__EPOCHS=3``) and ``--set train.epochs=3``.
+The sources are, weakest first: the defaults of `pneumonia.config.schema`, a profile, the overlay for phantoms where the
+data are phantoms, a TOML file, environment variables (``PNEUMONIA_TRAIN__EPOCHS=3``) and ``--set train.epochs=3``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def resolve(
     assignments: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Config:
-    """Resolve the configuration; ``data.root`` and ``model.weights`` come out decided, never as ``auto``.
+    """Resolve the configuration; ``data.root`` and ``model.weights`` are decided, never ``auto``, in the result.
 
     Where the data are phantoms, ``profiles/phantom.toml`` is laid over the profile.
 
@@ -67,12 +67,12 @@ def resolve(
 
 
 def _model(model: ModelConfig, *, named: bool, phantom: bool) -> ModelConfig:
-    """Decide the initial weights, and a name that no other architecture has."""
+    """Decide the initial weights, and a registered name that no other architecture uses."""
     name = model.name if named else model.name.replace(DEFAULT_ARCHITECTURE, model.architecture)
     for other in ARCHITECTURES:
         if other != model.architecture and other in name:
             raise ConfigError(
-                f"model.name={name}: is a name for models of {other}, not of model.architecture={model.architecture}; "
+                f"model.name={name}: names models of {other}, not of model.architecture={model.architecture}; "
                 "choose another name"
             )
     weights = ("none" if phantom else "imagenet") if model.weights == "auto" else model.weights
@@ -96,7 +96,7 @@ def _root(root: str) -> str:
 
 
 def is_phantom(root: str) -> bool:
-    """Tell whether a data root means phantoms: the word itself, or a folder that the generator has signed."""
+    """Return whether a data root means phantoms: the word itself, or a folder with the generator's phantom.json."""
     folder = Path(root)
     return root == PHANTOM_ROOT or any((place / "phantom.json").is_file() for place in (folder, folder / "chest_xray"))
 

@@ -1,4 +1,4 @@
-"""The configuration tree: frozen sections, unknown keys refused, every field described with its unit and range."""
+"""Define the configuration: frozen sections, unknown keys refused, every field described with its unit and range."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PROFILES = ("fast", "full")
 CLASSES = ("NORMAL", "PNEUMONIA")
 DATA_FOLDER = Path("data/chest_xray")
 PHANTOM_ROOT = "phantom"
-# the names alone: importing the modules would load torch
+# only the names: importing the modules would load torch
 ARCHITECTURES = tuple(
     sorted(file.stem for file in (Path(__file__).parents[1] / "modelling/architectures").glob("[a-z]*.py"))
 )
@@ -31,7 +31,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Which radiographs, and how they are divided."""
+    """The radiographs and how they are divided."""
 
     root: str = Field(
         "auto",
@@ -42,7 +42,7 @@ class DataConfig(Section):
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of the training patients held out for validation"
     )
-    split_seed: int = Field(0, ge=0, description="Seed of the patient-grouped draw")
+    split_seed: int = Field(0, ge=0, description="Seed of the patient-grouped split")
     on_unreadable: Literal["fail", "skip"] = Field(
         "fail", description="fail: list all unreadable files and stop; skip: leave them out and record which"
     )
@@ -51,34 +51,39 @@ class DataConfig(Section):
         gt=0,
         le=1,
         description="Correlation of histogram-equalised 32x32 thumbnails from which two images are near-duplicates; "
-        "different images of the published set reach 0.978, an image compressed or exposed anew stays above 0.99",
+        "different images of the published set reach 0.978, a recompressed or re-exposed image stays above 0.99",
     )
     shortcut_auroc: float = Field(
-        0.7, gt=0.5, le=1, description="AUROC of the class by a shortcut feature alone from which the audit flags it"
+        0.7,
+        gt=0.5,
+        le=1,
+        description="The audit flags a shortcut feature that predicts the class with this AUROC or more",
     )
     workers: int = Field(0, ge=0, le=256, description="Decoding threads; 0: one per core")
 
 
 class PhantomConfig(Section):
-    """The synthetic radiographs used where no real data is given."""
+    """The synthetic radiographs that are used where no real data are given."""
 
     train: int = Field(1200, ge=8, le=100_000, description="Phantoms in train/, both classes together")
     test: int = Field(400, ge=8, le=100_000, description="Phantoms in test/, both classes together")
     size: int = Field(224, ge=64, le=2048, description="Side in pixels")
     seed: int = Field(0, ge=0, description="Seed of the generator")
     shortcut: Shortcut = Field(
-        "none", description="Shortcut planted into the images of PNEUMONIA, to see that it is found"
+        "none", description="Shortcut planted into the images of PNEUMONIA, to test that it is detected"
     )
     opacities: bool = Field(
-        True, description="Off: the lungs of both classes are healthy, the label says nothing of them"
+        True, description="Draw opacities into the lungs of PNEUMONIA; off: the lungs of both classes are healthy"
     )
 
 
 class PreprocessConfig(Section):
-    """What turns a decoded radiograph into the network's input; travels inside the model's record."""
+    """The preprocessing from a decoded radiograph to the network's input; stored in the model's record."""
 
-    size: int = Field(224, ge=32, le=1024, description="Side of the square input in pixels; the aspect is squashed")
-    equalize: bool = Field(False, description="Histogram-equalise every image, in training, testing and serving alike")
+    size: int = Field(
+        224, ge=32, le=1024, description="Side of the square input in pixels; the aspect ratio is not kept"
+    )
+    equalize: bool = Field(False, description="Histogram-equalise every image in training, testing and serving")
 
 
 class AugmentConfig(Section):
@@ -92,8 +97,8 @@ class AugmentConfig(Section):
     brightness: Fraction = Field(0.1, description="Largest relative change of brightness")
     contrast: Fraction = Field(0.1, description="Largest relative change of contrast about the image's mean")
     gamma: float = Field(0.0, ge=0, lt=1, description="Largest relative change of gamma")
-    blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, pixels of the image as it is trained at")
-    jpeg: int = Field(100, ge=1, le=100, description="Lowest JPEG quality that images are compressed to; 100: off")
+    blur: float = Field(0.0, ge=0, le=5, description="Largest Gaussian sigma, in pixels of the training image")
+    jpeg: int = Field(100, ge=1, le=100, description="Lowest JPEG quality of a random compression; 100: off")
     noise: Fraction = Field(0.0, description="Largest standard deviation of Gaussian noise, share of full scale")
 
 
@@ -101,7 +106,7 @@ class ModelConfig(Section):
     """The network."""
 
     architecture: Architecture = Field(
-        "resnet18", description="resnet18: torchvision's; tiny: 50,000 parameters, for tests and quick looks"
+        "resnet18", description="resnet18: torchvision's; tiny: 50,000 parameters, for tests and quick trials"
     )
     weights: str = Field(
         "auto",
@@ -122,10 +127,10 @@ class TrainConfig(Section):
         ge=0,
         multiple_of=32,
         le=1024,
-        description="Side in pixels at which training begins; it grows by 32 at a time to preprocess.size, which the "
-        "last third is trained at; 0: preprocess.size throughout",
+        description="Progressive resizing: side in pixels at the start of training; it increases in steps of 32 to "
+        "preprocess.size, which the last third of the training uses; 0: preprocess.size throughout",
     )
-    batch_size: int = Field(64, ge=2, le=4096, description="Images a step")
+    batch_size: int = Field(64, ge=2, le=4096, description="Images per step")
     optimizer: Literal["adam", "adamw"] = Field("adam", description="Optimiser")
     learning_rate: float = Field(0.001, gt=0, le=1, description="Peak learning rate")
     weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled for adamw; biases and norms are exempt")
@@ -134,7 +139,7 @@ class TrainConfig(Section):
     class_weights: bool = Field(False, description="Weight the loss by inverse class frequency")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing")
     ema_decay: float = Field(
-        0.0, ge=0, lt=1, description="Decay a step of the weights' moving average, which is what is evaluated; 0: off"
+        0.0, ge=0, lt=1, description="Decay per step of the weights' moving average, which is then evaluated; 0: off"
     )
     bn_recalibration_images: int = Field(
         0,
@@ -142,43 +147,47 @@ class TrainConfig(Section):
         le=100_000,
         description="Unaugmented training images to recalibrate batch-norm statistics on after each epoch; 0: off",
     )
-    patience: int = Field(0, ge=0, le=1000, description="Epochs without a better validation before stopping; 0: off")
+    patience: int = Field(
+        0, ge=0, le=1000, description="Epochs without a lower validation loss before stopping; 0: off"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 where the hardware has it")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
-    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all. Results are bit-equal per thread count")
+    threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all. Results depend on the number")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of initialisation, order and augmentation")
 
 
 class EvaluateConfig(Section):
-    """How metrics are made."""
+    """How the model is evaluated."""
 
     threshold: Fraction = Field(
         0.5, description="Probability of PNEUMONIA from which an image is classified as PNEUMONIA"
     )
     calibrate: bool = Field(
         False,
-        description="Calibrate on validation images changed as in training, and take the threshold from them",
+        description="Calibrate on augmented validation images, and choose the threshold on them",
     )
     target_sensitivity: float = Field(
         0.95,
         gt=0.5,
         lt=1,
-        description="Sensitivity on those images that the calibrated threshold keeps, at the lower end of its interval",
+        description="Sensitivity on these images that the threshold keeps, at the lower end of its interval",
     )
-    perturbations: int = Field(4, ge=1, le=1000, description="How often each validation image is changed to calibrate")
+    perturbations: int = Field(
+        4, ge=1, le=1000, description="Augmented copies of each validation image to calibrate on"
+    )
     flip_tta: bool = Field(
-        False, description="Average each image's logits with those of its mirror image, at twice the work"
+        False, description="Average the logits of each image and of its mirror image, at twice the computation"
     )
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
     ablation_images_per_class: int = Field(
-        100, ge=8, le=100_000, description="Images a class on which the dependence on shortcuts is measured, at most"
+        100, ge=8, le=100_000, description="Largest number of images per class of the shortcut ablation"
     )
 
 
 class GateConfig(Section):
-    """What a model must reach on the test folder before it may become champion."""
+    """The conditions on the test folder under which a model becomes champion."""
 
     min_auroc: Fraction = Field(0.96, description="Minimum of the AUROC")
     min_sensitivity: Fraction = Field(0.85, description="Minimum of the sensitivity at the threshold")
@@ -187,16 +196,16 @@ class GateConfig(Section):
         0.4,
         ge=0,
         le=2,
-        description="Largest fall of the separation (mean probability of PNEUMONIA in the ill less that in the well) "
-        "that taking a shortcut out of the images may cause; 2 allows any",
+        description="Largest decrease of the separation (mean probability of PNEUMONIA of the positives less that of "
+        "the negatives) that removing a shortcut from the images may cause; 2 allows any",
     )
     max_auroc_loss: Fraction = Field(
-        0.01, description="The AUROC may not be lower than the champion's by more, at the bootstrap's confidence"
+        0.01, description="Largest decrease of the AUROC against the champion, at the bootstrap's confidence"
     )
 
 
 class TrackingConfig(Section):
-    """Where runs and models are kept."""
+    """Where runs and models are stored."""
 
     uri: str = Field(
         "auto", description="MLflow tracking URI; auto: MLFLOW_TRACKING_URI, otherwise SQLite in the work folder"
@@ -208,7 +217,7 @@ class TrackingConfig(Section):
 class Config(Section):
     """The whole configuration."""
 
-    profile: Literal["fast", "full"] = Field("fast", description="Profile that this tree was resolved from")
+    profile: Literal["fast", "full"] = Field("fast", description="Profile that this configuration was resolved from")
     work: str = Field(".pneumonia", description="Folder for manifests, pixels, checkpoints and reports")
     data: DataConfig = DataConfig()
     phantom: PhantomConfig = PhantomConfig()

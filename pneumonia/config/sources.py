@@ -1,4 +1,4 @@
-"""The layers of a configuration as nested dictionaries: from a TOML file, from the environment, from assignments."""
+"""Read the layers of a configuration as nested dictionaries: a TOML file, the environment, assignments."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from pneumonia.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PNEUMONIA_"
-RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # the test suite's own, never configuration
+RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # variables of the test suite, never configuration
 
 
 def from_toml(path: Path) -> dict[str, Any]:
-    """A file's sections.
+    """Return a TOML file's sections.
 
     Raises:
         ConfigError: it cannot be read, or is not TOML.
@@ -30,7 +30,7 @@ def from_toml(path: Path) -> dict[str, Any]:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """What ``PNEUMONIA_SECTION__KEY`` variables set; values stay text."""
+    """Return what ``PNEUMONIA_SECTION__KEY`` variables set; values stay text."""
     tree: dict[str, Any] = {}
     for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(RESERVED_ENVIRONMENT):
@@ -40,7 +40,7 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def from_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """What ``section.key=value`` strings set; values stay text.
+    """Return what ``section.key=value`` strings set; values stay text.
 
     Raises:
         ConfigError: a string without = or without a key.
@@ -61,7 +61,7 @@ def _nest(keys: list[str], value: Any) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], layer: dict[str, Any]) -> dict[str, Any]:
-    """The layer laid over the base, key by key; neither is changed."""
+    """Return the base with the layer's keys replaced, section by section; neither argument is changed."""
     merged = dict(base)
     for key, value in layer.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)

@@ -1,4 +1,4 @@
-"""Which recorded version of the data a folder really holds: DVC's hash, computed from the files themselves."""
+"""Find the recorded version of the data that a folder holds, by DVC's hash computed from the files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ log = logging.getLogger(__name__)
 
 
 def dvc_md5(root: Path, record: Path = Path("data.dvc")) -> str | None:
-    """Return the DVC hash of the data that `record` describes, if that is what `root` lies in and holds.
+    """Return the DVC hash of the data that `record` describes, if `root` lies in that folder and its files match.
 
     Args:
         root: folder of images.
         record: a ``.dvc`` file; its ``path`` is relative to its own folder.
 
     Returns:
-        32 hexadecimal digits and ``.dir``; None where there is no record, `root` is no part of the recorded folder, or
-        the files are not those of the record, which is also logged.
+        32 hexadecimal digits and ``.dir``; None where there is no record, `root` is not in the recorded folder, or the
+        files differ from the record, which is also logged.
     """
     if not record.is_file():
         return None
@@ -33,7 +33,7 @@ def dvc_md5(root: Path, record: Path = Path("data.dvc")) -> str | None:
     if folder not in (root.resolve(), *root.resolve().parents):
         return None
     if folder_md5(folder) != recorded[1]:
-        log.warning("%s holds other files than %s records; `dvc status` tells which", folder, record)
+        log.warning("%s holds other files than %s records; `dvc status` lists them", folder, record)
         return None
     return recorded[1]
 

@@ -1,4 +1,4 @@
-"""Rows of a packed array with what is known of them."""
+"""Select rows of a packed array, with their labels and patients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Images:
 
     Attributes:
         pixels: uint8 [N, S, S], the whole array; usually memory-mapped.
-        rows: int64 [n], which of its rows these are.
+        rows: int64 [n], the rows of `pixels` that these are.
         labels: int64 [n], 1 for PNEUMONIA.
         patients: [n] keys.
     """
@@ -38,7 +38,7 @@ class Images:
         return len(self.rows)
 
     def take(self, chosen: NDArray[np.integer]) -> Images:
-        """Return some of these, by their positions among these."""
+        """Return a selection of these images, by their positions in `rows`."""
         return Images(
             self.pixels, self.rows[chosen], self.labels[chosen], [self.patients[position] for position in chosen]
         )

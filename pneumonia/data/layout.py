@@ -1,4 +1,4 @@
-"""The published folder layout: which image lies where."""
+"""Find the images of the published folder layout."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LAYOUT = "train/ and test/ (and, optionally, val/), with NORMAL/ and PNEUMONIA/ 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """A file that is taken for an image by its place and suffix.
+    """A file that is an image according to its folder and suffix.
 
     Attributes:
-        file: where it lies.
+        file: its path.
         path: relative to the data's root, with forward slashes.
         label: index into `pneumonia.config.schema.CLASSES`.
         folder: one of `pneumonia.data.manifest.FOLDERS`.
@@ -38,7 +38,7 @@ class ImageFile:
 
 
 def find_root(root: Path) -> Path:
-    """The folder that holds train/ and test/: the given one, or a single one in it.
+    """Return the folder that holds train/ and test/: the given one, or the only such folder in it.
 
     Raises:
         DataError: there is none, or there are several.
@@ -60,11 +60,11 @@ def find_root(root: Path) -> Path:
 
 
 def scan(root: Path) -> list[ImageFile]:
-    """List all images below a root, sorted by path; decodes nothing.
+    """List all images below a root, sorted by path, without decoding them.
 
     Raises:
-        DataError: no root, no train or test folder, a class folder missing or without an image; all that is
-            missing is named at once.
+        DataError: no root, no train or test folder, a class folder missing or without an image; one message names
+            everything that is missing.
     """
     root = find_root(root)
     problems: list[str] = []
@@ -82,7 +82,7 @@ def scan(root: Path) -> list[ImageFile]:
                 problems.append(f"{folder}/{name}/ holds no image ({', '.join(sorted(SUFFIXES))})")
             images += [_image(root, file, label, folder) for file in files]
     if problems:
-        raise DataError(f"{root}: {'; '.join(problems)}. Needed are {LAYOUT}")
+        raise DataError(f"{root}: {'; '.join(problems)}. Required: {LAYOUT}")
     return sorted(images, key=lambda image: image.path)
 
 
@@ -95,7 +95,7 @@ def _images(place: Path) -> list[Path]:
     images = [file for file in files if file.suffix.lower() in SUFFIXES]
     if len(images) < len(files):
         others = ", ".join(sorted({file.suffix.lower() or file.name for file in files} - SUFFIXES)[:5])
-        log.warning("%s: %d file(s) of other kinds are left aside (%s)", place, len(files) - len(images), others)
+        log.warning("%s: %d file(s) of other kinds are ignored (%s)", place, len(files) - len(images), others)
     return images
 
 
@@ -104,7 +104,7 @@ def _image(root: Path, file: Path, label: int, folder: str) -> ImageFile:
     try:
         status = file.stat()
     except OSError:
-        return ImageFile(file, path, label, folder, 0, 0)  # a link to nothing; reading it will say so
+        return ImageFile(file, path, label, folder, 0, 0)  # a broken link; reading it raises the error
     return ImageFile(file, path, label, folder, status.st_size, status.st_mtime_ns)
 
 
@@ -112,9 +112,9 @@ SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm", ".dicom"})
 
 
 def find_files(folder: Path) -> list[Path]:
-    """Every regular, non-hidden file below the folder with one of `SUFFIXES`, sorted.
+    """List every regular, non-hidden file below the folder with one of `SUFFIXES`, sorted.
 
-    A link whose target is gone is listed too, so that it is told of as missing rather than passed over.
+    A broken link is listed too, so that it is reported as missing instead of ignored.
 
     Raises:
         DataError: the folder or one below it cannot be listed.
@@ -123,7 +123,7 @@ def find_files(folder: Path) -> list[Path]:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """As `find_files`, whatever the suffix."""
+    """List every regular, non-hidden file below the folder, sorted; see `find_files`."""
     found: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=_cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -132,4 +132,6 @@ def list_files(folder: Path) -> list[Path]:
 
 
 def _cannot_list(error: OSError) -> None:
-    raise DataError(f"{error.filename}: the folder cannot be listed ({error.strerror}); check the name and its rights")
+    raise DataError(
+        f"{error.filename}: the folder cannot be listed ({error.strerror}); check the name and the permissions"
+    )

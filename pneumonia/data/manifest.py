@@ -1,4 +1,4 @@
-"""The manifest: one row an image, and the digests that name a version of the data and of its split."""
+"""The manifest: one row per image, and digests that identify the data version and its split."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Entry:
 
 COLUMNS = tuple(field.name for field in fields(Entry))
 _INTEGERS = frozenset({"label", "width", "height", "bytes"})
-# the file's sha256 stands for its size
+# the file's sha256 determines its size
 _DATA_COLUMNS = tuple(name for name in COLUMNS if name not in {"split", "pixels_sha256", "bytes"})
 
 
@@ -72,22 +72,22 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 that names the data: all columns but the split, the preprocessed pixels and the sizes."""
+        """SHA-256 of the data version: of all columns but the split, the preprocessed pixels and the file sizes."""
         return _digest(self.entries, _DATA_COLUMNS)
 
     @cached_property
     def split_digest(self) -> str:
-        """SHA-256 that names the division into splits."""
+        """SHA-256 of the division into splits."""
         return _digest(self.entries, ("path", "sha256", "split"))
 
     @cached_property
     def pixels_digest(self) -> str:
-        """SHA-256 that names the images as they were decoded and preprocessed."""
+        """SHA-256 of the decoded and preprocessed images."""
         return _digest(self.entries, ("path", "pixels_sha256"))
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """int64 [N], 1 is PNEUMONIA."""
+        """Label of every image, int64 [N]; 1 is PNEUMONIA."""
         return np.array([entry.label for entry in self.entries], dtype=np.int64)
 
     @cached_property
@@ -96,13 +96,13 @@ class Manifest:
         return [entry.patient for entry in self.entries]
 
     def indices(self, split: str) -> NDArray[np.int64]:
-        """int64 [n], rows of a split in order."""
+        """Return the rows of a split in order, int64 [n]."""
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is none of {', '.join(SPLITS)}")
         return np.flatnonzero([entry.split == split for entry in self.entries]).astype(np.int64)
 
     def save(self, path: Path) -> None:
-        """Write as CSV, whole or not at all.
+        """Write the manifest as CSV, atomically.
 
         Raises:
             DataError: the file cannot be written.
@@ -126,13 +126,13 @@ class Manifest:
                 rows = csv.reader(file, strict=True)
                 if tuple(next(rows, ())) != COLUMNS:
                     raise DataError(
-                        f"{path}: line 1 must read {','.join(COLUMNS)}; delete the file to have it made anew"
+                        f"{path}: line 1 must read {','.join(COLUMNS)}; delete the file to have it created again"
                     )
                 return cls(tuple(_entry(row) for row in rows))
         except OSError as error:
             raise DataError(f"{path}: the manifest cannot be read ({error.strerror})") from error
         except (ValueError, csv.Error) as error:
-            raise DataError(f"{path}: is not a manifest ({error}); delete it to have it made anew") from error
+            raise DataError(f"{path}: is not a manifest ({error}); delete it to have it created again") from error
 
 
 def _entry(row: Sequence[str]) -> Entry:

@@ -1,4 +1,4 @@
-"""Packing: every image decoded once into a memory-mapped array, named by what went into it."""
+"""Decode every image once into a memory-mapped array, whose name is a digest of its inputs."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from pneumonia.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # raise it when the same file would give other pixels or another entry
+FORMAT = 2  # to be increased when the same file gives other pixels or another entry
 LISTED = 20
-POOL_FROM = 64  # fewer images than this are decoded sooner than threads are started
+POOL_FROM = 64  # decoding fewer images takes less time than starting the threads
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Packed:
     """Decoded images and their manifest.
 
     Attributes:
-        manifest: one entry a row of ``pixels``, split assigned.
+        manifest: one entry per row of ``pixels``, split assigned.
         pixels: uint8 [N, size, size], a read-only memory map.
-        features: float32 [N, features.COUNT], measures of each image's picture before any equalisation.
+        features: float32 [N, image_statistics.COUNT], measures of each image's pixels before any equalisation.
         path: the array's file.
-        unreadable: what was left out, each with the keys file, reason and remedy.
-        phantom: any of the images says that it is synthetic.
+        unreadable: the images that were left out, each with the keys file, reason and remedy.
+        phantom: any of the images is declared synthetic.
     """
 
     manifest: Manifest
@@ -68,16 +68,16 @@ class _Row:
 def pack(
     root: Path, config: DataConfig, preprocess: PreprocessConfig, work: Path, progress: Progress = silent
 ) -> Packed:
-    """Decode all images below ``root`` into ``work/pixels/<key>.npy``, or open what an earlier call left there.
+    """Decode all images below ``root`` into ``work/pixels/<key>.npy``, or open the array of an earlier call.
 
     The key is a digest of the images' paths, sizes and times of change and of the preprocessing, so that a second call
-    decodes nothing. The split is assigned afterwards and is no part of the key. Decoding runs in threads: the decoders
-    and the hash release the interpreter's lock, and threads are safe below any orchestrator.
+    decodes nothing. The split is assigned afterwards and is not part of the key. Decoding runs in threads: the decoders
+    and the hash release the interpreter's lock, and threads work under any orchestrator.
 
     Args:
         root: holds train/ and test/ (and perhaps val/) with NORMAL/ and PNEUMONIA/ in each, or one folder that does.
         config: split, number of workers, what to do with unreadable images.
-        preprocess: what makes the pixels.
+        preprocess: size and equalisation of the pixels.
         work: folder to write to.
         progress: called with the images done and all images.
 
@@ -91,15 +91,15 @@ def pack(
         _write(images, root, config, preprocess, path, progress)
         cached = _open(path, preprocess.size)
         if cached is None:
-            raise DataError(f"{path}: was changed or removed while it was made; run again")
-    entries, pixels, pictures, record = cached
+            raise DataError(f"{path}: was changed or removed while it was written; run again")
+    entries, pixels, features, record = cached
     _check(root, entries, record["unreadable"], config)
     manifest = Manifest(assign(entries, config))
-    return Packed(manifest, pixels, pictures, path, tuple(record["unreadable"]), bool(record["phantom"]))
+    return Packed(manifest, pixels, features, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
 def packing_key(root: Path, preprocess: PreprocessConfig) -> str:
-    """The name that `pack` gives to these images in their present state.
+    """Return the key that `pack` gives to these images in their present state.
 
     Raises:
         DataError: the layout is wrong.
@@ -118,7 +118,7 @@ def _key(images: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
 def _open(
     path: Path, size: int
 ) -> tuple[tuple[Entry, ...], NDArray[np.uint8], NDArray[np.float32], dict[str, Any]] | None:
-    """The four files of a finished packing; the record is written last, so that without it nothing is finished."""
+    """Open the four files of a finished packing; None without its record, which is written last."""
     record_path = path.with_suffix(".json")
     if not record_path.exists():
         return None
@@ -127,16 +127,16 @@ def _open(
         record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
         entries = Manifest.load(table).entries
         pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        pictures = np.load(_features(path), allow_pickle=False)
-        whole = record["manifest_sha256"] == _sha256(table) and pixels.shape == (len(entries), size, size)
-        whole = whole and pictures.shape == (len(entries), COUNT)
+        features = np.load(_features(path), allow_pickle=False)
+        complete = record["manifest_sha256"] == _sha256(table) and pixels.shape == (len(entries), size, size)
+        complete = complete and features.shape == (len(entries), COUNT)
     except (OSError, EOFError, ValueError, TypeError, KeyError, DataError) as error:
         log.warning("%s cannot be used (%s); the images are decoded again", path, error)
         return None
-    if not whole or pixels.dtype != np.uint8:
+    if not complete or pixels.dtype != np.uint8:
         log.warning("%s does not fit its manifest; the images are decoded again", path)
         return None
-    return entries, pixels, pictures, record
+    return entries, pixels, features, record
 
 
 def _features(path: Path) -> Path:
@@ -152,7 +152,7 @@ def _write(
     progress: Progress,
 ) -> None:
     entries: list[Entry] = []
-    pictures: list[NDArray[np.float32]] = []
+    features: list[NDArray[np.float32]] = []
     unreadable: list[dict[str, str]] = []
     phantom = False
     with AtomicFile(path) as file:
@@ -161,7 +161,7 @@ def _write(
             if isinstance(row, _Row):
                 file.write(row.pixels)
                 entries.append(row.entry)
-                pictures.append(row.features)
+                features.append(row.features)
                 phantom |= row.phantom
             else:
                 unreadable.append(row)
@@ -169,7 +169,7 @@ def _write(
         _check(root, entries, unreadable, config)
         file.write(_header(len(entries), preprocess.size), at=0)
     content = io.BytesIO()
-    np.save(content, np.stack(pictures), allow_pickle=False)
+    np.save(content, np.stack(features), allow_pickle=False)
     with AtomicFile(_features(path)) as file:
         file.write(content.getvalue())
     table = path.with_suffix(".csv")
@@ -189,7 +189,7 @@ def _sha256(file: Path) -> str:
 
 
 def _header(rows: int, size: int) -> bytes:
-    """The head of a .npy file; NumPy pads it so that the number of rows may be rewritten in place."""
+    """Return the header of a .npy file; NumPy pads it so that the number of rows can be rewritten in place."""
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size)})
     return header.getvalue()
@@ -198,7 +198,7 @@ def _header(rows: int, size: int) -> bytes:
 def _decode_all(
     images: Sequence[ImageFile], config: DataConfig, preprocess: PreprocessConfig
 ) -> Iterator[_Row | dict[str, str]]:
-    """Decode in order; few images are in flight, so that a slow disk does not fill the memory."""
+    """Decode in order, with few images in flight, so that a slow disk does not fill the memory."""
     workers = config.workers or _cores()
     if workers == 1 or len(images) < POOL_FROM:
         yield from (_decode(image, preprocess) for image in images)
@@ -217,7 +217,7 @@ def _decode_all(
 
 
 def _cores() -> int:
-    """Cores this process may use, which in a container are fewer than the machine has."""
+    """Return the number of cores that this process may use, in a container fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -245,7 +245,7 @@ def _decode(image: ImageFile, preprocess: PreprocessConfig) -> _Row | dict[str, 
 
 
 def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, str]], config: DataConfig) -> None:
-    """Refuse unreadable images, or what leaving them out would leave."""
+    """Refuse unreadable images where they must not be left out, or where no image of a class would remain."""
     if unreadable and config.on_unreadable == "fail":
         lines = [f"{item['file']}: {item['reason']}; {item['remedy']}" for item in unreadable[:LISTED]]
         if len(unreadable) > LISTED:
@@ -254,10 +254,10 @@ def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, 
             "\n  ".join(
                 [f"{root}: {len(unreadable)} of {len(entries) + len(unreadable)} images cannot be used:", *lines]
             )
-            + "\nMend or remove them, or leave them out with --on-unreadable skip (data.on_unreadable=skip)."
+            + "\nReplace or remove them, or leave them out with --on-unreadable skip (data.on_unreadable=skip)."
         )
     present = {("test" if entry.folder == "test" else "train", entry.label) for entry in entries}
     for folder in ("train", "test"):
         for label, name in enumerate(CLASSES):
             if (folder, label) not in present:
-                raise DataError(f"{root}: {folder}/{name} holds no image that can be used; mend the files there")
+                raise DataError(f"{root}: {folder}/{name} holds no image that can be used; replace the files there")

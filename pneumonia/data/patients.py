@@ -11,12 +11,12 @@ _NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)(?:-|$)", re.IGNORECASE)
 
 
 def patient_of(path: str, label: int) -> str:  # noqa: ARG001
-    """The patient that a published file name tells, whatever folder the file lies in.
+    """Return the patient's key from a published file name, independent of the folder.
 
-    Pneumonia patients are numbered apart for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two people;
-    a normal image's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). Whatever is named
-    otherwise is a patient of its own, by its stem. The label is no part of the key: an image in the wrong folder keeps
-    its patient.
+    Pneumonia patients are numbered separately for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two
+    people; a normal image's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). A file with
+    another kind of name is a separate patient, with its stem as the key. The label is not part of the key: an image in
+    the wrong folder keeps its patient.
     """
     stem = PurePosixPath(path).stem
     if found := _PNEUMONIA.match(stem):

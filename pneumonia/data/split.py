@@ -1,4 +1,4 @@
-"""The division into train, validation and test, by patient."""
+"""Divide images into train, validation and test, by patient."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pneumonia.errors import DataError
 
 
 def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
-    """Give every image its split.
+    """Assign every image to a split.
 
-    The official test folder stays test, whole. The train and val folders are pooled. Every patient has two fixed
-    numbers in [0, 1), hashes of the seed and the patient: one below ``validation_fraction`` makes a validation patient,
-    the other at or above ``patient_fraction`` an unused one. So adding a patient moves nobody else, a smaller
-    ``patient_fraction`` gives subsets of the same splits, and the fractions are met up to the chance of the draw. In
-    each class at least one patient is kept for training and one for validation.
+    All images of the official test folder stay in test. The train and val folders are pooled. Every patient has two
+    fixed numbers in [0, 1), hashes of the seed and the patient: a first number below ``validation_fraction`` makes a
+    validation patient, a second one at or above ``patient_fraction`` an unused one. So an added patient changes no
+    other patient's split, a smaller ``patient_fraction`` gives subsets of the same splits, and the fractions are met
+    approximately, as random draws do. In each class at least one patient is kept for training and one for validation.
 
     Raises:
         DataError: a class has fewer than two patients outside the test folder.
     """
     strata: dict[str, int] = {}
     for entry in entries:
-        if entry.folder != "test":  # a patient with images of both classes is divided once, with the ill
+        if entry.folder != "test":  # a patient with images of both classes is assigned once, as a positive
             strata[entry.patient] = max(strata.get(entry.patient, 0), entry.label)
     splits: dict[str, str] = {}
     for label, name in enumerate(CLASSES):
@@ -51,7 +51,7 @@ def _divide(patients: Sequence[str], config: DataConfig) -> dict[str, str]:
 
 
 def _below(patients: Sequence[str] | set[str], fraction: float, salt: str) -> set[str]:
-    """The patients whose number is below the fraction; the lowest one where there is none."""
+    """Return the patients whose number is below the fraction; the one with the lowest number where none is."""
     numbers = {patient: _number(salt, patient) for patient in patients}
     return {patient for patient, number in numbers.items() if number < fraction} or {
         min(numbers, key=numbers.__getitem__)
@@ -59,6 +59,6 @@ def _below(patients: Sequence[str] | set[str], fraction: float, salt: str) -> se
 
 
 def _number(salt: str, patient: str) -> float:
-    """A number in [0, 1) that depends on nothing but the salt and the patient."""
+    """Return a number in [0, 1) that depends only on the salt and the patient."""
     digest = hashlib.sha256(f"{salt}|{patient}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -1,4 +1,4 @@
-"""Decide whether a model may become champion: minimums, and not worse than the champion on the same images. Pure."""
+"""Decide whether a model becomes champion: minimums, and not worse than the champion on the same images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def judge(
     same: bool = False,
     dependence: Mapping[str, Metric] | None = None,
 ) -> Verdict:
-    """Judge a candidate.
+    """Judge a candidate; a pure function.
 
     Args:
         metrics: the candidate's on the test folder; "auroc", "sensitivity" and "specificity" are needed.
@@ -31,11 +31,11 @@ def judge(
             lower end (a test of non-inferiority: Piaggio et al., CONSORT 2010 extension, JAMA 2012).
         champion: the champion with the differences candidate − champion on the same images, of which "auroc" is needed;
             None where there is no champion.
-        same: the candidate is the champion itself, which is a refusal without a fault.
-        dependence: by shortcut, how far the classes' separation falls when it is removed from the images.
+        same: the candidate is the champion itself, so that no promotion is needed.
+        dependence: by shortcut, the decrease of the classes' separation when it is removed from the images.
 
     Raises:
-        ValueError: a metric that is needed is missing.
+        ValueError: a required metric is missing.
     """
     missing = [name for name, _, _ in MINIMUMS if name not in metrics]
     if missing:
@@ -46,7 +46,7 @@ def judge(
     if champion is None:
         reasons.append(Reason(name="champion", passed=True, text="there is no champion yet to compare with"))
     else:
-        reasons.append(_already(champion) if same else _not_worse(champion, config.max_auroc_loss))
+        reasons.append(_already_champion(champion) if same else _not_worse(champion, config.max_auroc_loss))
     return Verdict(
         passed=all(reason.passed for reason in reasons),
         reasons=tuple(reasons),
@@ -57,7 +57,7 @@ def judge(
 
 def _minimum(metric: Metric, name: str, words: str, limit: float) -> Reason:
     passed = metric.value >= limit
-    value, bound = _apart(metric.value, limit)
+    value, bound = _comparable_texts(metric.value, limit)
     text = f"{words} {value} ({metric.low:.3f} to {metric.high:.3f}) is {'at least' if passed else 'below'} {bound}"
     return Reason(name=name, passed=passed, text=text, value=metric.value, limit=limit)
 
@@ -79,7 +79,7 @@ def _dependence(dependence: Mapping[str, Metric], limit: float) -> Reason:
     return Reason(name="shortcuts", passed=passed, text=text, value=dependence[worst].value, limit=limit)
 
 
-def _already(champion: ChampionComparison) -> Reason:
+def _already_champion(champion: ChampionComparison) -> Reason:
     text = f"these weights are already champion, as version {champion.version}"
     return Reason(name="already champion", passed=False, text=text)
 
@@ -89,7 +89,7 @@ def _not_worse(champion: ChampionComparison, loss: float) -> Reason:
         raise ValueError(f"differences: 'auroc' against champion version {champion.version} is missing")
     metric, limit = champion.differences["auroc"], 0 - loss
     passed = metric.low >= limit
-    low, bound = _apart(metric.low, limit, "+")
+    low, bound = _comparable_texts(metric.low, limit, "+")
     text = (
         f"AUROC differs from that of champion version {champion.version} by {metric.value:+z.3f} ({low} to "
         f"{metric.high:+z.3f}), and the lower end is {'at least' if passed else 'below'} {bound}"
@@ -97,8 +97,8 @@ def _not_worse(champion: ChampionComparison, loss: float) -> Reason:
     return Reason(name="champion", passed=passed, text=text, value=metric.low, limit=limit)
 
 
-def _apart(value: float, limit: float, sign: str = "") -> tuple[str, str]:
-    """Return both as text, the value with as many decimals as it takes that the text compares as the numbers do."""
+def _comparable_texts(value: float, limit: float, sign: str = "") -> tuple[str, str]:
+    """Return both as text, the value with enough decimals that the texts compare as the numbers do."""
     bound = f"{limit:{sign}}".removesuffix(".0")
     for decimals in range(3, 10):
         shown = f"{value:{sign}z.{decimals}f}"

@@ -1,9 +1,9 @@
-"""The controlled re-score: how much of what a model says goes away when a shortcut is taken out of the images.
+"""Measure a model's shortcut dependence by ablation: score images again after a shortcut feature was removed.
 
-For each feature of the shortcut audit all images are brought to a common state (one encoding, one level of detail, one
-distribution of grey levels, nothing at the rim) and scored again. A model that reads lungs keeps telling the classes
-apart; one that reads the feature does not. The reliance is the fall of the separation, which is the mean probability of
-the ill images less that of the well ones: 0 where nothing falls, 1 where a perfect separation is gone.
+For each feature of the shortcut audit all images are made equal in it (one encoding, one level of detail, one histogram
+of grey levels, no border) and scored again. A model that uses the lungs still separates the classes; one that uses the
+feature does not. The shortcut dependence is the decrease of the separation, which is the mean probability of the
+positives less that of the negatives: 0 where it does not change, 1 where a perfect separation is lost.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.records.evaluation import ShortcutDependence
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 
-QUALITY = 20.0  # coarser than any of the published set, and than the feature that phantoms carry
+QUALITY = 20.0  # lower than any in the published set, and than that of the shortcut planted in phantoms
 DETAIL = 0.5  # of the resolution
 FRAME = 0.06  # share of the side
 CORNER = 0.2  # share of the side
@@ -35,7 +35,7 @@ STRETCH = 1.2
 def measure_dependence(
     network: nn.Module, images: Images, preprocess: PreprocessConfig, config: EvaluateConfig, compute: Compute = CPU
 ) -> dict[str, ShortcutDependence]:
-    """Score images as they are and without each shortcut feature.
+    """Measure the dependence on each shortcut feature: score images unchanged and without the feature.
 
     Args:
         network: two outputs.
@@ -44,7 +44,7 @@ def measure_dependence(
         config: number of images and resamples, coverage, seed.
         compute: device, precision, threads.
     """
-    images = images.take(_chosen(images.labels, config))
+    images = images.take(_balanced_sample(images.labels, config))
     pixels = images.pixels[images.rows]
 
     def score(changed: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -52,13 +52,13 @@ def measure_dependence(
         return predict_probabilities(network, changed, np.arange(len(changed)), compute)
 
     before = score(pixels)
-    return {name: _moved(images, before, score(ablate(pixels)), config) for name, ablate in ABLATIONS.items()}
+    return {name: _change(images, before, score(ablate(pixels)), config) for name, ablate in ABLATIONS.items()}
 
 
 def remove_shortcuts(images: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:
-    """Images uint8 [n, S, S] with every feature taken out, one after the other."""
-    for common in ABLATIONS.values():
-        images = common(images)
+    """Remove every shortcut feature, one after the other, from images uint8 [n, S, S]."""
+    for ablate in ABLATIONS.values():
+        images = ablate(images)
     return _preprocessed(images, preprocess)
 
 
@@ -66,16 +66,17 @@ def _preprocessed(images: NDArray[np.uint8], preprocess: PreprocessConfig) -> ND
     return np.stack([equalize(image) for image in images]) if preprocess.equalize else images
 
 
-def _chosen(labels: NDArray[np.int64], config: EvaluateConfig) -> NDArray[np.int64]:
-    """The same number of images of each class, drawn by the bootstrap's seed."""
+def _balanced_sample(labels: NDArray[np.int64], config: EvaluateConfig) -> NDArray[np.int64]:
+    """Draw at most ``ablation_images_per_class`` images of each class, with the bootstrap's seed."""
     rng = np.random.default_rng(config.seed)
     classes = [rng.permutation(np.flatnonzero(labels == label))[: config.ablation_images_per_class] for label in (0, 1)]
     return np.sort(np.concatenate(classes)).astype(np.int64)
 
 
-def _moved(
+def _change(
     images: Images, before: NDArray[np.float64], after: NDArray[np.float64], config: EvaluateConfig
 ) -> ShortcutDependence:
+    """Compute the changes of the mean probabilities, with their intervals by patient."""
     sample = Sample.of(images.labels, images.patients)
     columns = np.stack(
         [(images.labels == label) * value for label in (0, 1) for value in (1.0, after - before)], axis=1
@@ -83,17 +84,17 @@ def _moved(
     sums = np.zeros((sample.n_patients, 4))
     np.add.at(sums, sample.patient, columns)
 
-    def moves(counts: Counts) -> Floats:
+    def changes(counts: Counts) -> Floats:
         totals = np.einsum("bp,pk->bk", counts.astype(np.float64), sums)
-        well, ill = totals[:, 1] / totals[:, 0], totals[:, 3] / totals[:, 2]
-        return np.stack([well - ill, well, ill])
+        negatives, positives = totals[:, 1] / totals[:, 0], totals[:, 3] / totals[:, 2]
+        return np.stack([negatives - positives, negatives, positives])
 
-    separation, normal, pneumonia = intervals(sample, moves, config)
+    separation, normal, pneumonia = intervals(sample, changes, config)
     return ShortcutDependence(separation=separation, normal=normal, pneumonia=pneumonia)
 
 
 def _on_tensors(change: Callable[[Tensor], Tensor]) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """Let a change of float [n, S, S] in 0..1 work on uint8."""
+    """Convert a change of float [n, S, S] in 0..1 to one of uint8."""
 
     def changed(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         values = change(torch.from_numpy(images).float().div_(255))
@@ -103,19 +104,21 @@ def _on_tensors(change: Callable[[Tensor], Tensor]) -> Callable[[NDArray[np.uint
 
 
 def _one_encoding(images: Tensor) -> Tensor:
+    """Compress every image with the same JPEG quality."""
     return compress(images, torch.full((len(images), 1, 1), QUALITY))
 
 
 def _one_detail(images: Tensor) -> Tensor:
+    """Reduce every image and enlarge it again, so that all have the same level of detail."""
     side = images.shape[-1]
     small = F.interpolate(images.unsqueeze(1), scale_factor=DETAIL, mode="bilinear", antialias=True)
     return F.interpolate(small, size=(side, side), mode="bilinear").squeeze(1)
 
 
 def _stretched(images: Tensor) -> Tensor:
-    """Every other image made narrower, the others lower, so that the shape no longer goes with the class.
+    """Make every other image narrower and the rest lower, so that the shape does not correlate with the class.
 
-    The rim is drawn out over the place that becomes free: it would be cut off otherwise, or a new one made.
+    The freed margin is filled by replicating the edge, which neither removes a border nor adds one.
     """
     changed, side = images.clone(), images.shape[-1]
     inner = round(side / STRETCH)
@@ -130,7 +133,7 @@ def _stretched(images: Tensor) -> Tensor:
 
 
 def _one_histogram(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Every image gets the mean of all images' sorted grey levels, rank by rank."""
+    """Give every image the mean of all images' sorted grey levels, rank by rank."""
     flat = images.reshape(len(images), -1)
     order = np.argsort(flat, axis=1, kind="stable")
     levels = np.rint(np.take_along_axis(flat, order, 1).mean(axis=0)).astype(np.uint8)
@@ -140,14 +143,14 @@ def _one_histogram(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _no_frame(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The rim replaced by the mirror image of what lies inside it."""
+    """Replace the border by the mirror image of the pixels inside it."""
     width = max(1, round(images.shape[-1] * FRAME))
     inside = images[:, width:-width, width:-width]
     return np.pad(inside, ((0, 0), (width, width), (width, width)), mode="symmetric")
 
 
 def _no_corners(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The corners replaced by the mirror image of what lies beside them."""
+    """Replace the corners by the mirror image of the adjacent pixels."""
     changed, width = images.copy(), round(images.shape[-1] * CORNER)
     for rows in (slice(None, width), slice(-width, None)):
         changed[:, rows, :width] = images[:, rows, width : 2 * width][:, :, ::-1]
@@ -163,5 +166,5 @@ ABLATIONS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     "border": _no_frame,
     "mark": _no_corners,
 }
-"""By feature, what brings uint8 [n, S, S] to a common state. Sharpness has none of its own: encoding and size hold
-it."""
+"""By shortcut feature, the function that removes it from uint8 [n, S, S]. The ablations of encoding and size remove
+differences of sharpness too."""

@@ -1,4 +1,4 @@
-"""DICOM: from a Part 10 file to 8-bit grey as a viewer would show it at first."""
+"""Decode DICOM Part 10 files to 8-bit grey, with a viewer's default display transformations."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Reals = NDArray[np.float32]
 
 DECOMPRESS = "decompress it to Explicit VR Little Endian (gdcmconv --raw, or dcmdjpeg)"
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
-# What pydicom tells of a damaged file beside raising is told by the refusal, with the file's name.
+# pydicom logs a damaged file and raises; the refusal reports it once, with the file's name.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module="pydicom")
 
@@ -35,12 +35,12 @@ _META_WITHIN = 4096  # bytes; the file's meta information comes first
 def decode_dicom(content: bytes) -> Decoded:
     """Decode a DICOM image: modality LUT or rescale, then VOI LUT or first window, MONOCHROME1 inverted, 8 bits.
 
-    The order is that of the grayscale transformations in DICOM PS3.4, N.2. Without a VOI LUT or window the whole range
-    of 8 stored bits is shown, of deeper images the range of the values present. Padding is black. Overlays and the
-    pixels' aspect ratio are left aside.
+    The order is that of the grayscale transformations in DICOM PS3.4, N.2. Without a VOI LUT or window, images of 8
+    stored bits are shown over their full range and deeper images over the range of their values. Padding is black.
+    Overlays and the pixels' aspect ratio are ignored.
     """
     with decoding("DICOM"):
-        # Inflating would happen inside the parser and without a limit.
+        # The parser would inflate it without a limit.
         if DeflatedExplicitVRLittleEndian.encode() in content[:_META_WITHIN]:
             raise _undecodable(DeflatedExplicitVRLittleEndian)
         dataset = pydicom.dcmread(io.BytesIO(content))
@@ -59,7 +59,7 @@ def decode_dicom(content: bytes) -> Decoded:
 
 
 def _check(dataset: FileDataset) -> UID:
-    """Refuse what the decoder would fail on or misread, before it decodes; return the transfer syntax."""
+    """Refuse what the decoder would fail on or misread, before decoding; return the transfer syntax."""
     syntax: UID | None = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise Refusal("is a damaged DICOM file (it names no transfer syntax)", FETCH_AGAIN)
@@ -92,7 +92,7 @@ def _check_syntax(dataset: FileDataset, syntax: UID) -> None:
 
 
 def _check_frame(content: bytes, size: tuple[int, int]) -> None:
-    """A compressed frame has a header of its own, which may declare far more pixels, and an end that may be missing."""
+    """Refuse a compressed frame whose own header declares another size, or whose end is missing."""
     with Image.open(io.BytesIO(content)) as frame:
         if frame.size != size:
             raise Refusal("is a damaged DICOM file (its frame does not have the declared size)", FETCH_AGAIN)
@@ -105,7 +105,7 @@ def _undecodable(syntax: UID) -> Refusal:
 
 
 def _display(dataset: FileDataset, stored: Stored) -> NDArray[np.uint8]:
-    """Stored values [H,W] to display values uint8 [H,W]; `_unit` and the inversion, padding black."""
+    """Convert stored values [H,W] to display values uint8 [H,W]: `_unit`, the inversion, padding black."""
     padding = _padding(dataset, stored)
     unit = _unit(dataset, stored, ~padding)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -115,7 +115,7 @@ def _display(dataset: FileDataset, stored: Stored) -> NDArray[np.uint8]:
 
 
 def _padding(dataset: FileDataset, stored: Stored) -> NDArray[np.bool_]:
-    """Where pixels only fill the rectangle (DICOM PS3.3, C.7.5.1.1.2)."""
+    """Return the mask of padding pixels, bool [H,W] (DICOM PS3.3, C.7.5.1.1.2)."""
     first = dataset.get("PixelPaddingValue")
     if first is None:
         return np.zeros(stored.shape, dtype=bool)
@@ -125,7 +125,7 @@ def _padding(dataset: FileDataset, stored: Stored) -> NDArray[np.bool_]:
 
 
 def _unit(dataset: FileDataset, stored: Stored, inside: NDArray[np.bool_]) -> Reals:
-    """Stored values [H,W] through modality and VOI transformation to 0 (darkest) .. 1, not yet clipped."""
+    """Transform stored values [H,W] by modality and VOI to 0 (darkest) .. 1, not yet clipped."""
     values = apply_modality_lut(stored, dataset)
     if dataset.get("VOILUTSequence"):
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
@@ -140,7 +140,7 @@ def _unit(dataset: FileDataset, stored: Stored, inside: NDArray[np.bool_]) -> Re
 
 
 def _window(dataset: FileDataset, values: Reals) -> Reals:
-    """The first window, onto 0..1, by its function in DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
+    """Apply the first window, onto 0..1, with its function in DICOM PS3.3, C.11.2.1.2 and C.11.2.1.3."""
     center = float(np.atleast_1d(dataset.WindowCenter)[0])
     width = float(np.atleast_1d(dataset.WindowWidth)[0])
     function = str(dataset.get("VOILUTFunction") or "LINEAR")

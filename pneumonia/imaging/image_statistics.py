@@ -1,8 +1,8 @@
 """Measure one image: grey levels, frame, corners, sharpness.
 
 The shortcut audit, the input check and monitoring share these measures. They are taken before any equalisation, at the
-size of the network's input, and each answers to one property and not to the others: the grey levels are those inside
-the frame, and frame and corners are compared with what lies beside them.
+size of the network's input, and each responds to one property only: the grey levels are measured inside the frame, and
+frame and corners are compared with the adjacent pixels.
 """
 
 from __future__ import annotations
@@ -12,33 +12,33 @@ from numpy.typing import NDArray
 
 FRAME = 0.04
 
-"""Width of the outermost strip, share of the side; the strip that it is held against lies 4 % further in."""
+"""Width of the outermost strip, share of the side; the strip that it is compared with lies 4 % further in."""
 
 CORNER = (0.06, 0.2)
 
-"""Where the corner boxes begin and end, share of the side from either edge."""
+"""Start and end of the corner boxes, share of the side from either edge."""
 
-PICTURE = {
+PIXEL_MEASURES = {
     "brightness": ("mean", "spread", "brightest"),
     "border": ("left", "right", "top", "bottom", "left flatness", "right flatness", "top flatness", "bottom flatness"),
     "mark": ("top left", "top right", "bottom left", "bottom right"),
     "sharpness": ("fine", "finer", "blocks"),
 }
 
-"""The measures of the picture, by feature, in the order of `measure`'s numbers."""
+"""The measures of the pixels, by shortcut feature, in the order of `measure`'s result."""
 
-COUNT = sum(map(len, PICTURE.values()))
+COUNT = sum(map(len, PIXEL_MEASURES.values()))
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure an image's picture.
+    """Measure an image's pixels.
 
     Args:
         pixels: uint8 [S, S], not equalised.
 
     Returns:
-        float32 [COUNT], in the order of `PICTURE`. Mean and spread as logarithms of a share of full scale; frame and
-        corners in standard deviations of the image; sharpness as logarithms of ratios.
+        float32 [COUNT], in the order of `PIXEL_MEASURES`. Mean and spread as logarithms of a share of full scale;
+        frame and corners in standard deviations of the image; sharpness as logarithms of ratios.
     """
     side = len(pixels)
     image = np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
@@ -50,8 +50,10 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _frame(image: NDArray[np.float32], spread: float) -> list[float]:
-    """Steps between the outermost strips and the next but one, and how much the outermost vary; medians, which a mark
-    does not move."""
+    """Return the steps between the outermost strips and the next but one, and the spread of the outermost strips.
+
+    Medians and quartiles, which a mark in the strip hardly changes.
+    """
     width = max(1, round(len(image) * FRAME))
     turned = (image.T, image.T[::-1], image, image[::-1])
     outer = [side[:width] for side in turned]
@@ -64,7 +66,7 @@ def _frame(image: NDArray[np.float32], spread: float) -> list[float]:
 
 
 def _corners(image: NDArray[np.float32], spread: float) -> list[float]:
-    """How far the bright part of each corner lies above the rest of it."""
+    """Return how much brighter the bright part of each corner is than the rest of the corner."""
     first, last = (round(len(image) * share) for share in CORNER)
     near, far = slice(first, last), slice(len(image) - last, len(image) - first)
     boxes = image[near, near], image[near, far], image[far, near], image[far, far]
@@ -72,7 +74,7 @@ def _corners(image: NDArray[np.float32], spread: float) -> list[float]:
 
 
 def _detail(inner: NDArray[np.float32], spread: float) -> list[float]:
-    """Neighbours' differences at one and at two pixels, against the spread; and those across blocks of eight."""
+    """Return the differences of neighbours at one and two pixels, relative to the spread, and the blockiness."""
     across = np.abs(np.diff(inner, axis=1))
     two = float(np.abs(inner[:, 2:] - inner[:, :-2]).mean())
     one = max(float(across.mean()), 1e-6)
@@ -81,6 +83,6 @@ def _detail(inner: NDArray[np.float32], spread: float) -> list[float]:
 
 
 def _blockiness(columns: NDArray[np.float32]) -> float:
-    """The largest excess of every eighth column of differences over the others, whichever column a grid begins at."""
+    """Return the largest excess of every eighth column of differences over the others, over all eight offsets."""
     usual = max(float(np.median(columns)), 1e-6)
     return max(float(np.log(max(float(columns[at::8].mean()), 1e-6) / usual)) for at in range(8))

@@ -10,7 +10,7 @@ from pneumonia.imaging.refusal import Refusal
 
 
 def equalize(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Histogram equalisation onto 0..255: each grey level goes to its share of darker pixels.
+    """Equalise the histogram onto 0..255: each grey level is replaced by its share of darker pixels.
 
     The formula is the usual one, round(255 (c - c0) / (n - c0)) with the cumulative histogram c and its first
     non-zero value c0 (Gonzalez and Woods, Digital Image Processing, 3.3.1; OpenCV's equalizeHist).
@@ -22,6 +22,7 @@ def equalize(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def resize(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """Resize a grey image to uint8 [size, size], antialiased bilinear; refuse one of a single grey level."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.array(image)

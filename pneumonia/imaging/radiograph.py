@@ -1,4 +1,4 @@
-"""The one way from a file to pixels, for training, scoring and serving alike."""
+"""Read a radiograph from a file to pixels; training, scoring and serving use nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FOREIGN = {
 
 
 class UnreadableRadiograph(DataError):
-    """A file that is no usable radiograph.
+    """A file that is not a usable radiograph.
 
     Attributes:
         path: the file's name as it was given.
@@ -52,7 +52,7 @@ class Radiograph:
         width: of the original, upright, pixels.
         height: of the original, upright, pixels.
         encoding: container, mode or bits, and for JPEG the mean of the luminance quantisation table.
-        phantom: the file says that it is synthetic.
+        phantom: the file's comment declares it synthetic.
     """
 
     pixels: NDArray[np.uint8]
@@ -73,7 +73,7 @@ def read(path: Path | str, preprocess: PreprocessConfig) -> Radiograph:
 
 
 def load(path: Path | str) -> bytes:
-    """A file's content, refused without reading it where it is no regular file or larger than `MAX_BYTES`."""
+    """Return a file's content; refuse, without reading it, anything but a regular file of at most `MAX_BYTES`."""
     try:
         status = os.stat(path)  # noqa: PTH116
         if not stat.S_ISREG(status.st_mode):
@@ -91,10 +91,10 @@ def load(path: Path | str) -> bytes:
 
 
 def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes>") -> Radiograph:
-    """Decode a JPEG, PNG or DICOM file's content, told apart by content, to grey pixels of the configured size.
+    """Decode a JPEG, PNG or DICOM file's content, recognised by its first bytes, to grey pixels of the configured size.
 
-    The aspect ratio is squashed; reduction is antialiased bilinear. JPEG is scaled while it is decoded to no less
-    than twice the target, which costs a fraction and changes pixels by rounding.
+    The aspect ratio is not kept; reduction is antialiased bilinear. A JPEG is scaled while it is decoded to no less
+    than twice the target, which takes a fraction of the time and changes pixels by rounding.
 
     Raises:
         UnreadableRadiograph: not an image of these kinds; truncated or damaged; 16-bit, 1-bit, palette, CMYK,
@@ -118,9 +118,9 @@ def _decode(content: bytes, size: int) -> Decoded:
     if content.startswith(PNG_MAGIC):
         return decode_png(content)
     if content[128:132] == b"DICM":
-        from pneumonia.imaging.dicom import decode_dicom  # half a second that the usual JPEG set does without
+        from pneumonia.imaging.dicom import decode_dicom  # half a second that JPEG sets do not need
 
         return decode_dicom(content)
     kind = next((name for magic, name in _FOREIGN.items() if content.startswith(magic)), None)
-    found = f"is {kind} file, which is not read" if kind else "is not an image that is read"
+    found = f"is {kind} file, which is not supported" if kind else "is not an image of a supported kind"
     raise Refusal(f"{found} (JPEG, PNG and DICOM are)", "convert or remove it")

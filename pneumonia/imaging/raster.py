@@ -1,4 +1,4 @@
-"""JPEG and PNG: what is checked in the bytes before a decoder sees them, and the decoding itself."""
+"""Check the bytes of JPEG and PNG files, then decode them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pneumonia.imaging.refusal import AS_GREY, FETCH_AGAIN, Decoded, Refusal, ch
 
 JPEG_MAGIC = b"\xff\xd8\xff"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-MAX_SCANS = 100  # progressive encoders write about ten; thousands only keep the decoder busy
+MAX_SCANS = 100  # progressive encoders write about ten; thousands only occupy the decoder
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -60,7 +60,7 @@ def _open(content: bytes, container: str) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Decode, turn as EXIF says, convert to grey."""
+    """Decode the pixels, rotate them according to EXIF, and convert them to grey."""
     image.load()
     upright = ImageOps.exif_transpose(image)
     return upright if upright.mode == "L" else upright.convert("L")
@@ -71,9 +71,9 @@ def _upright_size(image: Image.Image, width: int, height: int) -> tuple[int, int
 
 
 def _check_jpeg(content: bytes) -> str:
-    """Refuse by the segments before the first scan and by the end; return the mode, "L" or "RGB"."""
+    """Check the segments before the first scan and the end marker; return the mode, "L" or "RGB"."""
     kind, frame, scan = _jpeg_frame(content)
-    # Pillow fills what a cut-off file lacks with grey in some cases; the end marker tells for certain.
+    # Pillow fills the missing part of a truncated file with grey in some cases; the end marker is reliable.
     if len(frame) < 6 or content.rfind(b"\xff\xd9", scan) < 0:
         raise Refusal("is a truncated JPEG file (its end is missing)", FETCH_AGAIN)
     bits, height, width, components = struct.unpack(">BHHB", frame)
@@ -91,7 +91,7 @@ def _check_jpeg(content: bytes) -> str:
 
 
 def _jpeg_frame(content: bytes) -> tuple[int, bytes, int]:
-    """The frame header's marker and fields, and where the first scan begins (ITU-T T.81, B.1 and B.2)."""
+    """Return the frame header's marker and fields, and the offset of the first scan (ITU-T T.81, B.1 and B.2)."""
     kind, frame, position = 0, b"", 2
     while position + 4 <= len(content):
         marker = content[position + 1]
@@ -109,7 +109,7 @@ def _jpeg_frame(content: bytes) -> tuple[int, bytes, int]:
 
 
 def _check_png(content: bytes) -> str:
-    """Refuse by the header and by the kinds of chunks; return the mode, "L" or "RGB"."""
+    """Check the header and the kinds of chunks; return the mode, "L" or "RGB"."""
     header, kinds = _png_chunks(content)
     if len(header) != 13:
         raise Refusal("is a damaged PNG file (it does not begin with its header)", FETCH_AGAIN)
@@ -128,9 +128,9 @@ def _check_png(content: bytes) -> str:
 
 
 def _png_chunks(content: bytes) -> tuple[bytes, set[bytes]]:
-    """The header's fields and the kinds of all chunks, every checksum compared (PNG specification, 5.3).
+    """Return the header's fields and the kinds of all chunks, every checksum compared (PNG specification, 5.3).
 
-    Pillow compares no checksum of the pixel data, and so shows a damaged image without a word.
+    Pillow does not check the checksums of the pixel data, and would decode a damaged image without an error.
     """
     position, kinds, header = len(PNG_MAGIC), set[bytes](), b""
     while b"IEND" not in kinds:

@@ -1,4 +1,4 @@
-"""What the decoders share: the limits, the refusal, and what a decoded image is."""
+"""Define what the decoders share: size limits, the refusal, and the decoded image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FETCH_AGAIN = "fetch or export it again"
 
 
 class Refusal(Exception):
-    """Why the bytes at hand are no usable radiograph, and what to do; the caller knows the file's name."""
+    """Why a file's bytes are not a usable radiograph, and the remedy; the caller adds the file's name."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason, remedy)
@@ -27,7 +27,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded image: an upright 8-bit grey image, perhaps reduced, and what is known of the original."""
+    """An upright 8-bit grey image, possibly reduced, with the size and encoding of the original."""
 
     image: Image.Image
     width: int
@@ -38,20 +38,20 @@ class Decoded:
 
 @contextmanager
 def decoding(container: str) -> Iterator[None]:
-    """Turn whatever a decoder raises on damaged bytes into a refusal; the original error stays its cause."""
+    """Turn any exception of a decoder into a refusal; the original error becomes its cause."""
     try:
         yield
     except (Refusal, MemoryError):
         raise
     except Exception as error:
-        # Pillow's message on an unknown file is an address in memory; pydicom's run over several lines.
+        # Pillow's message on an unknown file is a memory address; pydicom's messages have several lines.
         text = "" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
         detail = f" ({textwrap.shorten(text, 160)})" if text else ""
         raise Refusal(f"is a truncated or damaged {container} file{detail}", FETCH_AGAIN) from error
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse sizes that no radiograph has; called with a header's numbers, before any pixel is decoded."""
+    """Refuse sizes that no radiograph has, from the header's numbers, before any pixel is decoded."""
     if width * height > MAX_PIXELS:
         raise Refusal(
             f"declares {width}x{height} pixels, more than the limit of {MAX_PIXELS:,} (a decompression bomb?)",
@@ -65,6 +65,6 @@ def check_size(width: int, height: int) -> None:
 
 
 def is_phantom(comment: object) -> bool:
-    """Whether a comment found in a file says that it is synthetic."""
+    """Return whether a file's comment declares it synthetic."""
     text = comment.decode("latin-1") if isinstance(comment, bytes) else str(comment or "")
     return text.startswith(PHANTOM_COMMENT)

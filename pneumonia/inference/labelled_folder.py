@@ -1,4 +1,4 @@
-"""A labelled folder, scored and put into metrics. Not a medical device."""
+"""Score a labelled folder and compute its metrics. Not a medical device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def find_labelled(folder: Path) -> dict[str, int]:
-    """Find the images in ``NORMAL/`` and ``PNEUMONIA/`` of a folder, in all depths, and the label of each.
+    """Find the images below ``NORMAL/`` and ``PNEUMONIA/`` of a folder, and the label of each.
 
     Raises:
         DataError: a class folder is missing or holds no image.
@@ -39,18 +39,18 @@ def evaluate_folder(
     skip_unreadable: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Score labelled images.
+    """Score labelled images and compute the metrics.
 
     Args:
         predictor: the model; its record's threshold is used.
-        labels: file to index into `CLASSES`, from `find`.
+        labels: file to index into `CLASSES`, from `find_labelled`.
         config: resamples, coverage and seed of the intervals, which are drawn by patient.
-        skip_unreadable: leave images that cannot be read out, and name them in the result.
+        skip_unreadable: leave out images that cannot be read, and name them in the result.
         progress: called with the images done and all images.
 
     Returns:
-        A JSON object: `n` images, each metric of `evaluate.NAMES` as ``{value, low, high}``, and what they were made
-        of.
+        A JSON object: `n` images, each metric of `pneumonia.statistics.metrics.METRICS` as ``{value, low, high}``,
+        counts, patients, threshold and model.
 
     Raises:
         DataError: images cannot be read.
@@ -94,7 +94,7 @@ def _images(folder: Path, name: str) -> list[Path]:
 
 
 def _patient(file: str, label: int) -> str:
-    # The class keeps apart what only files of other names can share: NORMAL/1.png and PNEUMONIA/1.png.
+    # The class distinguishes files of the same name that are of different patients: NORMAL/1.png and PNEUMONIA/1.png.
     return f"{CLASSES[label]} {patient_of(file, label)}"
 
 
@@ -103,4 +103,4 @@ def _listing(refused: Sequence[dict[str, str]], total: int) -> str:
     if len(refused) > LISTED:
         lines.append(f"and {len(refused) - LISTED} more")
     head = f"{len(refused)} of {total} images cannot be read:"
-    return "\n  ".join([head, *lines]) + "\nMend or remove them, or leave them out with --on-unreadable skip."
+    return "\n  ".join([head, *lines]) + "\nReplace or remove them, or leave them out with --on-unreadable skip."

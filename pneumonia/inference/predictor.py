@@ -1,4 +1,4 @@
-"""Scoring images with a model from the registry, from a run or from a file. Not a medical device."""
+"""Score images with a model from the registry, from a run or from a file. Not a medical device."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 
 
 class Predictor:
-    """A model with all that is needed to use it as it was judged.
+    """A model with all that is needed to use it as it was evaluated.
 
     Attributes:
-        network: ResNet18 in evaluation mode.
+        network: in evaluation mode.
         record: preprocessing, threshold and origin.
         name: registered name, or the record's where the model is not from the registry.
         version: registered version; otherwise ``run:<id>`` or ``sha256:<first 12 digits of the weights' digest>``.
@@ -53,7 +53,7 @@ class Predictor:
         self.name = name
         self.version = version
         if record.phantom:
-            logger.warning("%s %s was trained on phantoms; it knows nothing of real images", name, version)
+            logger.warning("%s %s was trained on phantoms; its scores of real images mean nothing", name, version)
 
     @classmethod
     def load(cls, source: str | None, config: Config) -> Predictor:
@@ -66,7 +66,7 @@ class Predictor:
 
         Raises:
             ConfigError: `source` is none of these.
-            PneumoniaError: there is no such model, or its weights are not those that were registered.
+            PneumoniaError: there is no such model, or its weights differ from the registered ones.
             TrackingError: the store cannot be used.
         """
         if source is not None and not source.startswith(("models:", "runs:")):
@@ -114,8 +114,8 @@ class Predictor:
             progress: called with the images done and all images.
 
         Returns:
-            One object a file, in order: ``{file, probability, decision, threshold, model, version}``, where the
-            probability is that of PNEUMONIA, or ``{file, refused, reason}`` for one that is no usable image.
+            One object per file, in order: ``{file, probability, decision, threshold, model, version}``, with the
+            probability of PNEUMONIA; or ``{file, refused, reason}`` for a file that is not a usable image.
         """
         results: list[dict[str, Any]] = []
         for start in range(0, len(files), BATCH):
@@ -138,7 +138,7 @@ class Predictor:
         ]
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """The probability of PNEUMONIA for images that were read with the record's preprocessing.
+        """Compute the probability of PNEUMONIA of images that were read with the record's preprocessing.
 
         Args:
             pixels: uint8 [N, size, size].
@@ -173,8 +173,8 @@ def _default(uri: str) -> models.Version:
     there = ", ".join(f"models:/{other.name}@champion" for other in others)
     raise PneumoniaError(
         f"{redacted(uri)}: there is no champion of {name} yet. "
-        + (f"Champions there are: {there}; choose one with --model. " if others else "No other model has one either. ")
-        + "To make one: python flows/pipeline.py --profile full --data DIR"
+        + (f"Existing champions: {there}; choose one with --model. " if others else "No other model has one either. ")
+        + "To train one: python flows/pipeline.py --profile full --data DIR"
     )
 
 

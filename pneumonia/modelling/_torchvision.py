@@ -1,8 +1,8 @@
-"""Import torchvision's models, also where its compiled part does not fit the installed torch.
+"""Import torchvision's models, also where its compiled library does not match the installed torch.
 
-A torchvision built for CUDA beside a CPU build of torch stops at import ("operator torchvision::nms does not exist"),
-because its compiled library cannot be loaded and two schemas stay undeclared. ResNet18 needs none of the compiled
-operators, so the schemas are declared here; `torchvision.ops.nms` itself stays unusable.
+A torchvision built for CUDA with a CPU build of torch fails at import ("operator torchvision::nms does not exist"),
+because its compiled library cannot be loaded and two schemas remain undeclared. ResNet18 needs none of the compiled
+operators, so the schemas are declared here; `torchvision.ops.nms` itself remains unusable.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared: list[Any] = []  # the declarations live as long as this reference
+_declared: list[Any] = []  # the declarations are valid as long as this reference exists
 
 
 def models() -> ModuleType:

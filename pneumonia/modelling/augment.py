@@ -1,7 +1,7 @@
-"""Random changes to whole batches of images, on the device that trains.
+"""Augment batches of images at random, on the training device.
 
-One affine resampling does flip, rotation, scale, aspect and shift together; each image of a batch draws its own
-numbers.
+One affine resampling does flip, rotation, scale, aspect and shift together; every image of a batch has its own random
+parameters.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _COSINES = [
 
 
 def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:
-    """Change a batch at random.
+    """Augment a batch at random.
 
     Args:
         images: float [B, H, W] in 0..1.
-        config: the largest extent of each change; all zero returns the images unchanged.
+        config: the largest extent of each change; with all of them off the images are returned unchanged.
         generator: a CPU generator; the same state gives the same batch on every device.
 
     Returns:
@@ -40,7 +40,7 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
     if config.contrast or config.brightness:
         changed = _levels(changed, config, generator)
     if config.gamma:
-        # black has no slope below a gamma of one
+        # at 0 the gradient is infinite for a gamma below one
         changed = changed.clamp(1e-4, 1).pow_(1 + _spread(images, config.gamma, generator))
     if config.blur:
         changed = _blur(changed, config.blur, generator)
@@ -54,7 +54,7 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
 
 
 def _uniform(images: Tensor, generator: Generator) -> Tensor:
-    """Draw from 0..1 an image, shaped [B, 1, 1]; on the CPU first, so that devices agree."""
+    """Draw a number in 0..1 for each image, [B, 1, 1]; on the CPU, so that all devices use the same numbers."""
     return torch.rand(len(images), 1, 1, generator=generator).to(images)
 
 
@@ -67,7 +67,7 @@ def _geometry(images: Tensor, config: AugmentConfig, generator: Generator) -> Te
         return images
     flip = torch.where(_uniform(images, generator) < config.flip, -1.0, 1.0)
     angle = _spread(images, config.rotation * math.pi / 180, generator)
-    # logarithmic, so that enlarging and shrinking are equally likely
+    # logarithmic, so that enlargement and reduction are equally likely
     scale = _spread(images, math.log1p(config.scale), generator).exp()
     aspect = _spread(images, math.log1p(config.aspect) / 2, generator).exp()
     right = _spread(images, 2 * config.shift, generator)
@@ -78,13 +78,13 @@ def _geometry(images: Tensor, config: AugmentConfig, generator: Generator) -> Te
 def warp(
     images: Tensor, flip: Tensor, angle: Tensor, extent: tuple[Tensor, Tensor], shift: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """Resample each image from a rotated, scaled and shifted frame; black lies outside.
+    """Resample each image from a rotated, scaled and shifted frame; outside the image it is black.
 
     Args:
         images: float [B, H, W].
-        flip: -1 mirrors left and right, 1 does not; this and all that follow are [B, 1, 1].
-        angle: radians, clockwise turn of the frame, so that the content turns counterclockwise.
-        extent: width and height of the frame, 1 being the image's.
+        flip: -1 mirrors left and right, 1 does not; this and the following arguments are [B, 1, 1].
+        angle: clockwise rotation of the frame, radians; the content rotates counterclockwise.
+        extent: width and height of the frame, relative to the image.
         shift: of the frame, rightward and downward, in half sides.
 
     Returns:
@@ -92,25 +92,25 @@ def warp(
     """
     cosine, sine = angle.cos(), angle.sin()
     x, y = _centres(images, -1)[None, None, :], _centres(images, -2)[None, :, None]
-    # where each pixel comes from, as F.affine_grid has it, which is slower: it multiplies matrices of two columns
+    # the source of each pixel, as in F.affine_grid, which is slower because it multiplies matrices of two columns
     grid = images.new_empty(*images.shape, 2)
     torch.add(flip * cosine * extent[0] * x, shift[0] - sine * extent[0] * y, out=grid[..., 0])
     torch.add(flip * sine * extent[1] * x, shift[1] + cosine * extent[1] * y, out=grid[..., 1])
-    # zeros, as black surrounds an image: edges stretched outward would be a texture that no image has
+    # zeros, as radiographs have a black border: replicated edges would be a texture that no radiograph has
     return F.grid_sample(images.unsqueeze(1), grid, padding_mode="zeros", align_corners=False).squeeze(1)
 
 
 def _centres(images: Tensor, dimension: int) -> Tensor:
-    """Return the pixels' centres along one side, the image's edges being -1 and 1."""
+    """Return the centres of the pixels along one side, with the image's edges at -1 and 1."""
     count = images.shape[dimension]
     return torch.arange(1 - count, count, 2).to(images).div_(count)
 
 
 def compress(images: Tensor, quality: Tensor) -> Tensor:
-    """What JPEG at this quality takes from each image: 8x8 cosine transform, quantisation, and back.
+    """Apply the loss of a JPEG compression to each image: 8x8 cosine transform, quantisation, inverse transform.
 
     The luminance table and its scaling are those of the reference encoder (ITU-T T.81, annex K.1; libjpeg's
-    jpeg_quality_scaling); the lossless rest of the format changes no pixel and is left out.
+    jpeg_quality_scaling); the format's entropy coding is lossless and left out.
 
     Args:
         images: float [B, H, W] in 0..1.
@@ -140,12 +140,12 @@ def _levels(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
 
 
 def _blur(images: Tensor, largest: float, generator: Generator) -> Tensor:
-    """Separable Gaussian blur, each image with a sigma of its own between 0 and `largest` pixels."""
+    """Blur each image with a separable Gaussian of a random sigma between 0 and `largest` pixels."""
     radius = max(1, math.ceil(2 * largest))
     sigma = _uniform(images, generator).mul_(largest).clamp_(min=0.05).reshape(-1, 1)
     offsets = torch.arange(-radius, radius + 1).to(images)
     kernel = torch.softmax(-(offsets**2) / (2 * sigma**2), dim=1)
-    # images as channels of one image: a grouped convolution gives every image its own kernel
+    # the images become channels of one image: a grouped convolution applies a different kernel to each
     row = F.pad(images.unsqueeze(0), (radius,) * 4, mode="replicate")
     row = F.conv2d(row, kernel[:, None, None, :], groups=len(images))
     return F.conv2d(row, kernel[:, None, :, None], groups=len(images)).squeeze(0)

@@ -15,22 +15,22 @@ from pneumonia.modelling.scoring import BATCH
 def recalibrate_batch_norm(
     network: nn.Module, pixels: NDArray[np.uint8], rows: NDArray[np.int64], compute: Compute = CPU
 ) -> None:
-    """Replace the batch-norm statistics by those of these images, as their plain mean over batches.
+    """Replace the batch-norm statistics by their mean over batches of these images.
 
-    The running ones lag behind weights that move fast: after a few steps they describe a network that is gone
-    (Wu and Johnson 2021, "Rethinking Batch in BatchNorm", precise statistics).
+    Running statistics lag behind fast-changing weights: after a few steps they are those of an earlier network (Wu and
+    Johnson 2021, "Rethinking Batch in BatchNorm", precise statistics).
 
     Args:
         network: changed in place, left in training mode.
         pixels: uint8 [N, S, S].
         rows: int64 [n] into `pixels`; a last batch of less than half the size is left out.
-        compute: device and precision; the network is there.
+        compute: device and precision; the network must be on this device.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch then keeps the mean over all batches
+        norm.momentum = None  # torch then computes the mean over all batches
     network.train()
     for start in range(0, len(rows), BATCH):
         chosen = rows[start : start + BATCH]

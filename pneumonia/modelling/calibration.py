@@ -1,11 +1,11 @@
-"""The operating point: a calibration and a threshold, from validation images that were changed as in training.
+"""Find the operating point, a calibration and a threshold, on augmented validation images.
 
-Plain validation images come from where the training images come from, shortcuts included: nearly all of them are told
-apart, and a threshold that suits them is far too low or too high elsewhere. Changed at random, with the augmentation of
-the training, they are harder. The test folder has no part in this.
+Unaugmented validation images have the same origin as the training images, and so the same shortcuts: nearly all of them
+are classified correctly, and a threshold chosen on them is far too low or too high for other images. With the
+augmentation of the training they are harder. The test folder is not used.
 
-Probabilities are right where both classes are equally likely. How likely PNEUMONIA is where a model is used is not
-known here; whoever knows it adds the logarithm of its odds to the log odds.
+The probabilities are calibrated for classes that are equally likely, because the prevalence of PNEUMONIA where a model
+is used is unknown here; where it is known, add the logarithm of its odds to the log odds.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from pneumonia.records.model import OperatingPoint
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 
 SEED = 7_919
-"""Of the changes; apart from those of the training, so that no change is met again."""
-SHARPEST = 10.0
-"""Of the factors by which margins are multiplied or divided: images told apart without an error have no best one."""
+"""Seed of the augmentation; other than the training's, so that no draw is repeated."""
+MAX_SLOPE = 10.0
+"""Largest factor by which margins are multiplied or divided: perfectly separated images have no optimal one."""
 
 
 def calibrate(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
-    """The operating point of these weights, and the weights with its calibration in the last layer."""
+    """Find the operating point of these weights; return it, and the weights with its calibration in the last layer."""
     network = assemble_network(state, config.model.architecture, flip_tta=config.evaluate.flip_tta)
     compute = Compute.of(config.train, precision="fp32")
     point = find_operating_point(network, data.validation, config.augment, config.evaluate, compute)
@@ -54,7 +54,7 @@ def find_operating_point(
         network: in evaluation mode.
         images: of validation; both classes must occur.
         changes: the augmentation of the training.
-        config: how often each image is changed, the sensitivity to keep, and the bootstrap that says how surely.
+        config: augmented copies of each image, target sensitivity, and the bootstrap of its interval.
         compute: device, precision, threads.
     """
     truth = images.labels
@@ -76,7 +76,7 @@ def find_operating_point(
 def margins(
     network: nn.Module, images: Images, changes: AugmentConfig, draws: int, compute: Compute = CPU, seed: int = SEED
 ) -> NDArray[np.float64]:
-    """Return the logit of PNEUMONIA minus that of NORMAL for images changed at random, float64 [draws, n]."""
+    """Return the logit of PNEUMONIA minus that of NORMAL for augmented images, float64 [draws, n]."""
     network = network.to(compute.device)
     generator = torch.Generator().manual_seed(seed)
     found = []
@@ -91,19 +91,19 @@ def margins(
 
 
 def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Slope and bias of the least cross-entropy, each class weighing the same: the prior elsewhere is not known."""
+    """Fit slope and bias by cross-entropy with equal weights of the classes, because the prevalence is unknown."""
     counts = np.bincount(labels, minlength=2)
-    # Platt's targets, short of 0 and 1, as if one more image of the other class had been seen
+    # Platt's targets, slightly inside 0 and 1, as if there were one more image of the other class
     target = np.where(labels == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
     weight = 0.5 / counts[labels] / len(odds)
-    centre = odds.mean()  # so that slope and bias can be found apart
+    centre = odds.mean()  # centred, so that slope and bias are nearly independent
 
     def loss(at: NDArray[np.float64]) -> float:
         found = (odds - centre) * np.exp(at[0]) + at[1]
         return float((weight * (np.logaddexp(0, found) - target * found)).sum())
 
-    edge = np.log(SHARPEST)
-    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-edge, edge), (-SHARPEST, SHARPEST)])
+    edge = np.log(MAX_SLOPE)
+    found = minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-edge, edge), (-MAX_SLOPE, MAX_SLOPE)])
     slope = round(float(np.exp(found.x[0])), 4)
     return slope, round(float(found.x[1] - slope * centre), 4)
 
@@ -111,9 +111,9 @@ def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float,
 def _threshold(
     scores: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str], config: EvaluateConfig
 ) -> float:
-    """The highest threshold at which the lower end of the sensitivity's interval is still the target.
+    """Return the highest threshold at which the lower end of the sensitivity's interval is at least the target.
 
-    It is the lower end of the interval, by patient, of the highest threshold that keeps the target.
+    It is the lower end of the interval, by patient, of the highest threshold with the target sensitivity.
     """
     sample = Sample.of(labels, patients)
     positive = np.tile(sample.patient[labels == 1], len(scores))
@@ -128,12 +128,12 @@ def _threshold(
         return found[None]
 
     (kept,) = intervals(sample, highest, config)
-    # rounded down, so that it is written and read without an image changing sides
+    # rounded down, so that writing and reading it changes no decision
     return float(np.floor(kept.low * 1e4) / 1e4)
 
 
 def apply_calibration(state: dict[str, Tensor], point: OperatingPoint) -> dict[str, Tensor]:
-    """The weights with the calibration inside the last layer, so that every consumer's probabilities have it."""
+    """Return the weights with the calibration in the last layer, so that every consumer's probabilities include it."""
     weight, bias = LAST_LAYER
     halves = torch.tensor([-point.bias / 2, point.bias / 2])
     return {

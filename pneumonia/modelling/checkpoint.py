@@ -1,6 +1,6 @@
-"""The state of a training on disk: one safetensors file, replaced in one step, without pickle.
+"""Save and load the state of a training: one safetensors file, replaced atomically, without pickle.
 
-Every random draw is derived from (seed, epoch, step), so that the position alone restores all random streams.
+Every random draw is derived from (seed, epoch, step), so that the position restores all random streams.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pneumonia.files import write_bytes
 from pneumonia.modelling.weights import state_digest
 
 FORMAT = 1
-ANEW = "remove it to start the training anew"
+START_AGAIN = "remove it to start the training again"
 
 
 @dataclass
 class TrainingState:
-    """Where a training stands.
+    """The position and metrics of a training.
 
     Attributes:
-        epoch: the epoch under way, from 0.
-        step: steps of it that are done.
+        epoch: the current epoch, from 0.
+        step: number of its steps that are done.
         loss, correct, seen: sums over those steps.
         history: finished epochs, as documents.
         best_epoch, best_loss: the epoch, from 1, with the lowest validation loss; 0 while there is none.
-        finished: nothing is left to train.
+        finished: whether the training is complete.
     """
 
     epoch: int = 0
@@ -51,12 +51,12 @@ class TrainingState:
 def save_checkpoint(
     path: Path, key: str, state: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
 ) -> None:
-    """Write a checkpoint atomically: a reader sees the old one or the new one, whole.
+    """Write a checkpoint atomically: a reader finds the complete old one or the complete new one.
 
     Args:
         path: the file to replace.
-        key: names the training; a checkpoint of another training is refused on loading.
-        state: where it stands.
+        key: digest of the training's inputs; a checkpoint of another training is refused on loading.
+        state: position and metrics.
         tensors: groups of named tensors (model, ema, best, optimizer).
         config: the resolved configuration as JSON, kept with the tensors.
     """
@@ -86,16 +86,22 @@ def load_checkpoint(path: Path, key: str) -> tuple[TrainingState, dict[str, dict
     try:
         metadata, flat = _read(path)
         if metadata["format"] != str(FORMAT):
-            raise DataError(f"{path}: the checkpoint has format {metadata['format']}, not {FORMAT}; {ANEW}")
+            raise DataError(f"{path}: the checkpoint has format {metadata['format']}, not {FORMAT}; {START_AGAIN}")
         if metadata["key"] != key:
-            raise DataError(f"{path}: the checkpoint belongs to another training ({metadata['key'][:12]}); {ANEW}")
+            raise DataError(
+                f"{path}: the checkpoint belongs to another training ({metadata['key'][:12]}); {START_AGAIN}"
+            )
         if metadata["digest"] != state_digest(flat):
-            raise DataError(f"{path}: the checkpoint is damaged (its tensors are not those that were written); {ANEW}")
+            raise DataError(
+                f"{path}: the checkpoint is damaged (its tensors are not those that were written); {START_AGAIN}"
+            )
         state = TrainingState(**json.loads(metadata["progress"]))
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: the checkpoint is damaged ({error}); {ANEW}") from None
+        raise DataError(f"{path}: the checkpoint is damaged ({error}); {START_AGAIN}") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); mend its rights, or remove it") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); grant read permission, or remove it"
+        ) from None
     groups: dict[str, dict[str, Tensor]] = {}
     for name, tensor in flat.items():
         group, _, rest = name.partition("/")
@@ -115,7 +121,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` took, laid out in memory as the parameters are: a fused step relies on it."""
+    """Restore what `optimizer_tensors` returned, in the memory layout of the parameters, as a fused step requires."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():

@@ -1,4 +1,4 @@
-"""What this machine computes with: device, precision, threads."""
+"""Choose what to compute with: device, precision, threads."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pneumonia.errors import DataError
 
 @dataclass(frozen=True)
 class Compute:
-    """What a network is computed with.
+    """The device, precision and threads that a network is computed with.
 
     Attributes:
-        device: where it is.
+        device: CPU or CUDA.
         precision: ``fp32`` or ``bf16``.
         threads: CPU threads; 0 leaves the number as it is.
     """
@@ -33,10 +33,10 @@ class Compute:
 
     @classmethod
     def of(cls, train: TrainConfig, precision: str | None = None) -> Self:
-        """Return what the configuration asks for; `precision` overrides its own.
+        """Return what the configuration specifies; `precision` overrides its own.
 
         Raises:
-            DataError: CUDA is asked for and there is none.
+            DataError: CUDA is configured and not available.
         """
         device = _device(train)
         return cls(device, precision or _precision(train, device), train.threads)
@@ -47,12 +47,12 @@ class Compute:
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
 
     def images(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """Bring uint8 [B, H, W] to the device, as float in 0..1."""
+        """Copy uint8 [B, H, W] to the device, as float in 0..1."""
         return torch.from_numpy(pixels).to(self.device, non_blocking=True).float().div_(255)
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Compute with this number of CPU threads inside the context."""
+        """Set this number of CPU threads inside the context."""
         before = torch.get_num_threads()
         if self.threads:
             torch.set_num_threads(self.threads)
@@ -87,10 +87,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt, from
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
-    """Let the process keep freed memory inside the context, to use it again; given back at its end.
+    """Keep freed memory in the process inside the context, for reuse; return it to the kernel at the end.
 
-    glibc returns blocks from 32 MB to the kernel as soon as they are free, and a training step would have them zeroed
-    page by page again. Where the C library has no such setting nothing changes.
+    By default glibc returns free blocks from 32 MB on to the kernel at once, and each training step has them zeroed
+    page by page again. Without effect where the C library has no such setting.
     """
     library: Any = ctypes.CDLL(None)
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
@@ -101,7 +101,7 @@ def kept_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        # where glibc's own adaptation stops at the highest
+        # the maxima of glibc's own adaptation
         library.mallopt(_MMAP_THRESHOLD, 32 << 20)
         library.mallopt(_TRIM_THRESHOLD, 64 << 20)
         library.malloc_trim(0)

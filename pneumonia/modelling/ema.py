@@ -12,7 +12,7 @@ class MovingAverage:
     """A network whose weights and batch-norm statistics are the moving average of another's.
 
     Attributes:
-        network: of the same form as the one that is followed.
+        network: a copy of the followed network with the averaged weights.
     """
 
     def __init__(self, followed: nn.Module, decay: float) -> None:
@@ -22,8 +22,8 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, done: int) -> None:
-        """Follow the step that came after `done` steps."""
-        # short at first, so that the random start is forgotten (Polyak averaging with warm-up, as in TensorFlow's EMA)
+        """Update the average with the weights after the step number `done`, counted from 0."""
+        # short at first, so that the random start has no influence (Polyak averaging with warm-up, as TensorFlow's EMA)
         decay = min(self._decay, (1 + done) / (10 + done))
         for mean, value in self._pairs:
             if mean.is_floating_point():

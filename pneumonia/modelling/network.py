@@ -1,9 +1,9 @@
-"""Build a network by the name of its architecture, and load one to be used as its record says.
+"""Build a network by the name of its architecture, and load one to be used as its record specifies.
 
 An architecture is a module of `pneumonia.modelling.architectures` with a function ``build(classes)``. The network that
 it returns takes grey images, float [B, H, W] in 0..1, and returns logits [B, classes]; it has a method ``features``,
-which returns the last feature map, and its last layer is called ``fc``. A function ``imagenet_state()`` is there where
-ImageNet weights are.
+which returns the last feature map, and its last layer is named ``fc``. The module has a function ``imagenet_state()``
+if there are ImageNet weights for it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def build_network(architecture: str, weights: str, seed: int) -> nn.Module:
         seed: seed of everything that is drawn at random: all layers for ``none``, the last one otherwise.
 
     Raises:
-        ConfigError: the weights cannot be had, or do not fit; the message names the choices.
+        ConfigError: the weights are not available, or do not fit; the message names the choices.
     """
     module = _module(architecture)
     with torch.random.fork_rng(devices=[]):
@@ -75,10 +75,10 @@ class FlipAveraged(nn.Module):
 
 
 def assemble_network(state: Mapping[str, Tensor], architecture: str, *, flip_tta: bool) -> nn.Module:
-    """Return a network of these weights, ready to be used: evaluation mode, float32, channels-last.
+    """Return a network with these weights: evaluation mode, float32, channels-last.
 
     Raises:
-        RuntimeError: torch's own, where they are not those of this architecture with two classes.
+        RuntimeError: torch's own, where the weights are not of this architecture with two classes.
     """
     network = build_network(architecture, "none", seed=0)
     network.load_state_dict(state)
@@ -87,7 +87,7 @@ def assemble_network(state: Mapping[str, Tensor], architecture: str, *, flip_tta
 
 
 def load_model(path: Path) -> tuple[nn.Module, ModelRecord]:
-    """Load a model to be used as its record says: evaluation mode, float32, channels-last.
+    """Load a model as its record specifies: evaluation mode, float32, channels-last.
 
     Raises:
         DataError: the file cannot be read, has no record, or its weights do not have the digest that it records.

@@ -1,4 +1,4 @@
-"""The parts of a training recipe: schedule, growing images, optimiser, class weights, moving average of the weights."""
+"""Schedule the learning rate and the size of the images (progressive resizing)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from pneumonia.config.schema import TrainConfig
 
-_STRIDE = 32  # of ResNet18: other sides leave a part of the last feature map empty
+_STRIDE = 32  # of ResNet18; with other sides a part of the last feature map is padding
 
 
 def learning_rate(train: TrainConfig, done: int, steps: int) -> float:
-    """Return the learning rate of the step after `done` steps, `steps` being those of an epoch.
+    """Return the learning rate of the step after `done` steps; `steps` is the number of steps per epoch.
 
     Linear warm-up, then constant or half a cosine to zero (Loshchilov and Hutter 2017, "SGDR").
     """
@@ -27,21 +27,21 @@ def learning_rate(train: TrainConfig, done: int, steps: int) -> float:
 
 
 def image_side(train: TrainConfig, full: int, done: int, steps: int) -> int:
-    """Return the side in pixels that images of `full` pixels are trained at in the step after `done` steps.
+    """Return the side in pixels of the training images in the step after `done` steps, `full` at the end.
 
-    Small images show the coarse picture in a fraction of the time; the last third of the training sees them whole
-    (Howard 2018, "Training Imagenet in 3 hours": progressive resizing).
+    Small images take a fraction of the time; the last third of the training uses the full size (Howard 2018, "Training
+    Imagenet in 3 hours": progressive resizing).
     """
     if not train.progressive_start_size or train.progressive_start_size >= full:
         return full
-    grown = 1.5 * done / (train.epochs * steps)
-    if grown >= 1:
+    share = 1.5 * done / (train.epochs * steps)
+    if share >= 1:
         return full
-    return train.progressive_start_size + int((full - train.progressive_start_size) * grown) // _STRIDE * _STRIDE
+    return train.progressive_start_size + int((full - train.progressive_start_size) * share) // _STRIDE * _STRIDE
 
 
 def resize_batch(images: Tensor, to: int) -> Tensor:
-    """Return float [B, S, S] at another side, averaged where it is smaller."""
+    """Resize float [B, S, S] to another side; antialiased where it is smaller."""
     if images.shape[-1] == to:
         return images
     return F.interpolate(images.unsqueeze(1), size=(to, to), mode="bilinear", antialias=True).squeeze(1)

@@ -1,4 +1,4 @@
-"""Score packed images: the one forward pass of validation, testing and prediction."""
+"""Score packed images: the forward pass of validation, testing and prediction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 from pneumonia.modelling.device import CPU, Compute
 
-BATCH = 64  # larger ones are no faster on a CPU and take memory
+BATCH = 64  # larger batches are no faster on a CPU and take more memory
 
 
 def predict_probabilities(
@@ -18,7 +18,7 @@ def predict_probabilities(
     """Score images.
 
     Args:
-        network: two outputs; left on the device and in evaluation mode.
+        network: two outputs; afterwards on the device and in evaluation mode.
         pixels: uint8 [N, S, S].
         rows: int64 [n] into `pixels`.
         compute: device, precision, threads.

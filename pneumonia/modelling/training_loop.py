@@ -1,4 +1,4 @@
-"""The training loop: from packed pixels to the best weights, resumable at every step.
+"""Train a network on packed pixels and return the best weights; resumable at every step.
 
 The same configuration, data, thread count and machine type give bit-identical weights, with or without interruptions.
 """
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished training: the weights with the lowest validation loss (their moving average, where one is kept)."""
+    """A finished training: the weights of the epoch with the lowest validation loss (their moving average, if used)."""
 
     state: dict[str, Tensor]
     weights_digest: str
@@ -61,19 +61,19 @@ def fit(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Progress = silent,
 ) -> Fitted:
-    """Train, or go on from the checkpoint in `folder`.
+    """Train a network, or resume from the checkpoint in `folder`.
 
     Args:
         data: packed images; both splits must hold both classes.
         config: the resolved configuration.
-        folder: where the checkpoint is kept.
-        key: names this training (data, configuration and initial weights).
-        on_epoch: called after each epoch with its metrics; on resuming, first with each finished epoch.
+        folder: folder of the checkpoint.
+        key: digest of data, configuration and initial weights.
+        on_epoch: called after each epoch with its metrics; after a resume, first with each finished epoch.
         on_step: called after each step with the steps done and in all.
 
     Raises:
-        DataError: a split without images of both classes, a loss that is no number, or a damaged checkpoint.
-        TrainingInterrupted: SIGTERM came; the checkpoint is written.
+        DataError: a split without images of both classes, a loss that is not finite, or a damaged checkpoint.
+        TrainingInterrupted: SIGTERM was received; the checkpoint is written.
     """
     _check(data)
     with Compute.of(config.train).limited(), kept_memory(), _termination() as stop:
@@ -84,7 +84,7 @@ def fit(
             session.run_epoch(on_step, stop)
             on_epoch(session.history[-1])
             if stop.is_set():
-                raise TrainingInterrupted(f"stopped after epoch {session.state.epoch}; run it again to go on")
+                raise TrainingInterrupted(f"stopped after epoch {session.state.epoch}; run it again to resume")
     return session.result()
 
 
@@ -98,7 +98,7 @@ def _check(data: TrainingSet) -> None:
 
 
 class _Session:
-    """The moving parts of one training."""
+    """The network, optimiser and state of one training."""
 
     def __init__(self, data: TrainingSet, config: Config, path: Path, key: str) -> None:
         self.data, self.config, self.train = data, config, config.train
@@ -129,7 +129,7 @@ class _Session:
         self.network.train()
         while state.step < self.steps:
             chosen = order[state.step * self.train.batch_size :][: self.train.batch_size]
-            if len(chosen) > 1:  # batch norm has no variance of one image
+            if len(chosen) > 1:  # batch norm cannot compute a variance from one image
                 fetch = time.perf_counter()
                 images, labels = self._batch(chosen)
                 fetching += time.perf_counter() - fetch
@@ -138,12 +138,12 @@ class _Session:
             on_step(state.epoch * self.steps + state.step, self.train.epochs * self.steps)
             if stop.is_set():
                 self._save()
-                raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to go on from there")
+                raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to resume")
         seconds = time.perf_counter() - began
         self._close_epoch(seconds, (state.seen - fresh) / seconds, fetching / seconds)
 
     def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        # sorted reading is sequential on disk; the order within a batch does not matter to its gradient
+        # sorted rows are read sequentially from disk; the order within a batch does not change its gradient
         batch = self.data.train.take(np.sort(chosen))
         labels = torch.from_numpy(batch.labels).to(self.compute.device, non_blocking=True)
         return self.compute.images(batch.pixels[batch.rows]), labels
@@ -208,13 +208,13 @@ class _Session:
         images, labels = self.data.validation, self.data.validation.labels
         positive = predict_probabilities(self.evaluated, images.pixels, images.rows, self.compute)
         likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
-        called = positive >= self.config.evaluate.threshold
-        hits = int((called & (labels == 1)).sum())
-        precision = hits / max(int(called.sum()), 1)
+        predicted = positive >= self.config.evaluate.threshold
+        hits = int((predicted & (labels == 1)).sum())
+        precision = hits / max(int(predicted.sum()), 1)
         recall = hits / int((labels == 1).sum())
         return {
             "val_loss": float(-np.log(likelihood).mean()),
-            "val_accuracy": float((called == (labels == 1)).mean()),
+            "val_accuracy": float((predicted == (labels == 1)).mean()),
             "precision": precision,
             "recall": recall,
             "f1": 2 * precision * recall / (precision + recall) if hits else 0.0,
@@ -249,7 +249,7 @@ class _Session:
 
 @contextmanager
 def _termination() -> Iterator[threading.Event]:
-    """Turn SIGTERM into an event that is looked at after each step; only a main thread can receive signals."""
+    """Turn SIGTERM into an event that is checked after each step; only a main thread can receive signals."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""The images of a training, packed and divided."""
+"""Divide packed images into training and validation images."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pneumonia.data.manifest import Manifest
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """The images that a network is trained on and those that it is validated on, of one packed array."""
+    """The training images and the validation images of one packed array."""
 
     train: Images
     validation: Images
 
     @classmethod
     def of(cls, pixels: NDArray[np.uint8], manifest: Manifest) -> Self:
-        """Divide a packing's images as its manifest says."""
+        """Divide packed images by the splits in their manifest."""
         return cls(Images.of(pixels, manifest, "train"), Images.of(pixels, manifest, "validation"))

@@ -1,4 +1,4 @@
-"""Read initial weights, write trained ones, and name both by their digests."""
+"""Read initial weights, write trained ones, and compute the digests of both."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CHOICES = (
 
 
 def weights_origin(weights: str) -> str:
-    """Name initial weights by what they are: sha256 in hex of a file's content, or the word that chooses them."""
+    """Identify initial weights: sha256 in hex of a file's content, or the configured word (imagenet, none)."""
     file = Path(weights)
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else weights
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without running any code from the file.
+    """Read a state dict without executing code from the file.
 
     Raises:
         ConfigError: the file cannot be read, or holds more than tensors.
@@ -41,8 +41,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ConfigError(f"model.weights={path}: cannot be read ({error.strerror or error}); {CHOICES}") from None
-    except Exception as error:  # noqa: BLE001 - torch's reader fails on damaged bytes in whatever way they lead to
-        # where the file holds more than tensors, torch's own words advise to load it unsafely
+    except Exception as error:  # noqa: BLE001 - torch's reader may raise anything on damaged bytes
+        # torch's message on a file with more than tensors recommends an unsafe load, so it is left out
         reason = "" if "weights_only" in str(error) else f" ({first_line(error) or type(error).__name__})"
         raise ConfigError(f"model.weights={path}: not a state dict of tensors alone{reason}; {CHOICES}") from None
     named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
@@ -52,10 +52,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def transfer(network: nn.Module, state: Mapping[str, Tensor], architecture: str, origin: str) -> None:
-    """Load initial weights into a network; the last layer only where it has as many classes.
+    """Load initial weights into a network; the last layer only where its number of classes matches.
 
     Raises:
-        ConfigError: they are of another architecture; `origin` names them in the message.
+        ConfigError: the weights are of another architecture; `origin` names them in the message.
     """
     target = network.state_dict()
     features = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
@@ -86,6 +86,6 @@ def state_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], record: ModelRecord) -> None:
-    """Write weights and record to one safetensors file, whole or not at all."""
+    """Write weights and record to one safetensors file, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     write_bytes(path, serialise(tensors, {"record": record.model_dump_json()}))

@@ -1,4 +1,4 @@
-"""The base of every document that travels between steps, processes and releases."""
+"""The base class of every document that is passed between steps, processes and releases."""
 
 from __future__ import annotations
 

@@ -6,10 +6,11 @@ from pneumonia.records.base import Document
 
 
 class Epoch(Document):
-    """The metrics of one epoch; precision, recall and f1 are PNEUMONIA's at the configured threshold, on validation.
+    """The metrics of one epoch.
 
-    `train_accuracy` is measured on augmented batches while the weights change. `images_per_second` counts training
-    steps alone; `data_wait` is the share of their time spent on fetching pixels, before any augmentation.
+    Precision, recall and f1 are those of PNEUMONIA on validation images, at the configured threshold. `train_accuracy`
+    is measured on augmented batches while the weights change. `images_per_second` counts training steps alone;
+    `data_wait` is the share of their time spent on fetching pixels, before any augmentation.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""What an evaluation returns: metrics with intervals, curves, shortcut dependence, reasons and the verdict."""
+"""The documents of an evaluation: metrics with intervals, curves, shortcut dependence, reasons and the verdict."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pneumonia.records.base import Document
 
 
 class Metric(Document):
-    """A metric with its interval; `value` is that of the data, not the bootstrap's mean."""
+    """A metric with its interval; `value` is computed from the data, not the mean of the bootstrap."""
 
     value: float
     low: float
@@ -16,29 +16,29 @@ class Metric(Document):
 
 
 class Bin(Document):
-    """The images whose probability falls into [low, high), the last bin into [low, high]."""
+    """The images whose probability lies in [low, high); [low, high] for the last bin."""
 
     low: float
     high: float
     n: int
     predicted: float  # mean probability of PNEUMONIA
-    observed: float  # share that is PNEUMONIA
+    observed: float  # share of images labelled PNEUMONIA
 
 
 class Curves(Document):
-    """What the plots show. Every rate is in 0 to 1; the points of a curve go from the strictest threshold down."""
+    """The data of the plots. Every rate is in 0 to 1; a curve's points start at the highest threshold."""
 
     threshold: float
     false_positive_rate: tuple[float, ...]
     true_positive_rate: tuple[float, ...]
     recall: tuple[float, ...]
     precision: tuple[float, ...]
-    reliability: tuple[Bin, ...]  # bins that hold no image are left out
-    confusion: tuple[tuple[int, int], tuple[int, int]]  # rows: truth, columns: decision, both NORMAL then PNEUMONIA
+    reliability: tuple[Bin, ...]  # empty bins are left out
+    confusion: tuple[tuple[int, int], tuple[int, int]]  # rows: truth, columns: prediction; NORMAL, PNEUMONIA
 
 
 class Reason(Document):
-    """One condition and its outcome; `value` and `limit` are what was compared, None where nothing was."""
+    """One condition and its outcome; `value` is compared with `limit`, both None where there is no comparison."""
 
     name: str
     passed: bool
@@ -56,7 +56,7 @@ class ChampionComparison(Document):
 
 
 class Verdict(Document):
-    """Passed if every reason is; `metrics` are the candidate's."""
+    """The gate's decision, passed if every reason has passed; `metrics` are the candidate's."""
 
     passed: bool
     reasons: tuple[Reason, ...]
@@ -65,11 +65,12 @@ class Verdict(Document):
 
 
 class ShortcutDependence(Document):
-    """What removing a shortcut feature from the images changed.
+    """How a model's probabilities change when a shortcut feature is removed from the images.
 
     Attributes:
-        separation: fall of the difference between the classes' mean probabilities.
-        normal, pneumonia: how far the mean probability of each class moved.
+        separation: decrease of the separation, which is the mean probability of the positives less that of the
+            negatives.
+        normal, pneumonia: change of the mean probability of each class.
     """
 
     separation: Metric

@@ -1,4 +1,4 @@
-"""The record that travels with a model: what a consumer of its weights must know."""
+"""The record that is stored with a model: what a consumer of its weights must know."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pneumonia.records.base import Document
 
 RECORD_FORMAT = 2
 WEIGHTS_ARTIFACT = "weights/model.safetensors"
-"""The run's artifact that holds weights and record."""
+"""Path of the run's artifact that holds weights and record."""
 
 
 class OperatingPoint(Document):
@@ -23,9 +23,9 @@ class OperatingPoint(Document):
     Attributes:
         temperature, bias: the calibrated log odds of PNEUMONIA are the network's divided by the temperature, plus the
             bias (Platt 1999, "Probabilistic Outputs for Support Vector Machines").
-        threshold: probability of PNEUMONIA after that, 0 to 1, from which an image is classified as PNEUMONIA.
-        sensitivity, specificity, auroc: on the augmented validation images at this point, all draws together; the AUROC
-            is the mean over draws.
+        threshold: calibrated probability of PNEUMONIA, 0 to 1, from which an image is classified as PNEUMONIA.
+        sensitivity, specificity, auroc: on the augmented validation images at this point, over all draws; the AUROC is
+            the mean over draws.
     """
 
     temperature: float
@@ -37,12 +37,12 @@ class OperatingPoint(Document):
 
 
 class ModelRecord(Document):
-    """What a consumer of the weights has to know to use them as they were judged.
+    """What a consumer of the weights must know to use them as they were evaluated.
 
     Attributes:
         architecture: one of `pneumonia.config.schema.ARCHITECTURES`.
         threshold: probability of PNEUMONIA from which an image is classified as PNEUMONIA.
-        calibration: the operating point that the threshold comes from, which is already in the weights.
+        calibration: the operating point that the threshold comes from; its calibration is already in the weights.
         flip_tta: the logits of an image and of its mirror image are averaged.
         weights_digest, data_digest, split_digest: sha256 in hex.
     """
@@ -63,8 +63,8 @@ class ModelRecord(Document):
     config: dict[str, Any]
     library_version: str
 
-    def is_model(self, other: ModelRecord) -> bool:
-        """Whether both are one model: the same weights, used in the same way."""
+    def is_same_model(self, other: ModelRecord) -> bool:
+        """Return whether both describe one model: the same weights, used in the same way."""
         return all(
             getattr(self, name) == getattr(other, name)
             for name in ("weights_digest", "architecture", "preprocess", "flip_tta", "threshold")
@@ -77,17 +77,19 @@ def first_line(error: Exception) -> str:
 
 
 def read_record(path: Path) -> ModelRecord:
-    """Read only the record of a weights file, of this format or of an earlier one; loads no torch.
+    """Read the record of a weights file, of this format or an earlier one; loads neither tensors nor torch.
 
     Raises:
-        DataError: no safetensors file, or one without a record of this project.
+        DataError: not a safetensors file, or one without a record of this project.
     """
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
         found = json.loads(metadata["record"])
         if found["format"] not in (1, RECORD_FORMAT):
-            raise DataError(f"{path}: the record has format {found['format']}, this version reads {RECORD_FORMAT}")
+            raise DataError(
+                f"{path}: the record has format {found['format']}, this version reads 1 and {RECORD_FORMAT}; update it"
+            )
         return ModelRecord.model_validate(_upgraded(found))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); name a model's .safetensors") from None
@@ -98,7 +100,7 @@ def read_record(path: Path) -> ModelRecord:
 
 
 def _upgraded(found: dict[str, Any]) -> dict[str, Any]:
-    """Turn a record of format 1, which knew one architecture and called flip_tta mirror, into one of format 2."""
+    """Convert a record of format 1, which had one architecture and named flip_tta mirror, to format 2."""
     if found["format"] == RECORD_FORMAT:
         return found
     rest = {key: value for key, value in found.items() if key != "mirror"}

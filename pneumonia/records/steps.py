@@ -1,4 +1,4 @@
-"""What the steps hand to one another: frozen JSON documents of small values and references."""
+"""The results of the steps: frozen JSON documents of small values and references."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pneumonia.records.evaluation import Verdict
 
 
 class Dataset(Document):
-    """Images, packed and divided.
+    """The result of `prepare_data`: images, packed and divided.
 
     Attributes:
-        kind: what the images are.
+        kind: phantoms or real radiographs.
         root: folder of the files.
         manifest, pixels, audit: paths of the table, the packed uint8 array and the audit's report (JSON).
-        digest, split_digest, pixels_digest: sha256 of the data version, its division, and the images as decoded.
-        dvc_md5: what `data.dvc` records for these files, None where they are not those.
+        digest, split_digest, pixels_digest: sha256 of the data version, of its split, and of the decoded images.
+        dvc_md5: the hash in `data.dvc`, None where the files are not the recorded ones.
         counts: images by split and class.
-        unreadable: files left out on request.
+        unreadable: unreadable files, left out because data.on_unreadable=skip.
     """
 
     kind: Literal["phantom", "radiographs"]
@@ -36,14 +36,14 @@ class Dataset(Document):
 
 
 class TrainedModel(Document):
-    """A finished training.
+    """The result of `train_model`: a finished training.
 
     Attributes:
-        key: names the training; the same data, configuration, initial weights and library give the same one.
-        run_id, tracking_uri, run_url: the MLflow run, and its page where a server shows it.
+        key: digest of the training's inputs: data, configuration, initial weights and library versions.
+        run_id, tracking_uri, run_url: the MLflow run, and the address of its page where a server serves one.
         weights, weights_digest: safetensors file with its record, and sha256 of the tensors.
         model_uri: the MLflow model.
-        epochs, best_epoch, best_val_accuracy: what the training came to.
+        epochs, best_epoch, best_val_accuracy: metrics of every epoch, the epoch that was chosen, and the best accuracy.
     """
 
     key: str
@@ -59,12 +59,12 @@ class TrainedModel(Document):
 
 
 class Validation(Document):
-    """A verdict on the test folder, with its report.
+    """The result of `validate_model`: the verdict on the test folder, with its report.
 
     Attributes:
         verdict: metrics, reasons, and whether the model passed.
         test_reads: how often this experiment has scored these test images, this time included.
-        report: path of the Markdown report; its pictures lie beside it.
+        report: path of the Markdown report; its plots are in the same folder.
     """
 
     verdict: Verdict
@@ -73,7 +73,13 @@ class Validation(Document):
 
 
 class Promotion(Document):
-    """What became of the model: `promoted`, or left as it was for `reason`; versions are those of the registry."""
+    """The result of `promote_model`: whether the model was promoted, and the reason.
+
+    Attributes:
+        name: registered model.
+        version, previous: versions in the registry: the new champion (None where nothing was promoted), and the one
+            that was champion before.
+    """
 
     name: str
     promoted: bool

@@ -1,7 +1,7 @@
-"""The ledger of a registered model: every change of champion, added and never altered.
+"""Record every change of champion of a registered model in an append-only ledger.
 
-It is kept where the aliases are, as tags of the registered model: one ``ledger.<UTC time>.<id>`` a move. A move that
-is being made stands in the tag ``ledger-pending``, so that one that was cut short can be told from one that never was.
+The ledger is stored next to the aliases, as tags of the registered model: one tag ``ledger.<UTC time>.<id>`` per move.
+A move in progress is in the tag ``ledger-pending``, so that an interrupted move is recognised.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 ENTRY, PENDING = "ledger.", "ledger-pending"
-MOST_BYTES = 1500  # of who and of why each: MLflow's column for a tag's value holds 5,000 characters of JSON
+MAX_BYTES = 1500  # of who and of why each: MLflow's column for a tag's value holds 5,000 characters of JSON
 
 Action = Literal["promote", "rollback"]
 
@@ -40,7 +40,7 @@ class Move(BaseModel):
 
 
 def who() -> str:
-    """Name whoever answers for a move: GIT_AUTHOR_NAME where it is set, otherwise the account."""
+    """Return the name of the person who moves the champion: GIT_AUTHOR_NAME where it is set, otherwise the account."""
     return os.environ.get("GIT_AUTHOR_NAME") or _account()
 
 
@@ -52,7 +52,7 @@ def _account() -> str:
 
 
 def moves(name: str, tags: Mapping[str, str]) -> list[Move]:
-    """The moves among a registered model's tags, oldest first.
+    """Return the moves among a registered model's tags, oldest first.
 
     Raises:
         PneumoniaError: an entry was damaged.
@@ -61,7 +61,7 @@ def moves(name: str, tags: Mapping[str, str]) -> list[Move]:
 
 
 def pending(name: str, tags: Mapping[str, str]) -> Move | None:
-    """The move that was begun and, as far as the tags tell, not finished.
+    """Return the move that was begun and not finished, according to the tags; None where there is none.
 
     Raises:
         PneumoniaError: it was damaged.
@@ -74,42 +74,42 @@ def _parse(name: str, key: str, text: str) -> Move:
         return Move.model_validate_json(text)
     except ValidationError:
         raise PneumoniaError(
-            f"{name}: the tag {key} of the registered model is no entry of the ledger: {text[:80]!r}; "
-            "delete the tag or mend it on the model's page in MLflow"
+            f"{name}: the tag {key} of the registered model is not an entry of the ledger: {text[:80]!r}; "
+            "delete or correct the tag on the model's page in MLflow"
         ) from None
 
 
 def compose(past: list[Move], who: str, why: str, action: Action, from_version: str | None, to_version: str) -> Move:
-    """A move that is later than all past ones, whatever the clock says."""
+    """Return a move whose time is later than that of all past ones, even if the clock was set back."""
     when = datetime.now(UTC)
     if past:
         when = max(when, datetime.fromisoformat(past[-1].when) + timedelta(microseconds=1))
     return Move(
         when=when.isoformat(timespec="microseconds"),
-        who=_fit(who),
-        why=_fit(why),
+        who=_one_line(who),
+        why=_one_line(why),
         action=action,
         from_version=from_version,
         to_version=to_version,
     )
 
 
-def _fit(text: str) -> str:
+def _one_line(text: str) -> str:
     line = "".join(character if character.isprintable() else " " for character in text)
-    return line.encode()[:MOST_BYTES].decode(errors="ignore")
+    return line.encode()[:MAX_BYTES].decode(errors="ignore")
 
 
 def announce(client: MlflowClient, name: str, move: Move) -> None:
-    """Note the move that is about to be made."""
+    """Record the move that is about to be made as pending."""
     client.set_registered_model_tag(name, PENDING, move.model_dump_json())
 
 
 def append(client: MlflowClient, name: str, move: Move) -> None:
-    """Add a move that was made."""
+    """Append a move that was made to the ledger."""
     stamp = datetime.fromisoformat(move.when).strftime("%Y%m%dT%H%M%S.%fZ")
     client.set_registered_model_tag(name, f"{ENTRY}{stamp}.{uuid.uuid4().hex[:8]}", move.model_dump_json())
 
 
 def clear(client: MlflowClient, name: str) -> None:
-    """Forget the pending move."""
+    """Delete the pending move."""
     client.delete_registered_model_tag(name, PENDING)

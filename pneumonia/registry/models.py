@@ -1,8 +1,8 @@
-"""The registered models: versions, the aliases ``champion`` and ``previous``, and who moved them when and why.
+"""Manage registered models: versions, the aliases ``champion`` and ``previous``, and the ledger of their moves.
 
-A move is announced before the champion's alias is set and written to the ledger after the last alias, so that a
-process killed in between leaves a state that the next call completes. MLflow has no compare-and-set: two people who
-promote in the same second are both in the ledger, and the later one is champion.
+A move is recorded as pending before the champion's alias is set, and written to the ledger after the last alias, so
+that the next call completes the move of a killed process. MLflow has no compare-and-set: of two promotions in the same
+second both are in the ledger, and the later one is champion.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Version(BaseModel):
 
 
 def champion(uri: str, name: str) -> Version | None:
-    """The version that is champion of `name`; None where there is none yet.
+    """Return the version that is champion of `name`; None where there is none yet.
 
     Raises:
         TrackingError: the registry cannot be reached.
@@ -63,7 +63,7 @@ def champion(uri: str, name: str) -> Version | None:
 
 
 def champions(uri: str) -> list[Version]:
-    """The champions of all names.
+    """Return the champions of all names.
 
     Raises:
         TrackingError: the registry cannot be reached.
@@ -77,10 +77,10 @@ def champions(uri: str) -> list[Version]:
 
 
 def get(uri: str, name: str, version_or_alias: str) -> Version:
-    """The version with this number or alias.
+    """Return the version with this number or alias.
 
     Raises:
-        PneumoniaError: there is none; the message names what there is.
+        PneumoniaError: there is none; the message lists the versions that exist.
         TrackingError: the registry cannot be reached.
     """
     known = versions(uri, name)
@@ -91,7 +91,7 @@ def get(uri: str, name: str, version_or_alias: str) -> Version:
 
 
 def versions(uri: str, name: str) -> list[Version]:
-    """All versions of `name`, oldest first; empty where the name is unknown.
+    """Return all versions of `name`, oldest first; empty where the name is unknown.
 
     Raises:
         TrackingError: the registry cannot be reached.
@@ -122,8 +122,8 @@ def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Ver
         for version in _versions(client, name):
             if (version.run_id, version.weights_digest) == (run_id, record.weights_digest):
                 return version
-        # By its place: a store that is opened here and not behind a server would look a `models:/` source up in
-        # MLflow's process-wide default store instead of itself.
+        # By the artifact location: a store without a server would look up a `models:/` source in MLflow's process-wide
+        # default store instead of in itself.
         identity = source_uri.removeprefix("models:/")
         place = client.get_logged_model(identity).artifact_location
         made = client.create_model_version(name, place, run_id=run_id, tags=_tags(record), model_id=identity)
@@ -146,7 +146,7 @@ def _tags(record: ModelRecord) -> dict[str, str]:
 def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:
     """Make `version` (a number or an alias) the champion, and the old champion the previous one.
 
-    Done twice, it changes nothing and returns the same move.
+    A second call changes nothing and returns the same move.
 
     Raises:
         PneumoniaError: there is no such version, it was not registered by this project, or it was trained on phantoms
@@ -157,14 +157,14 @@ def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:
     _check_origin(wanted)
     client = mlflow_client(uri)
     with translated_errors(uri, f"promote {name} {version}"):
-        _settle(client, name)
+        _resolve_pending(client, name)
         model = client.get_registered_model(name)
         holder, past = _aliases(model).get(CHAMPION), ledger.moves(name, model.tags)
         if holder != wanted.version:
             return _apply(client, name, ledger.compose(past, who, why, "promote", holder, wanted.version))
         if past and past[-1].to_version == wanted.version:
             return past[-1]
-        # The alias was set by hand, on MLflow's page: the ledger catches up.
+        # The alias was set by hand on MLflow's page, and the ledger lacks the move.
         before = past[-1].to_version if past else None
         move = ledger.compose(past, who, why, "promote", before, wanted.version)
         ledger.append(client, name, move)
@@ -174,8 +174,8 @@ def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:
 def _check_origin(version: Version) -> None:
     if not version.weights_digest:
         raise PneumoniaError(
-            f"{version.uri} does not say what it was trained on, so it cannot become champion; "
-            "only versions that the pipeline has registered can"
+            f"{version.uri} has no record of what it was trained on, so it cannot become champion; "
+            "choose a version that the pipeline has registered"
         )
     if version.phantom and not version.name.endswith(PHANTOM_SUFFIX):
         raise PneumoniaError(
@@ -187,38 +187,40 @@ def _check_origin(version: Version) -> None:
 def rollback(uri: str, name: str, who: str, why: str) -> Move:
     """Make the previous version the champion again, and the champion the previous one.
 
-    Where an earlier rollback was cut short, this completes it and no more.
+    Where an earlier rollback was interrupted, this only completes it.
 
     Raises:
-        PneumoniaError: there is nothing to go back to.
+        PneumoniaError: there is no previous champion.
         TrackingError: the registry cannot be reached.
     """
     known = versions(uri, name)
     if not known:
-        raise PneumoniaError(f"{name}: no version is registered, so there is nothing to go back to{_elsewhere(uri)}")
+        raise PneumoniaError(
+            f"{name}: no version is registered, so there is no previous champion{_other_champions(uri)}"
+        )
     client = mlflow_client(uri)
     with translated_errors(uri, f"roll back {name}"):
-        settled = _settle(client, name)
-        if settled is not None and settled.action == "rollback":
-            return settled
+        completed = _resolve_pending(client, name)
+        if completed is not None and completed.action == "rollback":
+            return completed
         model = client.get_registered_model(name)
         now, before = _aliases(model).get(CHAMPION), _aliases(model).get(PREVIOUS)
         if before is None or before == now:
             raise PneumoniaError(
-                f"{name}: there is no previous champion to go back to; there are: {_listed(known)}; "
+                f"{name}: there is no previous champion to roll back to; versions: {_listed(known)}; "
                 f"to choose one: pneumonia promote --name {name} --version VERSION --why TEXT"
             )
         past = ledger.moves(name, model.tags)
         return _apply(client, name, ledger.compose(past, who, why, "rollback", now, before))
 
 
-def _elsewhere(uri: str) -> str:
+def _other_champions(uri: str) -> str:
     names = ", ".join(version.name for version in champions(uri))
-    return f"; champions there are of: {names}" if names else "; python flows/pipeline.py makes one"
+    return f"; models with a champion: {names}" if names else "; train one with python flows/pipeline.py"
 
 
 def history(uri: str, name: str) -> list[Move]:
-    """The ledger of `name`, oldest move first; empty where there is none.
+    """Return the ledger of `name`, oldest move first; empty where there is none.
 
     Raises:
         PneumoniaError: an entry was damaged.
@@ -239,7 +241,7 @@ def _apply(client: MlflowClient, name: str, move: Move) -> Move:
 
 
 def _complete(client: MlflowClient, name: str, move: Move) -> Move:
-    """What follows once the champion's alias is set."""
+    """Finish a move whose champion alias is set: alias of the previous champion, ledger, pending tag."""
     if move.from_version is not None:
         client.set_registered_model_alias(name, PREVIOUS, move.from_version)
     if move not in ledger.moves(name, client.get_registered_model(name).tags):
@@ -248,8 +250,8 @@ def _complete(client: MlflowClient, name: str, move: Move) -> Move:
     return move
 
 
-def _settle(client: MlflowClient, name: str) -> Move | None:
-    """Complete a move that was cut short after the champion's alias was set; drop one cut short before.
+def _resolve_pending(client: MlflowClient, name: str) -> Move | None:
+    """Complete a move that was interrupted after the champion's alias was set; discard one interrupted before.
 
     Returns:
         The completed move.
@@ -259,9 +261,9 @@ def _settle(client: MlflowClient, name: str) -> Move | None:
     if move is None:
         return None
     if _aliases(model).get(CHAMPION) == move.to_version:
-        logger.warning("%s: completing a %s of %s that was cut short", name, move.action, move.when)
+        logger.warning("%s: completing an interrupted %s of %s", name, move.action, move.when)
         return _complete(client, name, move)
-    logger.warning("%s: a %s of %s was cut short before it took effect", name, move.action, move.when)
+    logger.warning("%s: discarding a %s of %s that was interrupted before it took effect", name, move.action, move.when)
     ledger.clear(client, name)
     return None
 

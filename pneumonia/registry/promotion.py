@@ -1,4 +1,4 @@
-"""Promotion by hand: a version that is registered, or a run that the pipeline left aside."""
+"""Promote a run's model by hand, one that the pipeline has not promoted included."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ VERDICT_TAG, PASSED = "verdict", "passed"
 def promote_run(
     uri: str, run_id: str, who: str, why: str, *, name: str | None = None, despite: bool = False
 ) -> tuple[str, Move]:
-    """Make a run's model the champion of the name that it was trained for; registers it where it is not.
+    """Make a run's model the champion of the name that it was trained for; register it first where needed.
 
     Args:
         uri: of the tracking store.
         run_id: the run that made the model.
         who: for the ledger.
         why: for the ledger.
-        name: refused where it is not the model's own name.
-        despite: also where the run did not pass the gate, or was never validated.
+        name: an error where it is not the model's own name.
+        despite: promote the model although the run did not pass the gate, or was never validated.
 
     Returns:
         The registered name and the move.
 
     Raises:
-        PneumoniaError: no such run, no model in it, another name, or a verdict that is not a pass.
+        PneumoniaError: no such run, no model in it, another name, or a verdict other than passed.
         TrackingError: the store cannot be used.
     """
     client = mlflow_client(uri)
@@ -48,8 +48,8 @@ def promote_run(
     verdict = run.data.tags.get(VERDICT_TAG, "never validated")
     if verdict != PASSED and not despite:
         raise PneumoniaError(
-            f"run {run_id} has not passed the gate ({verdict}); its report, an artifact of the run, says why. "
-            "To promote it all the same: --despite-verdict, which the ledger will say"
+            f"run {run_id} has not passed the gate ({verdict}); its report, an artifact of the run, gives the reasons. "
+            "To promote it nevertheless: --despite-verdict, which is noted in the ledger"
         )
     if verdict != PASSED:
         why = f"{why} [despite the verdict: {verdict}]"

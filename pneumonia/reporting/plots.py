@@ -1,4 +1,4 @@
-"""The report's plots, as matplotlib Figure objects on the Agg canvas: no display and no global state."""
+"""Draw the report's plots, as matplotlib Figure objects on the Agg canvas: no display and no global state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Curves, Metric
 
 NOT_A_DEVICE = "Not a medical device"
-# Okabe and Ito's colours: told apart under every common colour-vision deficiency.
+# Okabe and Ito's colours, distinguishable with every common colour-vision deficiency.
 BLUE, ORANGE, GREEN, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#222222", "#767676"
 CORNER = 0.25  # side of the ROC's enlarged corner
 # Learning curves: title, then field of the epoch, label, colour and marker of each line.
@@ -60,14 +60,14 @@ def plots(
 ) -> list[Path]:
     """Draw learning curves, ROC, precision-recall, confusion and reliability as PNG files into `folder`.
 
-    Each file is written under a temporary name and renamed; nothing of matplotlib's global state is touched.
+    Each file is written atomically; matplotlib's global state is not changed.
 
     Args:
-        folder: made where it is missing.
-        history: the epochs so far; without one, there is no picture of learning curves.
+        folder: created where it is missing.
+        history: the epochs so far; without any, the learning curves are left out.
         curves: of the test images.
-        metrics: AUROC, AUPRC and ECE stand in the titles where they are given.
-        phantom: say on every picture that the images are synthetic.
+        metrics: AUROC, AUPRC and ECE are shown in the titles where they are given.
+        phantom: note on every plot that the images are synthetic.
         best_epoch: the epoch that is marked, the last one by default.
 
     Returns:
@@ -126,7 +126,7 @@ def _learning_curves(history: Sequence[Epoch], best_epoch: int | None) -> Figure
             axes.axvline(best, color=GREY, linewidth=1.2, linestyle=":", zorder=1)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
-        else:  # points in the left third, beside the legend
+        else:  # points in the left third, next to the legend
             axes.set_xticks(epochs)
             axes.set_xlim(best - 0.5, best + 1)
         axes.margins(y=0.12)
@@ -159,7 +159,7 @@ def _in_corner(false_positive_rate: float, true_positive_rate: float) -> bool:
 
 
 def _corner(axes: Axes) -> Axes:
-    """A good classifier's curve hugs the upper left corner: show that again, larger, where the plot is empty."""
+    """Add an enlarged view of the upper left corner, where a good classifier's curve lies, in the empty part."""
     corner = axes.inset_axes((0.39, 0.17, 0.57, 0.57), xlim=(-0.005, CORNER), ylim=(1 - CORNER, 1.005))
     corner.tick_params(labelsize=8, colors=INK, length=2)
     corner.grid(color="#e4e4e4", linewidth=0.8)
@@ -197,7 +197,7 @@ def _confusion(curves: Curves) -> Figure:
     axes = canvas.subplots()
     shares = [[n / sum(row) for n in row] for row in curves.confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
-    _style(axes, f"Test images at threshold {curves.threshold:g}", "Called", "Truth")
+    _style(axes, f"Test images at threshold {curves.threshold:g}", "Classified as", "Truth")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set_xticks((0, 1), CLASSES)
@@ -233,7 +233,7 @@ def _reliability(curves: Curves, metrics: Mapping[str, Metric]) -> Figure:
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a share of `n` (Wilson, JASA 1927); it has a width at 0 and 1 too."""
+    """Return the 95 % score interval of a share of `n` (Wilson, JASA 1927); its width is not 0 at shares of 0 and 1."""
     z = 1.96
     middle, half = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
     return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)

@@ -1,4 +1,4 @@
-"""The report of a training: plots and a Markdown page, from plain documents, without torch and without MLflow."""
+"""Write the report of a training as a Markdown page, from documents, without torch or MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE
 
-WORDS = {
+METRIC_NAMES = {
     "auroc": "AUROC",
     "auprc": "AUPRC (average precision)",
     "accuracy": "Accuracy",
@@ -28,12 +28,12 @@ WORDS = {
     "brier": "Brier score (lower is better)",
     "ece": "Expected calibration error (lower is better)",
 }
-# Not the work folder and the tracking: they change no result, and a tracking URI may hold a password.
+# Without the work folder and the tracking: they change no result, and a tracking URI may contain a password.
 RECIPE = ("data", "phantom", "preprocess", "augment", "model", "train", "evaluate", "gate")
 
 
 class DataUsed(Document):
-    """Which radiographs the model was made from."""
+    """The radiographs that the model was trained and tested on."""
 
     phantom: bool
     root: str
@@ -48,7 +48,7 @@ class DataUsed(Document):
 
 
 class ModelUsed(Document):
-    """Which model the report is about."""
+    """The model that the report describes."""
 
     name: str
     weights_digest: str
@@ -68,7 +68,7 @@ def markdown(
     pictures: Sequence[Path | str] = (),
     dependence: Mapping[str, ShortcutDependence] | None = None,
 ) -> str:
-    """The report as a Markdown page that lies in the same folder as its `pictures`, which it links by their names."""
+    """Return the report as a Markdown page, for the same folder as its `pictures`, which it links by name."""
     parts = [
         f"# {model.name}",
         _notice(data),
@@ -83,7 +83,7 @@ def markdown(
         "## Training",
         _epochs(history, model.best_epoch, config.evaluate.threshold),
         "## Recipe",
-        f"Profile `{config.profile}`, as resolved; saved as a file, `--config FILE` sets the same:",
+        f"Profile `{config.profile}`, as resolved; saved as a file, it can be passed with `--config FILE`:",
         f"```toml\n{recipe(config)}```",
         "## How to reproduce",
         _reproduce(model, config),
@@ -92,18 +92,18 @@ def markdown(
 
 
 def recipe(config: Config) -> str:
-    """All settings that a result depends on, as TOML that `resolve(file=…)` reads back."""
+    """Return all settings that a result depends on, as TOML that `resolve(file=…)` reads."""
     lines = []
     for section in RECIPE:
         lines.append(f"[{section}]")
-        # A JSON string, number or boolean is a TOML one.
+        # A JSON string, number or boolean is valid TOML.
         lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in getattr(config, section)]
         lines.append("")
     return "\n".join(lines)
 
 
 def command(config: Config) -> str:
-    """The shell command that resolves to `config` again, but for the work folder and the tracking server."""
+    """Return the shell command that resolves to `config`, except for the work folder and the tracking server."""
     base = resolve(config.profile, assignments=[f"data.root={config.data.root}"], environment={})
     words = ["python", "flows/pipeline.py", "--profile", config.profile, "--data", config.data.root]
     settings = [(section, key, value) for section in RECIPE for key, value in getattr(config, section)]
@@ -117,7 +117,7 @@ def command(config: Config) -> str:
 def _notice(data: DataUsed) -> str:
     lines = [f"> **{NOT_A_DEVICE}.** For research and engineering; no diagnosis may rest on it."]
     if data.phantom:
-        lines += [">", "> **Made from phantoms.** The images are synthetic: the metrics say nothing about patients."]
+        lines += [">", "> **Trained on phantoms.** The images are synthetic: the metrics say nothing about patients."]
     return "\n".join(lines)
 
 
@@ -139,8 +139,8 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
         text += f" These images have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
     if data.audit_test_reads:
         text += (
-            f" The shortcut audit has read their labels too, without a model and choosing nothing: it tried "
-            f"{data.audit_test_reads} features on them."
+            f" The shortcut audit has read their labels too, without a model and without a choice depending on it: it "
+            f"evaluated {data.audit_test_reads} features on them."
         )
     if settings.calibrate:
         text += " Probabilities are calibrated for classes that are equally likely; add the log odds of yours."
@@ -155,8 +155,8 @@ def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) ->
     count = config.evaluate.ablation_images_per_class
     text = (
         f"Up to {count} test images of each class, scored again after each shortcut feature was removed from all of "
-        "them. The separation is the mean probability of the positives less that of the negatives; what it falls by is "
-        "the model's dependence on the shortcut."
+        "them. The separation is the mean probability of the positives less that of the negatives; its decrease is the "
+        "model's dependence on the shortcut."
     )
     rows = [
         (feature, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in (found.normal, found.pneumonia)),
@@ -170,7 +170,7 @@ def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) ->
 def _metric_table(head: str, metrics: Mapping[str, Metric], sign: str = "") -> str:
     form = f"{sign}.3f"
     rows = [
-        (WORDS.get(name, name), f"{metric.value:{form}}", f"{metric.low:{form}} to {metric.high:{form}}")
+        (METRIC_NAMES.get(name, name), f"{metric.value:{form}}", f"{metric.low:{form}} to {metric.high:{form}}")
         for name, metric in metrics.items()
     ]
     return _table((head, "Value", "Interval"), rows, numbers=2)
@@ -204,7 +204,7 @@ def _epochs(history: Sequence[Epoch], best: int, threshold: float) -> str:
         rows.append([f"**{cell}**" for cell in cells] if epoch.epoch == best else cells)
     table = _table((*head, "Seconds"), rows, numbers=len(head) + 1)
     return (
-        f"The weights are those of epoch {best}; precision, recall, F1 and AUROC are validation's, before any "
+        f"The weights are those of epoch {best}; precision, recall, F1 and AUROC are those of validation, before any "
         f"calibration, at threshold {threshold:g}.\n\n{table}"
     )
 
@@ -224,7 +224,7 @@ def _reproduce(model: ModelUsed, config: Config) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
-    """A table whose last `numbers` columns are aligned right."""
+    """Return a Markdown table whose last `numbers` columns are aligned right."""
     ruler = ["---"] * (len(head) - numbers) + ["---:"] * numbers
     escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, *rows)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (escaped[0], ruler, *escaped[1:]))

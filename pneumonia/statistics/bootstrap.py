@@ -1,10 +1,10 @@
-"""Intervals that respect patients: two images of one patient are not two observations.
+"""Compute bootstrap intervals by patient, because two images of one patient are not two independent observations.
 
 The interval is the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13) with
-the patient as the unit: as many patients are drawn, with replacement, as there are, and each brings all of its images.
-A resample is a vector of how often each patient was drawn, that is of weights, so that nothing is copied or sorted
-again and a block of resamples is one matrix. A metric that is 0 or 1 in the data has no width under a percentile
-bootstrap: read 1.000 (1.000 to 1.000) as "no error seen", not as certainty.
+the patient as the unit: as many patients are drawn, with replacement, as there are, each with all of its images. A
+resample is a vector of how often each patient was drawn, that is of weights, so that nothing is copied or sorted again
+and a block of resamples is one matrix. A metric that is 0 or 1 in the data has an interval of no width under a
+percentile bootstrap: read 1.000 (1.000 to 1.000) as "no error observed", not as certainty.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pneumonia.config.schema import CLASSES, EvaluateConfig
 from pneumonia.errors import DataError
 from pneumonia.records.evaluation import Metric
 
-_BLOCK = 250_000  # numbers in the largest array of a block of resamples: 2 MB, which stays in a core's cache
+_BLOCK = 250_000  # numbers in the largest array of a block of resamples: 2 MB, which fits a core's cache
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sample:
-    """The images and who they are of."""
+    """The labels of images and the patients that the images belong to."""
 
     labels: Floats  # [n] of 0 and 1
     patient: NDArray[np.intp]  # [n], index of the patient
@@ -38,6 +38,12 @@ class Sample:
 
     @classmethod
     def of(cls, labels: ArrayLike, patients: Sequence[str] | None) -> Sample:
+        """Check labels and patients, and index the patients; without patients every image is one of its own.
+
+        Raises:
+            DataError: no image of a class.
+            ValueError: labels other than 0 and 1, or lengths that differ.
+        """
         truth = np.asarray(labels)
         if truth.ndim != 1 or not np.isin(truth, (0, 1)).all():
             raise ValueError("labels: expected a list of 0 (NORMAL) and 1 (PNEUMONIA)")
@@ -54,7 +60,7 @@ class Sample:
         return cls(truth.astype(np.float64), index, len(unique))
 
     def resamples(self, config: EvaluateConfig) -> Iterator[NDArray[np.intp]]:
-        """Blocks [b, patients] of how often each patient was drawn."""
+        """Yield blocks [b, patients] of how often each patient was drawn."""
         rng = np.random.default_rng(config.seed)
         block = max(1, _BLOCK // len(self.labels))
         for start in range(0, config.bootstrap, block):
@@ -64,18 +70,18 @@ class Sample:
             yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
 
     def both_classes(self, counts: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Which rows of `counts` [b, patients] hold an image of each class, [b]."""
+        """Return which rows of `counts` [b, patients] hold an image of each class, bool [b]."""
         positive = np.bincount(self.patient, self.labels, self.n_patients)
         negative = np.bincount(self.patient, 1 - self.labels, self.n_patients)
         return (counts @ positive > 0) & (counts @ negative > 0)
 
 
 def intervals(sample: Sample, score: Callable[[Counts], Floats], config: EvaluateConfig) -> list[Metric]:
-    """Metrics of the data with the percentiles over the resamples.
+    """Compute metrics of the data, with intervals from the percentiles over the resamples.
 
     Args:
         sample: the images and their patients.
-        score: gives metrics [k, b] for b resamples; each holds images of both classes.
+        score: returns metrics [k, b] for b resamples, each of which holds images of both classes.
         config: number of resamples, coverage, seed.
 
     Returns:
@@ -88,7 +94,7 @@ def intervals(sample: Sample, score: Callable[[Counts], Floats], config: Evaluat
     if missing:
         _logger.warning(
             "%d of %d bootstrap resamples held one class only and were left out: there are few patients (%d), "
-            "and the intervals are rough",
+            "and the intervals are approximate",
             missing,
             config.bootstrap,
             sample.n_patients,

@@ -1,4 +1,4 @@
-"""Compute the metrics of a classifier, each with its interval by patient, and the curves behind them."""
+"""Compute the metrics of a classifier, each with its interval by patient, and its curves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Scored:
     Attributes:
         labels: [n] of 0 (NORMAL) or 1 (PNEUMONIA).
         probabilities: [n] of PNEUMONIA, 0 to 1.
-        patients: [n] keys; images of one key are drawn together. None: every image is a patient of its own.
+        patients: [n] keys; images of one key are drawn together. None: every image is a separate patient.
         threshold: an image is classified as PNEUMONIA from this probability on, 0 to 1.
     """
 
@@ -41,12 +41,12 @@ class Scored:
 def compute_metrics(scored: Scored, config: EvaluateConfig) -> dict[str, Metric]:
     """Compute the metrics named in `METRICS`, each with its interval.
 
-    Precision and F1 are 0 where nothing is classified as PNEUMONIA. `auprc` is the average precision (no
+    Precision and F1 are 0 where no image is classified as PNEUMONIA. `auprc` is the average precision (no
     interpolation). `brier` is the mean squared error of the probability. `ece` is the mean, weighted by images, of the
     distance between the mean probability and the share of PNEUMONIA in `BINS` bins of equal width; resampling adds
-    noise to every bin and so distance, which is why its interval lies high.
+    noise to every bin and thereby distance, so that its interval is biased upwards.
 
-    Resamples that hold one class only have no AUROC; they are left out of every metric, and a warning says how many.
+    Resamples that hold one class only have no AUROC; they are left out of every metric, and a warning counts them.
 
     Args:
         scored: labels, probabilities, patients, threshold.
@@ -78,15 +78,15 @@ def paired_differences(a: Scored, b: Scored, config: EvaluateConfig) -> dict[str
 
 
 def compute_curves(scored: Scored) -> Curves:
-    """Compute ROC, precision-recall, reliability and confusion. Errors as for `compute_metrics`."""
+    """Compute ROC, precision-recall, reliability and confusion; raises as `compute_metrics` does."""
     from sklearn.metrics import precision_recall_curve, roc_curve  # half a second, and only the report needs it
 
     sample = Sample.of(scored.labels, None)
     values, threshold = _probabilities(scored, sample), scored.threshold
     false_positive_rate, true_positive_rate, _ = roc_curve(sample.labels, values)
     precision, recall, _ = precision_recall_curve(sample.labels, values, drop_intermediate=True)
-    called = values >= threshold
-    table = [[int(np.sum((sample.labels == truth) & (called == call))) for call in (0, 1)] for truth in (0, 1)]
+    predicted = values >= threshold
+    table = [[int(np.sum((sample.labels == truth) & (predicted == label))) for label in (0, 1)] for truth in (0, 1)]
     return Curves(
         threshold=threshold,
         false_positive_rate=tuple(false_positive_rate.tolist()),
@@ -112,8 +112,8 @@ class _Scorer:
         values = _probabilities(scored, sample)
         order = np.argsort(-values, kind="stable")
         steps = np.flatnonzero(np.diff(values[order], prepend=np.inf))
-        labels, called = sample.labels, values >= scored.threshold
-        columns = [labels * called, (1 - labels) * called, labels * ~called, (1 - labels) * ~called]
+        labels, predicted = sample.labels, values >= scored.threshold
+        columns = [labels * predicted, (1 - labels) * predicted, labels * ~predicted, (1 - labels) * ~predicted]
         columns.append((values - labels) ** 2)
         columns.extend((values - labels) * (_bins(values) == index) for index in range(BINS))
         sums = np.zeros((sample.n_patients, len(columns)))
@@ -121,8 +121,8 @@ class _Scorer:
         return cls(sample.patient[order], labels[order] > 0, steps, sums)
 
     def score(self, counts: NDArray[np.intp]) -> dict[str, Floats]:
-        """Every metric [b] for patient weights `counts` [b, patients], each row holding both classes."""
-        # not BLAS, which adds in an order that depends on its threads: the same images give the same bits everywhere
+        """Return every metric [b] for patient weights `counts` [b, patients], each row holding both classes."""
+        # not BLAS, whose order of summation depends on its threads: the same images give the same bits everywhere
         sums = np.einsum("bp,pk->bk", counts.astype(np.float64), self.sums)
         tp, fp, fn, tn, squared = sums[:, :5].T
         n = tp + fp + fn + tn
@@ -142,8 +142,10 @@ class _Scorer:
         }
 
     def _ranking(self, counts: NDArray[np.intp]) -> tuple[Floats, Floats]:
-        """AUROC as the share of (positive, negative) pairs in the right order, ties half (Mann-Whitney); average
-        precision."""
+        """Return AUROC and average precision.
+
+        The AUROC is the share of (positive, negative) pairs in the right order, ties counting half (Mann-Whitney).
+        """
         weights = counts[:, self.order].astype(np.float64)
         positive = np.add.reduceat(weights * self.positive, self.steps, axis=1)  # [b, k], at each distinct probability
         negative = np.add.reduceat(weights, self.steps, axis=1) - positive
@@ -151,7 +153,7 @@ class _Scorer:
         n_positive, n_negative = true[:, -1], false[:, -1]
         below = n_negative[:, None] - false + 0.5 * negative
         auroc = np.einsum("bk,bk->b", positive, below) / (n_positive * n_negative)
-        # Until the first drawn image the precision is 0/0; no positive image is gained there, so any number will do.
+        # Before the first drawn image the precision is 0/0; its weight there is 0, so that any number is correct.
         auprc = np.einsum("bk,bk->b", positive, true / np.maximum(true + false, 1)) / n_positive
         return auroc, auprc
 
@@ -159,7 +161,7 @@ class _Scorer:
 def _summarise(
     sample: Sample, scorers: list[_Scorer], names: Sequence[str], config: EvaluateConfig
 ) -> dict[str, Metric]:
-    """The named metrics of one scorer, or of the first minus the second."""
+    """Return the named metrics of one scorer, or of the first minus the second, with intervals."""
 
     def score(counts: Counts) -> Floats:
         first, *second = ([scored[name] for name in names] for scored in (s.score(counts) for s in scorers))

@@ -1,7 +1,7 @@
-"""The way to MLflow: which server or database, whether it answers, and one quiet client for it.
+"""Connect to MLflow: choose the server or database, check that it answers, and open one client for it.
 
-Every call names its tracking URI. MLflow's process-wide "active run" and "tracking URI" are never touched, because a
-flow, a scheduler's worker or a test may hold several runs in one process.
+Every call names its tracking URI. MLflow's process-wide "active run" and "tracking URI" are never set, because a flow,
+a scheduler's worker or a test may hold several runs in one process.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 PATIENCE = 60.0
-"""How long a call that is not part of an epoch is tried again while the server is away, in seconds."""
+"""How long a call that is not part of an epoch is retried while the server is unavailable, in seconds."""
 
 DEFAULTS = {
-    # MLflow's own are 7 retries with doubling pauses of a 120 s request: a server that is gone would hold up an epoch
-    # for minutes. What could not be sent is kept and sent later, so giving up early loses nothing.
+    # MLflow's defaults are 7 retries with doubling pauses of a 120 s request: an unavailable server would delay an
+    # epoch for minutes. Metrics that could not be sent are buffered and sent later, so giving up early loses nothing.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -43,7 +43,7 @@ DEFAULTS = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # Where patients' data are near, nothing calls home.
+    # No telemetry from machines that hold patients' data.
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 """Environment variables of MLflow that are set unless the user has set them."""
@@ -51,11 +51,11 @@ DEFAULTS = {
 TRANSIENT = frozenset(
     {"TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
 )
-"""MLflow's codes of errors that waiting may mend."""
+"""MLflow's codes of errors that a retry may resolve."""
 
 
 def tracking_uri(config: Config) -> str:
-    """The tracking URI that the configuration means.
+    """Return the tracking URI of the configuration.
 
     ``auto`` is the environment's ``MLFLOW_TRACKING_URI``, otherwise ``mlflow.db`` (SQLite) in the work folder.
     """
@@ -65,7 +65,7 @@ def tracking_uri(config: Config) -> str:
 
 
 def mlflow_client(uri: str) -> MlflowClient:
-    """A client of the store at `uri`, for runs and models alike.
+    """Return a client of the store at `uri`, for runs and registered models.
 
     Raises:
         TrackingError: the store cannot be opened.
@@ -74,7 +74,7 @@ def mlflow_client(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     # alembic announces each of some fifty migrations of a new database at INFO.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # urllib3 announces every repetition; what comes of it is told by this module.
+    # urllib3 logs every retry; this module reports the result.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
     from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
 
@@ -86,7 +86,7 @@ def mlflow_client(uri: str) -> MlflowClient:
 
 @contextlib.contextmanager
 def translated_errors(uri: str, doing: str) -> Iterator[None]:
-    """Turn whatever MLflow, its HTTP library or its database raise into a `TrackingError` that names the address."""
+    """Turn any exception of MLflow, its HTTP library or its database into a `TrackingError` that names the address."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -99,12 +99,12 @@ def translated_errors(uri: str, doing: str) -> Iterator[None]:
 
 
 def with_retries(uri: str, doing: str, call: Callable[[], T], patience: float = PATIENCE) -> T:
-    """`call`, tried again with growing pauses while the server is away, for `patience` seconds at most.
+    """Call a function, with retries at growing pauses while the server is unavailable, for `patience` seconds at most.
 
-    The call must be harmless when done twice: an answer may be lost after the server has acted.
+    The call must be idempotent: a response may be lost after the server has acted.
 
     Raises:
-        TrackingError: it still fails, or fails in a way that waiting does not mend.
+        TrackingError: it still fails, or fails in a way that a retry cannot resolve.
     """
     end, pause = time.monotonic() + patience, 0.5
     while True:
@@ -120,13 +120,13 @@ def with_retries(uri: str, doing: str, call: Callable[[], T], patience: float = 
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether waiting may mend `error`: no connection, a time-out, an overloaded or failing server."""
+    """Return whether a retry may resolve `error`: no connection, a time-out, an overloaded or failing server."""
     import requests
     from mlflow.exceptions import MlflowException, RestException
 
     if isinstance(error, MlflowException):
-        # INTERNAL_ERROR is also the code of whatever has none of its own. From a server it is a failure of the server;
-        # raised here it tells of a request that came to nothing only where it says so.
+        # INTERNAL_ERROR is also the default code. From a server it means that the server failed; raised by the client
+        # it means a failed request only where its message says so.
         failed = isinstance(error, RestException) or "API request to" in error.message
         return str(error.error_code) in TRANSIENT or (error.error_code == "INTERNAL_ERROR" and failed)
     if isinstance(error, requests.HTTPError):
@@ -135,15 +135,15 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def error_summary(error: BaseException) -> str:
-    """What an error says, in the operating system's words where it is wrapped in an HTTP library's."""
+    """Return an error's message in one line; the operating system's, where an HTTP library wraps it."""
     text = str(getattr(error, "message", "") or error).strip() or type(error).__name__
-    if failed := re.search(r"too many (5\d\d) error responses", text):  # urllib3's words, at the end of a long line
+    if failed := re.search(r"too many (5\d\d) error responses", text):  # urllib3's text, at the end of a long line
         return f"the server itself failed (HTTP {failed[1]})"
     return health.system_words(text) or text.splitlines()[0][:300]
 
 
 def redacted(uri: str) -> str:
-    """A URI fit for a message: without the password that it may carry."""
+    """Return a URI without the password that it may contain, for use in messages."""
     parts = urlsplit(uri)
     if parts.password is None:
         return uri
@@ -154,43 +154,43 @@ def _remedy(uri: str, error: BaseException) -> str:
     if "upgrade" in str(error) and "schema" in str(error):
         return f". Bring the database to the installed version: mlflow db upgrade {redacted(uri)}"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
-        return ". Make room on the disk, then run the same command again"
+        return ". Free space on the disk, then run the same command again"
     if "error responses" in str(error):
-        return ". Its own log says why, often that its disk is full; then run the same command again"
+        return ". See the server's log (often its disk is full), then run the same command again"
     if uri.startswith("http") and is_transient(error):
         return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
     return ""
 
 
 def check_store(uri: str) -> None:
-    """Make sure that the store at `uri` can be used, within about five seconds.
+    """Check that the store at `uri` can be used, within about five seconds.
 
     Raises:
         TrackingError: unreachable, login refused, not an MLflow server, a database whose folder cannot be written, or
-            a kind of URI that MLflow does not keep runs in.
+            a kind of URI that MLflow does not store runs in.
     """
     scheme = urlsplit(uri).scheme
     if scheme in ("http", "https"):
-        if complaint := health.server_problem(uri):
+        if problem := health.server_problem(uri):
             raise TrackingError(
-                f"{redacted(uri)}: {complaint}. Start the tracking server there, or correct tracking.uri "
+                f"{redacted(uri)}: {problem}. Start the tracking server there, or correct tracking.uri "
                 "(MLFLOW_TRACKING_URI); without either the work folder's SQLite database is used"
             )
     elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
-        if complaint := health.sqlite_problem(_sqlite_path(uri)):
-            raise TrackingError(f"{_sqlite_path(uri)}: {complaint}")
+        if problem := health.sqlite_problem(_sqlite_path(uri)):
+            raise TrackingError(f"{_sqlite_path(uri)}: {problem}")
     elif scheme in ("", "file", "sqlite"):
         raise TrackingError(
-            f"tracking.uri={uri}: MLflow keeps no runs in a folder or in memory; "
+            f"tracking.uri={uri}: MLflow does not store runs in a folder or in memory; "
             "write sqlite:////absolute/path/mlflow.db or a server's http address"
         )
-    else:  # PostgreSQL and the like: opening is the check
+    else:  # PostgreSQL and other databases: opening one is the check
         with translated_errors(uri, "open the database"):
             mlflow_client(uri).search_experiments(max_results=1)
 
 
 def store_is_new(uri: str) -> bool:
-    """Whether the store is an SQLite database that nobody has written to yet; asking does not make it."""
+    """Return whether the store is an SQLite database that does not exist yet; does not create it."""
     return uri.startswith("sqlite:///") and not _sqlite_path(uri).exists()
 
 
@@ -199,10 +199,10 @@ def _sqlite_path(uri: str) -> Path:
 
 
 def download_artifact(uri: str, run_id: str, artifact_path: str, destination: Path) -> Path:
-    """Fetch a run's artifact (a file or a folder) into `destination`.
+    """Download a run's artifact (a file or a folder) into `destination`.
 
     Returns:
-        The fetched file or folder.
+        The downloaded file or folder.
 
     Raises:
         TrackingError: the run has no such artifact, or the store cannot be reached.
@@ -219,7 +219,7 @@ def download_artifact(uri: str, run_id: str, artifact_path: str, destination: Pa
 
 
 def run_exists(uri: str, run_id: str) -> bool:
-    """Tell whether the store holds this run, not deleted.
+    """Return whether the store holds this run, not deleted.
 
     Raises:
         TrackingError: the store cannot be reached.
@@ -242,7 +242,7 @@ def load_json(uri: str, run_id: str, artifact_path: str) -> Any:
     """Read a run's JSON artifact.
 
     Raises:
-        TrackingError: there is none, or it is no JSON.
+        TrackingError: there is none, or it is not JSON.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = download_artifact(uri, run_id, artifact_path, Path(folder))

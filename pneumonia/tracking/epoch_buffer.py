@@ -1,4 +1,4 @@
-"""The epochs of a run, sent to MLflow: none lost while the server is away, none sent twice."""
+"""Send the epochs of a run to MLflow: none is lost while the server is unavailable, none is logged twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class EpochBuffer:
-    """What a run has of its epochs, and what it still lacks."""
+    """The epochs that were logged to a run, and those that still have to be."""
 
     def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
         self._client, self._uri, self._run = client, uri, run_id
@@ -27,13 +27,13 @@ class EpochBuffer:
         self._asked = False  # whether `_sent` holds what the server has; after a failure it may have more
 
     def add(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
-        """Send the epochs that the run lacks, and those kept from earlier calls.
+        """Send the epochs that the run lacks, and those buffered by earlier calls.
 
         Args:
             epochs: metrics with their ``epoch`` (from 1), which becomes MLflow's step; None values are left out.
 
         Returns:
-            Whether nothing is left to send. A failure is logged as a warning, never raised.
+            Whether the buffer is empty afterwards. A failure is logged as a warning, never raised.
         """
         from mlflow.entities import Metric
 
@@ -42,8 +42,8 @@ class EpochBuffer:
             step = int(epoch["epoch"])
             if step in self._pending or step in self._sent:
                 continue
-            # The time is fixed here, not when it is sent: MLflow's store drops an identical metric, so an epoch that
-            # is sent again because the answer was lost is still there once.
+            # The timestamp is set here, not when sending: MLflow's store drops an identical metric, so that an epoch
+            # that is sent again after a lost response is stored once.
             self._pending[step] = [
                 Metric(key, float(value), now, step) for key, value in epoch.items() if value is not None
             ]
@@ -67,14 +67,14 @@ class EpochBuffer:
             self._sent |= {metric.step for metric in self._client.get_metric_history(self._run, "epoch")}
         for step in sorted(self._pending):
             if step not in self._sent:
-                # one request an epoch, which the server takes as a whole or not at all
+                # one request per epoch, which the server stores atomically
                 self._client.log_batch(self._run, metrics=self._pending[step], synchronous=True)
                 self._sent.add(step)
             del self._pending[step]
         self._asked = True
 
     def flush(self, timeout: float) -> None:
-        """Send what is kept, trying for `timeout` seconds.
+        """Send the buffered epochs, with retries for `timeout` seconds.
 
         Raises:
             TrackingError: some epochs could not be sent.

@@ -1,4 +1,4 @@
-"""The experiment that runs belong to, and the run that a training was begun with."""
+"""Open the experiment that runs belong to, and find or create the run of a training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 KEY_TAG = "pneumonia.key"
-"""Tag with the training's key: by it an unfinished run is found again."""
+"""Tag with the training's key, by which an unfinished run is found again."""
 
 
 def open_experiment(client: MlflowClient, config: Config) -> str:
-    """The id of the configured experiment, which is made where there is none.
+    """Return the id of the configured experiment, which is created where it is missing.
 
     Raises:
-        TrackingError: it was deleted, or keeps its files in a work folder that has since been moved.
+        TrackingError: it was deleted, or stores its files in a work folder that has since been moved.
     """
     place = artifact_location(config)
     found = client.get_experiment_by_name(config.tracking.experiment)
@@ -43,11 +43,11 @@ def _create(client: MlflowClient, name: str, place: str | None) -> Experiment:
         made = client.get_experiment_by_name(name)
         if error.error_code != "RESOURCE_ALREADY_EXISTS" or made is None:
             raise
-        return made  # another process was quicker
+        return made  # another process created it first
 
 
 def artifact_location(config: Config) -> str | None:
-    """Where a new experiment keeps its files: beside an SQLite database in the work folder, else as the server says."""
+    """Return where a new experiment stores its files: next to an SQLite database, or None for the server's default."""
     if tracking_uri(config).startswith("sqlite:"):
         return (Path(config.work).resolve() / "artifacts").as_uri()
     return None
@@ -60,16 +60,16 @@ def _check(found: Experiment, config: Config, place: str | None) -> None:
             f"{uri}: the experiment {found.name!r} was deleted; choose another tracking.experiment, or restore it: "
             f"mlflow experiments restore -x {found.experiment_id}"
         )
-    # MLflow would go on writing to the old place, which it makes anew where it is gone.
+    # MLflow would continue to write to the old folder, and would create it again where it is missing.
     if place is not None and config.tracking.uri == "auto" and found.artifact_location != place:
         raise TrackingError(
-            f"{uri}: this database was made elsewhere: the experiment {found.name!r} keeps its files in "
+            f"{uri}: this database was created in another folder: the experiment {found.name!r} stores its files in "
             f"{found.artifact_location}; move the work folder back, or choose a new one with --set work=DIR"
         )
 
 
 def open_run(client: MlflowClient, experiment: str, key: str, name: str, tags: Mapping[str, str]) -> tuple[Run, bool]:
-    """The experiment's unfinished run with this key, otherwise a new one; and whether it was there."""
+    """Return the experiment's unfinished run with this key, otherwise a new one; and whether it existed."""
     found = client.search_runs(
         [experiment],
         filter_string=f"tags.`{KEY_TAG}` = '{key}' and attributes.status != 'FINISHED'",

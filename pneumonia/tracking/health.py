@@ -1,4 +1,4 @@
-"""Whether a tracking store can be used, found out quickly and said in words that help."""
+"""Check whether a tracking store can be used, within seconds, and describe the problem where it cannot."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 import requests
 
 SECONDS = 4.0
-"""How long a server may take to answer, name resolution included."""
+"""How long a server may take to respond, name resolution included."""
 
 
 def server_problem(uri: str) -> str | None:
-    """What is wrong with the tracking server at `uri`; None where it serves MLflow to this user."""
+    """Describe the problem of the tracking server at `uri`; None where it serves MLflow to this user."""
     outcome: list[str | None] = []
-    # In a thread of its own, because nothing else puts a limit on resolving a name.
+    # In a separate thread, because name resolution has no timeout of its own.
     thread = threading.Thread(target=lambda: outcome.append(_ask(uri)), daemon=True)
     thread.start()
     thread.join(SECONDS)
@@ -43,7 +43,7 @@ def _ask(uri: str) -> str | None:
 
 
 def _search(uri: str) -> requests.Response:
-    """Ask for one experiment: what any user of the server may do, and no other kind of server answers."""
+    """Request one experiment, which any user of the server may do and only an MLflow server answers."""
     user, password = _login()
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("1", "true")
@@ -58,12 +58,12 @@ def _search(uri: str) -> requests.Response:
 
 
 def _login() -> tuple[str, str]:
-    """User and password as MLflow finds them: from the environment, otherwise from ``~/.mlflow/credentials``."""
+    """Return user and password as MLflow finds them: from the environment, else from ``~/.mlflow/credentials``."""
     file = configparser.ConfigParser(interpolation=None)
     file.read(Path.home() / ".mlflow" / "credentials")
-    kept = dict(file["mlflow"]) if file.has_section("mlflow") else {}
+    stored = dict(file["mlflow"]) if file.has_section("mlflow") else {}
     names = ("mlflow_tracking_username", "mlflow_tracking_password")
-    user, password = (os.environ.get(name.upper()) or kept.get(name, "") for name in names)
+    user, password = (os.environ.get(name.upper()) or stored.get(name, "") for name in names)
     return user, password
 
 
@@ -72,12 +72,12 @@ def _lists_experiments(answer: requests.Response) -> bool:
         document = answer.json()
     except ValueError:
         return False
-    # A user who may see no experiment gets an empty object.
+    # A user who may not see any experiment receives an empty object.
     return document == {} or (isinstance(document, dict) and isinstance(document.get("experiments"), list))
 
 
 def system_words(text: str) -> str | None:
-    """The operating system's words inside the wrappings of the HTTP libraries; None where there are none."""
+    """Return the operating system's message inside an HTTP library's; None where there is none."""
     known = (
         "Connection refused", "Connection reset by peer", "Name or service not known", "No route to host",
         "Network is unreachable", "Remote end closed connection without response", "timed out",
@@ -86,10 +86,10 @@ def system_words(text: str) -> str | None:
 
 
 def sqlite_problem(path: Path) -> str | None:
-    """What is wrong with an SQLite database at `path`, which need not exist yet; None where it can be written."""
+    """Describe the problem of an SQLite database at `path`; None where it can be written, or created."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):  # the account's permissions do not tell of a read-only mount
+        with tempfile.TemporaryFile(dir=path.parent):  # permissions do not show a read-only mount
             pass
         if path.exists():
             with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""A network as an MLflow model: pt2, signature, requirements."""
+"""Log a network as an MLflow model: pt2, signature, requirements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIGEST = "weights_digest"
 """Key of the record, and tag of the model."""
 
 PACKAGES = ("mlflow", "torch", "numpy")
-"""What loading the model needs."""
+"""The packages that loading the model needs."""
 
 
 def log_network(
@@ -39,9 +39,9 @@ def log_network(
 ) -> str:
     """Log `model` with the run and return ``models:/m-…``; see `pneumonia.tracking.run.Run.log_model`.
 
-    MLflow's own `mlflow.pytorch.log_model` needs the process-wide active run. This is the same in the client's terms,
-    in an order that a kill between any two steps leaves repairable: the model is created, its files are sent, it is
-    declared ready, the run names it.
+    MLflow's own `mlflow.pytorch.log_model` needs the process-wide active run. This does the same through the client, in
+    an order that can be resumed after a kill between any two steps: create the model, upload its files, declare it
+    ready, name it as the run's output.
     """
     weights = str(record.get(DIGEST, ""))
     found = with_retries(uri, "create the model", lambda: _find_or_create(client, run, experiment, weights))
@@ -50,14 +50,14 @@ def log_network(
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
             save_network(model, example, record, path, run=run, model_id=identity, location=found.artifact_location)
-            with_retries(uri, "send the model", lambda: client.log_model_artifacts(identity, str(path)))
+            with_retries(uri, "upload the model", lambda: client.log_model_artifacts(identity, str(path)))
         with_retries(uri, "declare the model ready", lambda: client.finalize_logged_model(identity, "READY"))
     with_retries(uri, "name the model as the run's", lambda: _name_output(client, run, identity))
     return f"models:/{identity}"
 
 
 def _find_or_create(client: MlflowClient, run: str, experiment: str, weights: str) -> LoggedModel:
-    """The run's model of these weights, ready or left half-sent by a process that was killed; otherwise a new one."""
+    """Return the run's model of these weights, ready or partly uploaded by a killed process; otherwise a new one."""
     models = client.search_logged_models([experiment], filter_string=f"source_run_id = '{run}'")
     found = next((model for model in models if model.name == NAME and model.tags.get(DIGEST) == weights), None)
     return found or client.create_logged_model(experiment, NAME, source_run_id=run, tags={DIGEST: weights})
@@ -82,7 +82,7 @@ def save_network(
         import mlflow.pytorch
         from mlflow.models import Model, infer_signature
 
-    # A batch of one would be exported as "always one".
+    # A batch of one would be exported with a fixed batch size.
     example = np.repeat(example, 2, axis=0) if len(example) == 1 else example
     network = copy.deepcopy(model).to("cpu", torch.float32).eval()
     network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -103,10 +103,10 @@ def save_network(
 
 
 def _strip(path: Path, description: Model) -> None:
-    """Take the example out of the model again.
+    """Remove the example from the saved model.
 
-    The export needs one, but what is kept of it is a pickle inside the archive and megabytes of JSON, and would be a
-    patient's image where a real one was given.
+    The export needs one, but stores it as a pickle inside the archive and as megabytes of JSON; where a real example is
+    given, that is a patient's image.
     """
     file = path / "data" / "model.pt2"
     program = torch.export.load(file)
@@ -120,5 +120,5 @@ def _strip(path: Path, description: Model) -> None:
 
 
 def requirements() -> list[str]:
-    """The installed versions, without a build's local part (``+cpu``), which no package index lists."""
+    """Return the installed versions, without a build's local part (``+cpu``), which no package index lists."""
     return [f"{package}=={importlib.metadata.version(package).partition('+')[0]}" for package in PACKAGES]

@@ -1,4 +1,4 @@
-"""A training's run in MLflow: reopened rather than doubled, and complete even when the server was away for a while."""
+"""Manage a training's run in MLflow: reopened after a kill, and complete although the server was unavailable."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Run:
 
     @classmethod
     def attach(cls, uri: str, run_id: str) -> Run:
-        """Go on with a run that another step has begun; it is open again until `finish`.
+        """Reopen a run that another step has begun; it stays open until `finish`.
 
         Raises:
             TrackingError: there is no such run, or the store cannot be used.
@@ -99,7 +99,7 @@ class Run:
         return run
 
     def count_test_read(self, data_digest: str) -> int:
-        """Note that the test labels of this data version are read once more, before they are.
+        """Count one more read of the test labels of this data version; called before the read.
 
         Returns:
             How often the runs of this experiment have read them, this time included.
@@ -128,10 +128,10 @@ class Run:
         self._client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def log_parameters(self, tree: Mapping[str, object]) -> None:
-        """Log a nested tree as ``a.b.c`` parameters; those that the run has are left alone (MLflow never changes one).
+        """Log a nested tree as ``a.b.c`` parameters, except those that the run has already (MLflow cannot change one).
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         with_retries(self.uri, "log the parameters", lambda: self._log_parameters(dict(_flat(tree))))
 
@@ -141,22 +141,22 @@ class Run:
         present = self._client.get_run(self.id).data.params
         changed = sorted(name for name in wanted.keys() & present.keys() if wanted[name] != present[name])
         if changed:
-            logger.warning("run %s keeps the parameters that it was begun with: %s", self.id, ", ".join(changed))
+            logger.warning("run %s keeps the parameters that it was started with: %s", self.id, ", ".join(changed))
         missing = [Param(name, value) for name, value in wanted.items() if name not in present]
         for start in range(0, len(missing), BATCH):
             self._client.log_batch(self.id, params=missing[start : start + BATCH])
 
     def log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
-        """Name the dataset that the run used; once, however often it is called.
+        """Log the dataset that the run used; repeated calls log it once.
 
         Args:
             name: of the data set.
-            digest: sha256 in hex; MLflow shows and keeps its first 36 characters.
+            digest: sha256 in hex; MLflow stores its first 36 characters.
             source: where the data came from.
-            counts: small facts (images, patients), kept as the data set's profile.
+            counts: numbers (images, patients), stored as the data set's profile.
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         with_retries(self.uri, "log the dataset", lambda: self._log_dataset(name, digest[:36], source, counts))
 
@@ -178,10 +178,10 @@ class Run:
         self._client.log_inputs(self.id, datasets=[entry])
 
     def log_epochs(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
-        """Log the epochs that the run lacks, each with its ``epoch`` from 1; see `EpochLog.add`.
+        """Log the epochs that the run lacks, each with its ``epoch`` from 1; see `EpochBuffer.add`.
 
-        Never raises over the connection: a training goes on while the server is away. What could not be sent is kept
-        and goes with the next call, or with `flush`.
+        Raises no connection error: a training continues while the server is unavailable. What could not be sent is
+        buffered, and sent by the next call or by `flush`.
 
         Returns:
             Whether the run now has every epoch that was ever given.
@@ -192,7 +192,7 @@ class Run:
         return complete
 
     def flush(self, timeout: float) -> None:
-        """Send the epochs that are still kept, trying for `timeout` seconds.
+        """Send the epochs that are still buffered, with retries for `timeout` seconds.
 
         Raises:
             TrackingError: some could not be sent.
@@ -200,10 +200,12 @@ class Run:
         self._epochs.flush(timeout)
 
     def log_intervals(self, metrics: Mapping[str, Metric], prefix: str = "test_") -> None:
-        """Log each as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``; those that are there are left.
+        """Log each value and interval as the metrics ``<prefix><name>``, ``…_low`` and ``…_high``.
+
+        A value that the run has already is not logged again.
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         values: dict[str, float] = {}
         for name, metric in metrics.items():
@@ -218,7 +220,7 @@ class Run:
         """Log single values; a value that the run has already is not logged again.
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         with_retries(self.uri, "log the metrics", lambda: self._log_metrics(values, int(time.time() * 1000)))
 
@@ -234,7 +236,7 @@ class Run:
         """Set or replace tags.
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         from mlflow.entities import RunTag
 
@@ -242,10 +244,10 @@ class Run:
         with_retries(self.uri, "set tags", lambda: self._client.log_batch(self.id, tags=labels))
 
     def log_folder(self, folder: Path, artifact_path: str | None = None) -> None:
-        """Keep a folder's files with the run, under `artifact_path`; files of the same name are replaced.
+        """Upload a folder's files to the run, under `artifact_path`; files of the same name are replaced.
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         with_retries(
             self.uri,
@@ -254,26 +256,26 @@ class Run:
         )
 
     def log_file(self, file: Path, artifact_path: str | None = None) -> None:
-        """Keep a file with the run, in the folder `artifact_path`; a file of the same name is replaced.
+        """Upload a file to the run, into the folder `artifact_path`; a file of the same name is replaced.
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         with_retries(self.uri, f"keep {file}", lambda: self._client.log_artifact(self.id, str(file), artifact_path))
 
     def log_model(self, model: nn.Module, example: np.ndarray, record: Mapping[str, object]) -> str:
-        """Log the network as an MLflow model in the pt2 format, which holds no pickle; once a run.
+        """Log the network as an MLflow model in the pt2 format, which holds no pickle; once per run.
 
         Args:
-            model: any device and memory format; left as it is.
-            example: input, float32 [B,3,H,W].
-            record: kept as the model's metadata.
+            model: any device and memory format; not changed.
+            example: input, float32 [B, H, W] in 0..1.
+            record: stored as the model's metadata.
 
         Returns:
             The model's URI, ``models:/m-…``.
 
         Raises:
-            TrackingError: not possible within `store.PATIENCE`.
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
         from pneumonia.tracking.mlflow_model import log_network
 
@@ -284,10 +286,10 @@ class Run:
 
         Args:
             status: FINISHED sends everything first; FAILED and KILLED try once and only warn, so that they never hide
-                the error that led here.
+                the original error.
 
         Raises:
-            TrackingError: FINISHED, and the run cannot be completed within `store.PATIENCE`.
+            TrackingError: FINISHED, and the run cannot be completed within `pneumonia.tracking.client.PATIENCE`.
         """
         if self._monitor is not None:
             self._monitor.finish()
@@ -305,7 +307,7 @@ class Run:
 
 
 def _page(uri: str, experiment: str, run: str) -> str | None:
-    """The address of a run's page, without the login that a URI may carry."""
+    """Return the address of a run's page, without the login that a URI may contain."""
     if not uri.startswith(("http://", "https://")):
         return None
     scheme, rest = uri.rstrip("/").split("://", 1)

@@ -1,14 +1,14 @@
-"""CPU, memory, disk and network use, sampled by MLflow's own monitor for as long as a run is open."""
+"""Sample CPU, memory, disk and network use with MLflow's own monitor while a run is open."""
 
 from __future__ import annotations
 
 from pneumonia.tracking.client import translated_errors
 
-SAMPLING_SECONDS = 5.0  # MLflow's 10 s would leave a short training without a single sample
+SAMPLING_SECONDS = 5.0  # with MLflow's 10 s a short training would have no sample
 
 
 class SystemMetrics:
-    """MLflow's sampler, begun after the last sample that the run has, and begun again when it has given up."""
+    """MLflow's sampler, which continues after the run's last sample and is restarted when its thread has ended."""
 
     def __init__(self, uri: str, run_id: str) -> None:
         self._uri, self._run = uri, run_id
@@ -24,11 +24,11 @@ class SystemMetrics:
             self._sampler.start()  # type: ignore[no-untyped-call]
 
     def revive(self) -> None:
-        """Sample again: MLflow's thread ends at the first request that fails."""
+        """Restart the sampler where its thread has ended: MLflow's ends at the first request that fails."""
         thread = self._sampler._process
         if thread is None or not thread.is_alive():
             self._start()
 
     def finish(self) -> None:
-        """Stop and send what was sampled."""
+        """Stop the sampler and send the remaining samples."""
         self._sampler.finish()  # type: ignore[no-untyped-call]

@@ -58,7 +58,7 @@ def test_a_version_is_promoted_and_rolled_back(two: list[str], uri: str) -> None
 
 def test_history_is_the_ledger(two: list[str], uri: str) -> None:
     assert (call("history").stdout, json.loads(call("history", "--json").stdout)) == (
-        "No model was promoted yet; python flows/pipeline.py trains one\n",
+        "No model was promoted yet; train one with python flows/pipeline.py\n",
         [],
     )
     call("promote", "--version", "1", "--why", "first")
@@ -94,7 +94,7 @@ def test_what_is_not_there_is_named(two: list[str]) -> None:
     assert "there is no version or alias '9'; there are: 1, 2" in unknown.stderr
     nothing = call("rollback", "--why", "x")
     assert (nothing.exit_code, nothing.stdout) == (1, "")
-    assert "no previous champion to go back to" in nothing.stderr
+    assert "no previous champion to roll back to" in nothing.stderr
 
 
 def test_a_run_that_did_not_pass_needs_an_express_word(uri: str, work: Path, weights: Path) -> None:

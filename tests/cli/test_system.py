@@ -30,7 +30,7 @@ def test_doctor_ends_with_1_on_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(doctor, "examine", lambda config: [*CHECKS, FAILED])
     done = call("doctor", "--json")
     assert done.exit_code == 1
-    assert done.stderr == "to be mended: disk\n"
+    assert done.stderr == "to be fixed: disk\n"
     document = json.loads(done.stdout)
     assert document["ok"] is False
     assert document["checks"][-1] == {"name": "disk", "status": "fail", "text": "full", "remedy": "free space"}

@@ -90,4 +90,4 @@ def test_files_of_other_kinds_are_told_of(root: Path, caplog: pytest.LogCaptureF
     (root / "train" / "NORMAL" / "README").write_bytes(b"")
     with caplog.at_level(logging.WARNING):
         scan(root)
-    assert caplog.messages == [f"{root / 'train' / 'NORMAL'}: 2 file(s) of other kinds are left aside (.tif, README)"]
+    assert caplog.messages == [f"{root / 'train' / 'NORMAL'}: 2 file(s) of other kinds are ignored (.tif, README)"]

@@ -11,7 +11,7 @@ from torch import nn
 
 from pneumonia.config.schema import AugmentConfig, EvaluateConfig
 from pneumonia.data.images import Images
-from pneumonia.modelling.calibration import SHARPEST, apply_calibration, find_operating_point, margins
+from pneumonia.modelling.calibration import MAX_SLOPE, apply_calibration, find_operating_point, margins
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.records.model import OperatingPoint
@@ -86,7 +86,7 @@ def test_a_harder_change_costs_specificity() -> None:
 def test_the_temperature_does_away_with_a_sharpness_that_was_put_in(sharpness: float) -> None:
     unit = find_operating_point(Brightness(1.0), make_images(), NONE, EvaluateConfig()).temperature
     found = find_operating_point(Brightness(sharpness), make_images(), NONE, EvaluateConfig()).temperature
-    wanted = np.clip(unit * sharpness, 1 / SHARPEST, SHARPEST)
+    wanted = np.clip(unit * sharpness, 1 / MAX_SLOPE, MAX_SLOPE)
     assert found == pytest.approx(wanted, rel=0.02)
 
 

@@ -221,7 +221,7 @@ def test_it_goes_on_after_an_exception(tmp_path: Path, reference: Fitted) -> Non
         fit(make_images(), settings, tmp_path, "key", on_step=on_step)
     fitted = fit(make_images(), settings, tmp_path, "key", on_epoch=lambda epoch: told.append(epoch.epoch))
     assert fitted.resumed
-    assert told == [1, 2], "a finished epoch is told again, for a tracker that missed it"
+    assert told == [1, 2], "a finished epoch is reported again, for a tracker that missed it"
     assert same(fitted, reference)
 
 
@@ -291,7 +291,7 @@ def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
     train(tmp_path, make_images(16, 8))
     path = tmp_path / CHECKPOINT
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"is damaged .* remove it to start the training anew"):
+    with pytest.raises(DataError, match=r"is damaged .* remove it to start the training again"):
         train(tmp_path, make_images(16, 8))
 
 

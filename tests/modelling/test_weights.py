@@ -115,8 +115,8 @@ def test_a_record_of_format_1_is_read(tmp_path: Path, mirror: bool) -> None:
 )  # fmt: skip
 def test_what_makes_two_models_the_same(name: str, value: object) -> None:
     one = record({})
-    assert one.is_model(one.model_copy(update={"name": "other", "data_digest": "other"}))
-    assert not one.is_model(one.model_copy(update={name: value}))
+    assert one.is_same_model(one.model_copy(update={"name": "other", "data_digest": "other"}))
+    assert not one.is_same_model(one.model_copy(update={name: value}))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Versions, champions and the ledger, also when a move is cut short at any of its steps."""
+"""Versions, champions and the ledger, also when a move is interrupted at any of its steps."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_phantoms_never_become_champion_of_the_real_model(uri: str) -> None:
 def test_a_version_of_unknown_origin_never_becomes_champion(uri: str) -> None:
     registered(uri)
     mlflow_client(uri).create_model_version(NAME, "file:///somewhere/else")
-    with pytest.raises(PneumoniaError, match="does not say what it was trained on"):
+    with pytest.raises(PneumoniaError, match="has no record of what it was trained on"):
         models.promote(uri, NAME, "2", "ada", "why")
 
 
@@ -198,7 +198,7 @@ def test_an_unreachable_registry_is_told() -> None:
         models.champion(address, NAME)
 
 
-# --- moves that are cut short
+# --- interrupted moves
 
 
 def cut_short(monkeypatch: pytest.MonkeyPatch, after: int, move: Callable[[], Move]) -> bool:

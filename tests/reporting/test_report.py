@@ -20,7 +20,7 @@ from pneumonia.errors import PneumoniaError
 from pneumonia.evaluation.gate import judge
 from pneumonia.records.evaluation import ChampionComparison, Curves, Metric, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE, PANELS, plots
-from pneumonia.reporting.report import WORDS, DataUsed, ModelUsed, command, markdown, recipe
+from pneumonia.reporting.report import METRIC_NAMES, DataUsed, ModelUsed, command, markdown, recipe
 from pneumonia.statistics.metrics import METRICS, Scored, compute_curves, compute_metrics, paired_differences
 
 PICTURES = ["learning_curves.png", "roc.png", "precision_recall.png", "confusion.png", "reliability.png"]
@@ -119,7 +119,7 @@ def test_the_page_shows_every_metric_with_its_interval(scored: Evaluated) -> Non
     table = rows(text)
     for name in METRICS:
         metric = scored.metrics[name]
-        assert [WORDS[name], f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}"] in table
+        assert [METRIC_NAMES[name], f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}"] in table
     assert scored.verdict.champion is not None
     auroc = scored.verdict.champion.differences["auroc"]
     assert ["AUROC", f"{auroc.value:+.3f}", f"{auroc.low:+.3f} to {auroc.high:+.3f}"] in table
@@ -253,7 +253,7 @@ def test_lines_of_one_panel_differ_by_more_than_their_colour() -> None:
 
 
 def test_the_words_cover_every_metric() -> None:
-    assert list(WORDS) == list(METRICS)
+    assert list(METRIC_NAMES) == list(METRICS)
     assert CLASSES == ("NORMAL", "PNEUMONIA")  # the order of the confusion's rows and columns
 
 

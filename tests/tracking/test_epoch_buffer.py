@@ -35,7 +35,7 @@ def test_no_epoch_is_lost_or_doubled_while_the_server_is_away(
     assert not run.log_epochs(EPOCHS[:3])
     assert time.monotonic() - start < 10
     assert "Connection refused" in caplog.text
-    assert "2 epoch(s) are kept" in caplog.text
+    assert "2 epoch(s) are buffered" in caplog.text
     wire.mend()
     assert run.log_epochs(EPOCHS)
     run.finish()

@@ -1,4 +1,4 @@
-"""The checks of the audit: each takes a data set's images and returns a `Finding`."""
+"""Check a data set: each function takes its images and returns a `Finding`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pneumonia.data.manifest import FOLDERS, SPLITS, Entry
 
 LISTED = 20
 _UNUSED = "unused"
-_NAMED_ILL = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
-_NAMED_WELL = re.compile(r"(NORMAL\d*-)?IM-\d+", re.IGNORECASE)
+_NAMED_PNEUMONIA = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
+_NAMED_NORMAL = re.compile(r"(NORMAL\d*-)?IM-\d+", re.IGNORECASE)
 Row = dict[str, Any]
 
 
@@ -29,8 +29,8 @@ class Finding(BaseModel):
 
     Attributes:
         ok: nothing was found.
-        stops: a finding of this kind makes every metric worthless, so that the pipeline stops.
-        count: how much was found; all images for ``counts`` and ``encodings``.
+        stops: a finding of this kind invalidates every metric, so that the pipeline stops.
+        count: number of cases; of all images for ``counts`` and ``encodings``.
         summary: one sentence.
         examples: up to 20 rows, all with the same keys.
     """
@@ -49,8 +49,8 @@ def _finding(rows: Iterable[Row], summary: Callable[[int], str], *, stops: bool 
     return Finding(ok=not found, stops=stops, count=len(found), summary=summary(len(found)), examples=found[:LISTED])
 
 
-def _cells(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterable[tuple[str, str, list[Entry]]]:
-    """Every non-empty part of the data: its folder or split, its class and its images."""
+def _parts(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterable[tuple[str, str, list[Entry]]]:
+    """Yield every non-empty part of the data: its folder or split, its class and its images."""
     for name in names:
         for label, title in enumerate(CLASSES):
             images = [entry for entry in entries if getattr(entry, kind) == name and entry.label == label]
@@ -59,27 +59,30 @@ def _cells(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterabl
 
 
 def counts(entries: Sequence[Entry]) -> Finding:
+    """Count images and patients by folder, split and class."""
     rows = [
         {"part": f"{kind} {name}", "class": title, "images": len(images), "patients": len({e.patient for e in images})}
         for kind, names in (("folder", FOLDERS), ("split", SPLITS))
-        for name, title, images in _cells(entries, kind, names)
+        for name, title, images in _parts(entries, kind, names)
     ]
-    ill = sum(entry.label for entry in entries)
+    positives = sum(entry.label for entry in entries)
+    negatives = len(entries) - positives
     patients = len({entry.patient for entry in entries})
-    summary = f"{len(entries)} images of {patients} patients, {len(entries) - ill} {CLASSES[0]} and {ill} {CLASSES[1]}"
+    summary = f"{len(entries)} images of {patients} patients, {negatives} {CLASSES[0]} and {positives} {CLASSES[1]}"
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)
 
 
 def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:
-    fate = "" if stops else " and are left out"
+    """List the files that cannot be read."""
+    consequence = "" if stops else " and are left out"
     return _finding(
-        unreadable, lambda n: f"{n} files cannot be read as images{fate}" if n else "all are read", stops=stops
+        unreadable, lambda n: f"{n} files cannot be read as images{consequence}" if n else "all are read", stops=stops
     )
 
 
 def wrong_folder(entries: Sequence[Entry]) -> Finding:
-    """Published names tell the class; a file that lies in the other class's folder was probably misplaced."""
-    foreign = {0: _NAMED_ILL, 1: _NAMED_WELL}
+    """List the files whose published name belongs to the other class, and which were probably misplaced."""
+    foreign = {0: _NAMED_PNEUMONIA, 1: _NAMED_NORMAL}
     rows = [
         {"file": entry.path, "class": CLASSES[entry.label], "named as": CLASSES[1 - entry.label]}
         for entry in entries
@@ -89,7 +92,7 @@ def wrong_folder(entries: Sequence[Entry]) -> Finding:
 
 
 def _groups(entries: Iterable[Entry], key: str) -> dict[str, list[Entry]]:
-    """Images that share a digest or a patient, two or more."""
+    """Group the images that share a digest or a patient; groups of at least two."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         groups[getattr(entry, key)].append(entry)
@@ -97,6 +100,7 @@ def _groups(entries: Iterable[Entry], key: str) -> dict[str, list[Entry]]:
 
 
 def duplicate_files(entries: Sequence[Entry]) -> Finding:
+    """List groups of images with equal pixels."""
     groups = list(_groups(entries, "pixels_sha256").values())
     copies = sum(len({image.sha256 for image in images}) == 1 for images in groups)
     rows = [{"files": [image.path for image in images]} for images in groups]
@@ -106,13 +110,13 @@ def duplicate_files(entries: Sequence[Entry]) -> Finding:
         lambda n: (
             f"{n} groups of images ({images} images) with equal pixels, {copies} of them copies of one file"
             if n
-            else "no image is there twice"
+            else "no image occurs twice"
         ),
     )
 
 
 def _conflicts(entries: Sequence[Entry], differ: str) -> list[Row]:
-    """Groups of one file, or of equal pixels, that do not agree in a field."""
+    """Return groups of one file, or of equal pixels, that differ in a field."""
     rows: dict[tuple[str, ...], Row] = {}
     for key, same in (("sha256", "file"), ("pixels_sha256", "pixels")):
         for images in _groups(entries, key).values():
@@ -129,6 +133,7 @@ def _used(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def label_conflict(entries: Sequence[Entry]) -> Finding:
+    """List equal images that are in both classes."""
     rows = _conflicts(entries, "label")
     for row in rows:
         row["label"] = [CLASSES[label] for label in row["label"]]
@@ -138,6 +143,7 @@ def label_conflict(entries: Sequence[Entry]) -> Finding:
 
 
 def duplicate_across_splits(entries: Sequence[Entry]) -> Finding:
+    """List equal images that are in more than one split."""
     return _finding(
         _conflicts(_used(entries), "split"),
         lambda n: f"{n} images lie in more than one split" if n else "no image lies in more than one split",
@@ -168,16 +174,18 @@ def _differ(entries: Sequence[Entry], pairs: Pairs, key: str) -> NDArray[np.bool
 
 
 def near_duplicates(entries: Sequence[Entry], pairs: Pairs, threshold: float) -> Finding:
+    """List pairs of near-duplicates."""
     n = len(pairs.first)
     identical = n - int(_differ(entries, pairs, "pixels_sha256").sum())
-    torn = int(_differ(entries, pairs, "label").sum())
+    conflicting = int(_differ(entries, pairs, "label").sum())
     summary = f"{n} pairs of images correlate by {threshold:g} or more, {identical} of them with equal pixels"
-    summary += f" and {torn} in different classes" if torn else ""
+    summary += f" and {conflicting} in different classes" if conflicting else ""
     rows = _pair_rows(entries, pairs, np.ones(n, dtype=bool))
     return Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=rows)
 
 
 def near_duplicates_across_splits(entries: Sequence[Entry], pairs: Pairs) -> Finding:
+    """List pairs of near-duplicates in different splits."""
     split = np.array([entry.split for entry in entries])
     used = (split[pairs.first] != _UNUSED) & (split[pairs.second] != _UNUSED)
     across = used & _differ(entries, pairs, "split")
@@ -187,6 +195,7 @@ def near_duplicates_across_splits(entries: Sequence[Entry], pairs: Pairs) -> Fin
 
 
 def patient_across_splits(entries: Sequence[Entry]) -> Finding:
+    """List patients with images in more than one split."""
     rows = [
         {"patient": patient, "splits": sorted({image.split for image in images}), "files": [f.path for f in images][:6]}
         for patient, images in _groups(_used(entries), "patient").items()
@@ -200,6 +209,7 @@ def patient_across_splits(entries: Sequence[Entry]) -> Finding:
 
 
 def encodings(entries: Sequence[Entry]) -> Finding:
+    """Describe sizes and encodings by folder and class."""
     rows = [
         {
             "folder": folder,
@@ -209,9 +219,9 @@ def encodings(entries: Sequence[Entry]) -> Finding:
             "median height": int(np.median([image.height for image in images])),
             "kinds": len({image.encoding for image in images}),
         }
-        for folder, title, images in _cells(entries, "folder", FOLDERS)
+        for folder, title, images in _parts(entries, "folder", FOLDERS)
         for values in [quantisation(images)]
     ]
     kinds = len({entry.encoding.partition(";q=")[0] for entry in entries})
-    summary = f"{kinds} kinds of file; what they tell of the class is under shortcuts"
+    summary = f"{kinds} kinds of file; how well they predict the class is listed under shortcuts"
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)

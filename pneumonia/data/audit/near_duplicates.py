@@ -1,4 +1,4 @@
-"""Near-duplicates: pairs of images whose small, exposure-free pictures are nearly the same."""
+"""Find near-duplicates: pairs of images whose equalised thumbnails are nearly the same."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Pairs:
 
 
 def near_pairs(pixels: NDArray[np.uint8], threshold: float) -> Pairs:
-    """All pairs of images whose thumbnails correlate by at least ``threshold``.
+    """Find all pairs of images whose thumbnails correlate by at least ``threshold``.
 
     Every image is histogram-equalised and reduced to 32x32 by the mean of its areas, so that another exposure, size or
-    compression of the same image still matches; an image that was cropped by more than 1 % a side, turned or mirrored
+    compression of the same image still matches; an image that was cropped by more than 1 % a side, rotated or mirrored
     does not.
 
     Args:
@@ -54,13 +54,13 @@ def _blocks(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]]:
     for at in range(0, max(len(rows), 1), _BLOCK):
         correlation = rows[at : at + _BLOCK] @ rows[at:].T
-        # An image's correlation with its copy comes out a rounding below 1.
+        # An image's correlation with its copy is a rounding error below 1.
         first, second = np.nonzero(np.triu(correlation >= threshold - 1e-5, k=1))
         yield first + at, second + at, np.minimum(correlation[first, second], 1)
 
 
 def _thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """float32 [N, 1024], each row of mean 0 and length 1, so that a product of two is their correlation."""
+    """Return float32 [N, 1024], each row of mean 0 and length 1, so that the product of two is their correlation."""
     areas = _areas(pixels.shape[1])
     rows = np.empty((len(pixels), SIDE * SIDE), np.float32)
     for row, image in zip(rows, pixels, strict=True):
@@ -71,7 +71,7 @@ def _thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _areas(size: int) -> NDArray[np.float32]:
-    """Matrix [32, size] that averages a line of pixels over 32 equal stretches."""
+    """Return the matrix [32, size] that averages a line of pixels over 32 equal intervals."""
     edges = np.linspace(0, size, SIDE + 1)
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)

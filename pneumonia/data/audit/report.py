@@ -1,7 +1,7 @@
-"""The audit: what is wrong with a data set before anything is learned from it.
+"""Audit a data set before a model is trained on it.
 
-Every check is a `Finding`. A finding that stops is a leak: an image or a patient on two sides of the split, or one
-image in both classes. The others are told and left to the reader.
+Every check returns a `Finding`. A finding that stops the pipeline is a leak: an image or a patient in two splits, or
+one image in both classes. The others are warnings, reported for the reader to judge.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["AuditReport", "Finding", "audit", "markdown"]
 
 
 class AuditReport(BaseModel):
-    """One finding a check; `audit` makes it."""
+    """The findings of all checks, one per check; returned by `audit`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,12 +51,12 @@ class AuditReport(BaseModel):
 
     @property
     def warnings(self) -> list[str]:
-        """Names of the findings that are told and do not stop."""
+        """Names of the findings that are reported as warnings and do not stop the pipeline."""
         return [name for name, finding in self.findings.items() if not finding.stops and not finding.ok]
 
     @property
     def ok(self) -> bool:
-        """Nothing stops the pipeline."""
+        """Whether no finding stops the pipeline."""
         return not self.leaks
 
 
@@ -67,7 +67,7 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
     images at 224 px on one core.
 
     Args:
-        packed: images, split and what could not be read.
+        packed: images, split and the unreadable files.
         config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable images stop the pipeline.
     """
     entries = packed.manifest.entries
@@ -88,10 +88,10 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
 
 
 def markdown(report: AuditReport) -> str:
-    """The report as a Markdown table; below it the rows of counts, encodings, shortcuts and all that is not ok."""
+    """Return the report as a Markdown table, followed by the rows of counts, encodings, shortcuts and failed checks."""
     lines = ["| check | result | count | what |", "|---|---|---:|---|"]
     for name, finding in report.findings.items():
-        result = "ok" if finding.ok else "**stops**" if finding.stops else "told"
+        result = "ok" if finding.ok else "**stops**" if finding.stops else "warning"
         lines.append(f"| {name.replace('_', ' ')} | {result} | {finding.count} | {_cell(finding.summary)} |")
     for name, finding in report.findings.items():
         if finding.examples and (not finding.ok or name in _ALWAYS):

@@ -1,9 +1,9 @@
-"""Measure how well the class can be predicted from shortcut features, which say nothing of the lungs.
+"""Measure how well the class can be predicted from shortcut features, which are unrelated to the lungs.
 
-A classifier sees the measures of one shortcut feature alone (`pneumonia.data.audit.shortcut_features`), then of all
-together. It is cross-validated by patient inside the training folders, and trained on them and tried on the test
-folder: a feature that predicts the class in training and not in the test is one that a network learns in vain. This
-reads the test folder's labels, without any model, and nothing is chosen by it.
+A classifier is fitted to the measures of one shortcut feature (`pneumonia.data.audit.shortcut_features`), then to those
+of all. It is cross-validated by patient inside the training folders, and then trained on all of them and evaluated on
+the test folder: a feature that predicts the class in training only does not generalise. This reads the test folder's
+labels, without any model under test, and no choice depends on the result.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from pneumonia.data.manifest import Manifest
 from pneumonia.statistics.metrics import Scored, compute_metrics
 
 FOLDS = 5
-LEAST = 0.6
-"""What the interval's lower end must exceed besides, so that a few images flag nothing by chance."""
+MIN_LOWER_END = 0.6
+"""What the interval's lower end must exceed too, so that a few images flag no feature by chance."""
 TOGETHER = "all together"
-WORDS = {
+DESCRIPTIONS = {
     "encoding": (
         "JPEG quantisation and compression",
         "the classes were saved by different devices or with different settings",
@@ -32,12 +32,12 @@ WORDS = {
     ),
     "size": (
         "width and height",
-        "the classes were taken or cut out at different sizes; after reduction it stays as a difference of detail",
+        "the classes were acquired or cropped at different sizes; after reduction a difference of detail remains",
         "images are resized to one size, and scaled and blurred at random in training (augment.scale, augment.blur)",
     ),
     "aspect": (
         "aspect ratio",
-        "the classes have different shapes; after squashing it stays as a stretched chest",
+        "the classes have different shapes; after the resize to a square the chest is stretched differently",
         "the aspect is changed at random in training (augment.aspect)",
     ),
     "brightness": (
@@ -52,47 +52,52 @@ WORDS = {
     ),
     "mark": (
         "corner mark",
-        "something bright lies in a corner of one class's images: a letter, a stamp, a clip",
-        "images are mirrored, shifted and scaled at random in training; cover the marks if that can be done",
+        "images of one class have something bright in a corner: a letter, a stamp, a clip",
+        "images are mirrored, shifted and scaled at random in training; mask the marks where possible",
     ),
     "sharpness": (
         "sharpness",
-        "the classes differ in fine detail: by the device, by noise or by how often they were compressed",
-        "images are blurred, compressed, made noisy in training (augment.blur, augment.jpeg, augment.noise)",
+        "the classes differ in fine detail: by the device, the noise or the number of compressions",
+        "images are blurred, compressed and given noise in training (augment.blur, augment.jpeg, augment.noise)",
     ),
     TOGETHER: (
         "all features together",
-        "how well a classifier that never saw a lung could do",
-        "the features one by one, above",
+        "how well the class can be predicted without the lungs",
+        "see each feature, above",
     ),
 }
-"""By feature: its name, what it means, and what the recipe of profile full does about it."""
+"""By shortcut feature: its name, its meaning, and the countermeasure of profile full."""
 
 
-def detect_shortcuts(manifest: Manifest, pictures: NDArray[np.float32], config: DataConfig) -> Finding:
-    """Look for shortcuts.
+def detect_shortcuts(manifest: Manifest, pixel_measures: NDArray[np.float32], config: DataConfig) -> Finding:
+    """Measure how well each shortcut feature predicts the class.
 
     Args:
-        manifest: images with their split; those that are not used count as training images.
-        pictures: float32 [N, features.COUNT], in the manifest's order.
+        manifest: images with their split; unused ones count as training images.
+        pixel_measures: float32 [N, image_statistics.COUNT], in the manifest's order.
         config: ``shortcut_auroc``, from which a feature is flagged.
 
     Returns:
-        A finding that does not stop: the models' own audit is the gate's. One example a feature and one for all
-        together, with the AUROC in cross-validation and on the test folder, each with its 95 % interval.
+        A finding that does not stop the pipeline: the gate tests whether a model depends on a shortcut. One example for
+        each feature and one for all together, with the AUROC in cross-validation and on the test folder, each with its
+        95 % interval.
     """
-    measures = shortcut_features.feature_table(manifest.entries, pictures)
+    measures = shortcut_features.feature_table(manifest.entries, pixel_measures)
     measures[TOGETHER] = np.concatenate([measures[feature] for feature in shortcut_features.FEATURES], axis=1)
     train = np.flatnonzero([entry.folder != "test" for entry in manifest.entries])
     test = np.flatnonzero([entry.folder == "test" for entry in manifest.entries])
     rows = [_row(feature, values, manifest, train, test, config) for feature, values in measures.items()]
     flagged = [row for row in rows if row["flagged"] and row["feature"] != TOGETHER]
-    told = ", ".join(f"{WORDS[row['feature']][0]} (AUROC {row['auroc']:.2f})" for row in flagged)
+    named = ", ".join(f"{DESCRIPTIONS[row['feature']][0]} (AUROC {row['auroc']:.2f})" for row in flagged)
     return Finding(
         ok=not flagged,
         stops=False,
         count=len(flagged),
-        summary=f"the class can be told without the lungs, by {told}" if flagged else "no feature tells the class",
+        summary=(
+            f"the class can be predicted without the lungs, from {named}"
+            if flagged
+            else "no feature predicts the class"
+        ),
         examples=rows,
     )
 
@@ -108,12 +113,12 @@ def _row(
     labels, patients = manifest.labels, manifest.patients
     inside = _cross_validated(values[train], labels[train], [patients[row] for row in train])
     outside = _fit(values[train], labels[train])(values[test])
-    name, meaning, remedy = WORDS[feature]
+    name, meaning, remedy = DESCRIPTIONS[feature]
     row: dict[str, Any] = {"feature": feature, "name": name}
     for prefix, rows, scores in (("", train, inside), ("test ", test, outside)):
         metric = _auroc(labels[rows], scores, [patients[at] for at in rows])
         row |= {f"{prefix}{key}": value for key, value in metric.items()}
-    row["flagged"] = row["auroc"] >= config.shortcut_auroc and row["low"] > LEAST
+    row["flagged"] = row["auroc"] >= config.shortcut_auroc and row["low"] > MIN_LOWER_END
     return row | {"meaning": meaning, "remedy": remedy}
 
 
@@ -125,7 +130,7 @@ def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Seq
 def _cross_validated(
     values: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str]
 ) -> NDArray[np.float64]:
-    """Scores [n] of images by classifiers that saw no image of the same patient; ranked within each fold."""
+    """Return scores [n] of images by classifiers that were not trained on the same patient."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
@@ -138,7 +143,7 @@ def _cross_validated(
 
 
 def _fit(values: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:
-    """A logistic regression of standardised measures, as a function from measures to probabilities."""
+    """Fit a logistic regression of standardised measures; return a function from measures to probabilities."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,4 +1,4 @@
-"""Images out of a published archive or folder: only what belongs, once, and nowhere else."""
+"""Extract the images of a published archive or folder: each once, and nothing outside the target folder."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from pneumonia.files import atomic_folder
 from pneumonia.progress import Progress, silent
 
 MAX_BYTES = 32 * 2**30
-"""Unpacked size from which an archive is taken for a bomb; the published one has 1.2 GB."""
+"""Largest unpacked size, bytes; a larger archive is refused as a decompression bomb. The published one has 1.2 GB."""
 _LAYOUT = "train/ and test/ with NORMAL/ and PNEUMONIA/ in each"
 
 
 def unzip(archive: Path, target: Path, progress: Progress = silent, origin: str = "") -> None:
-    """Unpack the images of an archive; the folder appears complete or not at all.
+    """Unpack the images of an archive into an atomic folder.
 
     The published archive holds a second copy of everything (``chest_xray/chest_xray``), ``__MACOSX`` and
     ``.DS_Store``: only the outermost ``{train,val,test}/{NORMAL,PNEUMONIA}`` is taken, and only images from it.
 
     Args:
         archive: a zip file.
-        target: folder to make.
+        target: folder to create.
         progress: called with (images unpacked, images in all).
-        origin: what errors call the archive; its path by default.
+        origin: name of the archive in errors; its path by default.
 
     Raises:
-        DataError: no zip file, a damaged or encrypted one, one with paths that lead out of the folder or with links,
-            one without images, one that is too large, or no space.
+        DataError: not a zip file, a damaged or encrypted one, one with paths outside the folder or with links, one
+            without images, one that is too large, or no space.
     """
     origin = origin or str(archive)
     try:
@@ -54,13 +54,13 @@ def unzip(archive: Path, target: Path, progress: Progress = silent, origin: str 
                         shutil.copyfileobj(source, file, 1 << 20)
                     progress(done, len(images))
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{origin}: is damaged or no zip file ({error}); delete it and fetch it again") from error
+        raise DataError(f"{origin}: is damaged or not a zip file ({error}); delete it and fetch it again") from error
     except (RuntimeError, NotImplementedError) as error:
         raise DataError(f"{origin}: cannot be unpacked ({error}); fetch the published archive") from error
 
 
 def copy(source: Path, target: Path, progress: Progress = silent) -> None:
-    """Bring the images of an unpacked archive to a folder, by hard links where the disk allows it.
+    """Copy the images of an unpacked archive to a folder, by hard links where the file system allows it.
 
     Raises:
         DataError: no images there, or no space.
@@ -74,17 +74,17 @@ def copy(source: Path, target: Path, progress: Progress = silent) -> None:
 
 
 def choose(names: Iterable[str], origin: str) -> dict[str, str]:
-    """Which files are images of the data set, and where each belongs.
+    """Choose the files that are images of the data set, with their path in it.
 
     Args:
         names: paths with forward slashes.
-        origin: named in the error.
+        origin: name of the archive in errors.
 
     Returns:
         Name to path below the data's root, from the outermost folder that holds the layout.
 
     Raises:
-        DataError: the layout is not there, or it is there twice and neither lies in the other.
+        DataError: the layout is missing, or occurs twice and neither is inside the other.
     """
     roots: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
     for name in names:
@@ -102,7 +102,7 @@ def choose(names: Iterable[str], origin: str) -> dict[str, str]:
     there = {tuple(path.split("/")[:2]) for path in roots[outermost].values()}
     missing = [f"{folder}/{label}" for folder in ("train", "test") for label in CLASSES if (folder, label) not in there]
     if missing:
-        raise DataError(f"{origin}: holds no images in {', '.join(missing)}; needed are {_LAYOUT}")
+        raise DataError(f"{origin}: holds no images in {', '.join(missing)}; required: {_LAYOUT}")
     return roots[outermost]
 
 
@@ -110,9 +110,9 @@ def _check_safe(origin: str, members: Iterable[zipfile.ZipInfo]) -> None:
     for member in members:
         path = PurePosixPath(name := member.orig_filename.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or name[1:2] == ":":
-            raise DataError(f"{origin}: {name!r} leads out of the folder; this archive is not to be trusted, delete it")
+            raise DataError(f"{origin}: {name!r} is outside the folder; do not trust this archive, delete it")
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{origin}: {name!r} is a link; this archive is not to be trusted, delete it")
+            raise DataError(f"{origin}: {name!r} is a link; do not trust this archive, delete it")
 
 
 def _check_size(origin: str, target: Path, size: int) -> None:
@@ -131,11 +131,11 @@ def _new(path: Path) -> Path:
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another disk, or one without links
+    except OSError:  # another file system, or one without links
         shutil.copyfile(source, target)
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Where the published radiographs come from: Mendeley Data, or Kaggle's copy of it.
+"""Fetch the published radiographs from Mendeley Data, or from Kaggle's copy of them.
 
 Kermany, Zhang, Goldbaum, "Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification",
 Mendeley Data, version 2, doi:10.17632/rscbjbr9sj.2, CC BY 4.0.
@@ -27,8 +27,8 @@ MENDELEY_URL = (
     "https://data.mendeley.com/public-files/datasets/rscbjbr9sj/files/"
     "f12eaf6d-6023-432f-acc9-80c9d7393433/file_downloaded"
 )
-"""ChestXRay2017.zip, about 1.2 GB. No checksum of it is published with it in a form that could be verified here, so
-none is built in: what arrives is recorded, see `fetch`."""
+"""ChestXRay2017.zip, about 1.2 GB. No published checksum of it could be verified, so none is built in; the checksum of
+the downloaded file is recorded, see `fetch`."""
 MENDELEY_FILE = "ChestXRay2017.zip"
 KAGGLE = "paultimothymooney/chest-xray-pneumonia"
 
@@ -40,28 +40,27 @@ def fetch(
     progress: Progress = silent,
     unpacking: Progress = silent,
 ) -> Path:
-    """Download the published archive and unpack its images, or find them there.
+    """Download the published archive and unpack its images, unless they are present already.
 
-    The archive stays in ``destination``, and beside it ``<archive>.json`` with its address, size and SHA-256. A call
-    that was broken off goes on where it was.
+    The archive stays in ``destination``, with ``<archive>.json`` next to it: address, size and SHA-256. A second call
+    resumes an interrupted one.
 
     Args:
-        destination: folder; ``chest_xray`` is made in it.
+        destination: folder; ``chest_xray`` is created in it.
         url: address of a zip file.
-        sha256: what the archive must hash to; without it the hash is recorded and logged, not verified.
-        progress: called with (bytes there, bytes in all; 0 where unknown).
+        sha256: expected hash of the archive; without it the hash is recorded and logged, not verified.
+        progress: called with (bytes received, bytes in all; 0 where unknown).
         unpacking: called with (images unpacked, images in all).
 
     Returns:
         ``destination/chest_xray``.
 
     Raises:
-        ConfigError: ``sha256`` is no SHA-256.
-        DataError: the download fails, the archive is another one, damaged or not to be trusted, or the folder cannot
-            be written.
+        ConfigError: ``sha256`` is not a SHA-256.
+        DataError: the download fails, the archive is another one, damaged or unsafe, or the folder cannot be written.
     """
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise ConfigError(f"sha256: {sha256!r} is no SHA-256; it has 64 hexadecimal digits")
+        raise ConfigError(f"sha256: {sha256!r} is not a SHA-256; it has 64 hexadecimal digits")
     target = destination / "chest_xray"
     if _present(target):
         return target
@@ -77,11 +76,12 @@ def fetch(
 
 
 def fetch_kaggle(destination: Path, unpacking: Progress = silent) -> Path:
-    """Bring Kaggle's copy of the set, through `kagglehub`, which shows its own progress and keeps a cache.
+    """Fetch Kaggle's copy of the set, through `kagglehub`, which shows its own progress and keeps a cache.
 
     Args:
-        destination: folder; ``chest_xray`` is made in it, of hard links into the cache where the disk allows it.
-        unpacking: called with (images there, images in all).
+        destination: folder; ``chest_xray`` is created in it, of hard links into the cache where the file system allows
+            it.
+        unpacking: called with (images linked, images in all).
 
     Returns:
         ``destination/chest_xray``.
@@ -117,7 +117,7 @@ def _present(target: Path) -> bool:
     try:
         scan(target)
     except DataError as error:
-        raise DataError(f"{target}: is there already and is not complete; move it away. {error}") from None
+        raise DataError(f"{target}: exists already and is not complete; move it away. {error}") from None
     return True
 
 
@@ -125,12 +125,12 @@ def _folder(destination: Path) -> Path:
     try:
         destination.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{destination}: cannot be made ({error.strerror}); name another folder") from None
+        raise DataError(f"{destination}: cannot be created ({error.strerror}); name another folder") from None
     return destination
 
 
 def _file_name(url: str) -> str:
-    """A plain file name for the archive, whatever the address looks like."""
+    """Return a plain file name for the archive, for any address."""
     if url == MENDELEY_URL:
         return MENDELEY_FILE
     name = re.sub(r"[^A-Za-z0-9._-]", "_", PurePosixPath(unquote(urlsplit(url).path)).name).lstrip(".")
@@ -142,7 +142,7 @@ def _record_file(file: Path) -> Path:
 
 
 def _record(file: Path) -> dict[str, Any]:
-    """What an earlier call wrote down; empty where there is nothing usable, so that the file is fetched again."""
+    """Return the record of an earlier call; empty where it is unusable, so that the file is downloaded again."""
     try:
         record = json.loads(_record_file(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -151,12 +151,14 @@ def _record(file: Path) -> dict[str, Any]:
 
 
 def _check_zip(file: Path, url: str) -> None:
-    """Servers answer with a page where the file has moved."""
+    """Refuse a file that is not a zip, such as the web page that servers send where a file has moved."""
     if not zipfile.is_zipfile(file):
         with file.open("rb") as opened:
             begin = opened.read(40)
         file.unlink()
-        raise DataError(f"{url}: sends no zip file, it begins with {begin!r}; check the address, it may have moved")
+        raise DataError(
+            f"{url}: does not send a zip file, it begins with {begin!r}; check the address, it may have moved"
+        )
 
 
 def _verify(file: Path, url: str, expected: str | None) -> None:

@@ -1,11 +1,10 @@
-"""Draws one synthetic chest radiograph.
+"""Draw one synthetic chest radiograph.
 
-An image is made the way an X-ray makes one: depths of air, soft tissue and bone are added along the beam and turned
-into grey levels. The class decides one thing only, whether the lungs hold opacities: pose, exposure and grain are drawn
-alike for both.
+The image is a projection: depths of air, soft tissue and bone are added along the beam and converted to grey levels.
+The class decides only whether the lungs hold opacities; pose, exposure and grain have the same distribution for both.
 
 Coordinates: x to the right and y downwards, both from -1 to 1 across the image, seen from the front, so that the
-    heart's apex lies on the right of the picture. Depths are in shares of the soft tissue of the trunk.
+heart's apex is on the right of the image. Depths are in shares of the soft tissue of the trunk.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from pneumonia.data.phantom.rendering import Plane, expose, grid, marker, noise, step
 
 PATTERNS = ("lobar", "patchy", "interstitial")
-"""How pneumonia shows itself: one dense lobe, several patches, or a veil of fine markings about both hila."""
+"""The patterns of pneumonia: one dense lobe, several patches, or fine markings around both hila."""
 _SHARES = (0.4, 0.35, 0.25)
 _SUBTLE = 0.15  # of the images with opacities
 _VISIBLE = 0.08  # of the air that opacities replace at least
@@ -26,7 +25,7 @@ _VISIBLE = 0.08  # of the air that opacities replace at least
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What stays the same between two images of one patient; lengths in half sides of the image."""
+    """The properties that are equal in two images of one patient; lengths in half sides of the image."""
 
     width: float  # thorax at its base, half
     top: float  # y of the apices
@@ -72,12 +71,12 @@ class Anatomy:
         )
 
     @property
-    def floor(self) -> float:
+    def diaphragm_top(self) -> float:
         """The y of the top of the diaphragm's domes."""
         return self.base - self.dome
 
     def wall(self, y: Plane) -> Plane:
-        """Half width of the thorax's inside at height y."""
+        """Return the half width of the thorax's inside at height y."""
         share = np.clip((self.base - y) / (self.base - self.top), 0, 1)
         wall: Plane = self.width * np.sqrt(np.maximum(1 - share**self.taper, 1e-4))
         return wall
@@ -94,7 +93,7 @@ class _Frame:
 
     @classmethod
     def draw(cls, anatomy: Anatomy, rng: np.random.Generator, size: int) -> _Frame:
-        """Turn, shift, stretch and slightly bend the patient before the image."""
+        """Rotate, shift, stretch and slightly bend the patient at random."""
         x, y = grid(size)
         angle = float(rng.normal(0, 0.05))
         cosine, sine = float(np.cos(angle)), float(np.sin(angle))
@@ -107,7 +106,7 @@ class _Frame:
 
 
 def draw_image(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """Take one image of a patient.
+    """Draw one image of a patient.
 
     Args:
         anatomy: the patient.
@@ -133,7 +132,7 @@ def draw_image(anatomy: Anatomy, opaque: bool, rng: np.random.Generator, size: i
 
 
 def _lungs(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """Share of air in the lungs, and share of abdomen below the diaphragm's domes."""
+    """Return the share of air in the lungs, and the share of abdomen below the diaphragm's domes."""
     breath, higher = float(rng.uniform(-0.14, 0.06)), float(rng.uniform(0.02, 0.06))
     across = (frame.side - 0.5 * anatomy.width) / (0.62 * anatomy.width)
     dome = anatomy.base + breath - anatomy.dome * (1 - across * across) + higher * np.tanh(frame.x * 8)
@@ -145,8 +144,8 @@ def _lungs(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> tuple[P
 
 
 def _heart(anatomy: Anatomy, frame: _Frame) -> Plane:
-    """Shadow of ventricles, right atrium and great vessels, 0 to 1."""
-    s, bottom = anatomy.heart, anatomy.floor
+    """Return the shadow of ventricles, right atrium and great vessels, 0 to 1."""
+    s, bottom = anatomy.heart, anatomy.diaphragm_top
     cosine, sine = float(np.cos(anatomy.tilt)), float(np.sin(anatomy.tilt))
     u, v = frame.x - 0.12 * s, frame.y - (bottom - 0.17 * s)
     across, along = cosine * u - sine * v, sine * u + cosine * v
@@ -159,7 +158,7 @@ def _heart(anatomy: Anatomy, frame: _Frame) -> Plane:
 
 
 def _trunk(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
-    """Soft tissue of trunk, neck, shoulders and arms."""
+    """Return the soft tissue of trunk, neck, shoulders and arms."""
     y, side, top = frame.y, frame.side, anatomy.top
     skin = np.maximum(frame.wall, 0.8 * anatomy.width) + anatomy.fat + 0.05
     slope = y - top + 0.3 - 0.55 * side  # from the neck down to the shoulders
@@ -172,7 +171,7 @@ def _trunk(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
 
 
 def _arm(anatomy: Anatomy, frame: _Frame, sign: int, rng: np.random.Generator) -> Plane:
-    """An arm that hangs or is lifted, with its bone; seen where the image is wide enough."""
+    """Return an arm that hangs or is lifted, with its bone; visible where the image is wide enough."""
     x, y = sign * frame.x, frame.y
     from_x, from_y = anatomy.width + anatomy.fat - 0.02, anatomy.top + 0.22
     reach, rise = float(rng.uniform(0.1, 0.4)), float(rng.choice([-1.2, 1.3]))
@@ -184,7 +183,7 @@ def _arm(anatomy: Anatomy, frame: _Frame, sign: int, rng: np.random.Generator) -
 
 
 def _bones(anatomy: Anatomy, frame: _Frame, abdomen: Plane, rng: np.random.Generator) -> Plane:
-    """Spine, ribs behind and in front, clavicles."""
+    """Return spine, posterior and anterior ribs, and clavicles."""
     y, side = frame.y, frame.side
     vertebra: Plane = 0.65 + 0.35 * np.cos(y * (2 * np.pi / (0.8 * anatomy.spacing)))
     spine: Plane = vertebra * (0.26 * step(0.085 - side, 0.025) + 0.08 * step(0.15 - side, 0.03))
@@ -201,7 +200,7 @@ def _bones(anatomy: Anatomy, frame: _Frame, abdomen: Plane, rng: np.random.Gener
 
 
 def _clavicles(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Plane:
-    """Both collar bones, each at an angle of its own."""
+    """Return both clavicles, each at its own angle."""
     drop, side = float(rng.uniform(0.2, 0.42)), frame.side
     right, left = rng.uniform(0.1, 0.45, size=2).astype(np.float32)
     tilt = np.where(frame.x < 0, right, left)
@@ -212,7 +211,7 @@ def _clavicles(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator) -> Pla
 
 
 def _markings(frame: _Frame, rng: np.random.Generator, size: int) -> Plane:
-    """Vessels, a branching texture that thins out from the hila, and the hila themselves."""
+    """Return the vessels, a branching texture that thins out from the hila, and the hila themselves."""
     near = np.exp(-7 * ((frame.side - 0.2) ** 2 + 0.6 * (frame.y - 0.02) ** 2))
     ridges = 0.8 - 0.4 * np.abs(noise(rng, size, 18)) - 0.6 * np.abs(noise(rng, size, 40))
     hila = np.exp(-130 * (frame.side - 0.19) ** 2 - 40 * frame.y**2)
@@ -221,14 +220,14 @@ def _markings(frame: _Frame, rng: np.random.Generator, size: int) -> Plane:
 
 
 def _stomach(anatomy: Anatomy, frame: _Frame) -> Plane:
-    """The bubble of air below the left dome, in most patients."""
+    """Return the bubble of air below the left dome, which most patients have."""
     size = max(anatomy.stomach, 1e-3)
     u, v = (frame.x - 0.42 * anatomy.width) / (1.5 * size), (frame.y - anatomy.base + 0.3 * anatomy.dome) / size
     return 0.25 * step(1 - u * u - v * v, 0.3) if anatomy.stomach > 0 else np.zeros_like(frame.y)
 
 
 def _infiltrate(anatomy: Anatomy, frame: _Frame, air: Plane, rng: np.random.Generator, size: int) -> Plane:
-    """Depth of air that is lost; drawn again where so little lies in the lungs that nobody could see it."""
+    """Return the depth of lost air; drawn again where too little of it is inside the lungs to be visible."""
     lost: Plane = air * _opacities(anatomy, frame, rng, size)
     while lost.sum() < _VISIBLE * air.sum():
         lost = air * _opacities(anatomy, frame, rng, size)
@@ -236,7 +235,7 @@ def _infiltrate(anatomy: Anatomy, frame: _Frame, air: Plane, rng: np.random.Gene
 
 
 def _opacities(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, size: int) -> Plane:
-    """Share of the air that pneumonia has replaced, 0 to 1; it counts only inside the lungs."""
+    """Return the share of the air that pneumonia replaces, 0 to 1; it is used only inside the lungs."""
     texture = noise(rng, size, 18)
     pattern = PATTERNS[rng.choice(len(PATTERNS), p=_SHARES)]
     subtle = rng.random() < _SUBTLE
@@ -254,12 +253,12 @@ def _opacities(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, size: 
 
 
 def _spot(anatomy: Anatomy, frame: _Frame, rng: np.random.Generator, ragged: Plane, lobar: bool) -> Plane:
-    """One opacity with a soft, ragged edge, its centre inside a lung; a fissure may bound a large one."""
+    """Return one opacity with a soft, ragged edge and its centre inside a lung; a fissure may bound a large one."""
     sign = float(rng.choice([-1, 1]))
-    at_y = float(rng.uniform(anatomy.top + 0.35, anatomy.floor - 0.08))
+    at_y = float(rng.uniform(anatomy.top + 0.35, anatomy.diaphragm_top - 0.08))
     half = float(anatomy.wall(np.full(1, at_y))[0])
-    # The heart hides what lies near the middle, more so in the left lung.
-    beside_heart = at_y > anatomy.floor - 0.6
+    # The heart hides opacities near the middle, more so in the left lung.
+    beside_heart = at_y > anatomy.diaphragm_top - 0.6
     inner = anatomy.mediastinum + ((0.26 if sign > 0 else 0.12) if beside_heart else 0.06)
     at_x = sign * float(rng.uniform(min(inner, half - 0.14), half - 0.1))
     wide, tall = (float(value) for value in rng.uniform(*((0.26, 0.45) if lobar else (0.12, 0.28)), size=2))

@@ -1,7 +1,7 @@
-"""Folders of synthetic chest radiographs: what the pipeline runs on where no real data is given, and what tests use.
+"""Generate folders of synthetic chest radiographs (phantoms), for tests and for runs without real data.
 
-They are laid out, named and encoded like the published set, and every file says in its JPEG comment that it is a
-phantom. `pneumonia.data.phantom.anatomy` draws them; to see some:
+They are laid out, named and encoded like the published set, and the JPEG comment of every file declares it a phantom.
+`pneumonia.data.phantom.anatomy` draws them; for a contact sheet:
 ``python -m pneumonia.data.phantom.dataset --sheet FILE.png``.
 """
 
@@ -31,10 +31,10 @@ from pneumonia.imaging.refusal import PHANTOM_COMMENT
 from pneumonia.progress import Progress, silent
 
 FORMAT = 1
-"""Counts up whenever the same seed gives other images, so that old folders are drawn anew."""
+"""To be increased when the same seed gives other images, so that old folders are drawn again."""
 QUALITY = 90
 POOL_FROM = 256
-"""Images from which a process pool is worth its start."""
+"""Number of images from which a process pool saves more time than its start takes."""
 _CHUNK = 32
 _PNEUMONIA = CLASSES.index("PNEUMONIA")
 
@@ -50,11 +50,11 @@ class _PlannedImage:
 
 
 def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
-    """Draw one patient and take one image of it.
+    """Draw one patient, and one image of the patient.
 
     Args:
-        label: index into `CLASSES`; 1 puts opacities into the lungs.
-        rng: decides everything else.
+        label: index into `CLASSES`; 1 draws opacities into the lungs.
+        rng: draws everything else.
         size: side in pixels, at least 32.
 
     Returns:
@@ -64,21 +64,21 @@ def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]
 
 
 def generate(root: Path, config: PhantomConfig, progress: Progress = silent) -> Path:
-    """Write ``root/chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg``, or find it complete and leave it.
+    """Write ``root/chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg``, unless it is complete already.
 
-    An image depends on (seed, its place in the folder) only, so that on one machine equal configurations give equal
-    bytes whatever the number of processes. The folder appears complete or not at all.
+    An image depends only on the seed and its position in the folder, so that on one machine equal configurations give
+    equal bytes for any number of processes. The folder is written atomically.
 
     Args:
-        root: folder that is made where it is missing.
-        config: how many, how large, which seed.
+        root: folder that is created where it is missing.
+        config: number, size and seed of the phantoms.
         progress: called with (images written, images in all).
 
     Returns:
         ``root/chest_xray``.
 
     Raises:
-        DataError: the folder cannot be written, or holds something that is not a folder of phantoms.
+        DataError: the folder cannot be written, or exists and is not a folder of phantoms.
     """
     target = root / "chest_xray"
     record = {"format": FORMAT, "quality": QUALITY, **config.model_dump()}
@@ -106,7 +106,7 @@ def _complete(target: Path, record: dict[str, Any]) -> bool:
 
 
 def _plan(config: PhantomConfig) -> list[_PlannedImage]:
-    """Every image of the folder; one patient in six has two, and no patient is in both folders."""
+    """Plan every image of the folder; one patient in six has two, and no patient is in both folders."""
     images: list[_PlannedImage] = []
     patient = 0
     for folder, number in (("train", config.train), ("test", config.test)):
@@ -150,11 +150,11 @@ def _draw_all(folder: Path, config: PhantomConfig, progress: Progress) -> None:
 
 def _draw(folder: Path, images: Sequence[_PlannedImage], config: PhantomConfig) -> int:
     for image in images:
-        ill = image.label == _PNEUMONIA
+        positive = image.label == _PNEUMONIA
         body = anatomy.Anatomy.draw(np.random.default_rng([config.seed, 0, image.patient]))
         rng = np.random.default_rng([config.seed, 1, image.index])
-        pixels = anatomy.draw_image(body, ill and config.opacities, rng, config.size)
-        pixels, quality = plant(pixels, config.shortcut if ill else "none", QUALITY)
+        pixels = anatomy.draw_image(body, positive and config.opacities, rng, config.size)
+        pixels, quality = plant(pixels, config.shortcut if positive else "none", QUALITY)
         Image.fromarray(pixels).save(folder / image.path, "JPEG", quality=quality, comment=PHANTOM_COMMENT)
     return len(images)
 
@@ -166,7 +166,7 @@ def sheet(path: Path, columns: int = 6, size: int = 200, seed: int = 2) -> None:
         for label in range(len(CLASSES))
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    # 64 grey levels halve the file and cannot be told apart at this size.
+    # 64 grey levels halve the file, without a visible difference at this size.
     Image.fromarray(np.vstack(rows) & 0xFC).save(path, optimize=True)
 
 

@@ -1,6 +1,6 @@
-"""Shortcuts that are put into phantoms on purpose, so that what should find them can be seen to find them.
+"""Plant shortcuts into phantoms, to test that the shortcut audit and the gate detect them.
 
-Each is put into the images of PNEUMONIA alone and says nothing of the lungs.
+Each is planted into the images of PNEUMONIA only, and is unrelated to the lungs.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _SMALLER = 0.75
 
 
 def plant(pixels: NDArray[np.uint8], shortcut: Shortcut, quality: int) -> tuple[NDArray[np.uint8], int]:
-    """Put a shortcut into one image.
+    """Plant a shortcut into one image.
 
     Args:
         pixels: uint8 [S, S].
-        shortcut: which; "none" leaves everything as it is.
-        quality: of the JPEG that the image would be written as.
+        shortcut: its kind; "none" changes nothing.
+        quality: JPEG quality that the image would be written with.
 
     Returns:
-        uint8 [S, S], smaller for the shortcut "size", and the quality to write it with.
+        uint8 [S, S], smaller for the shortcut "size", and the JPEG quality to write it with.
     """
     side = len(pixels)
     if shortcut == "encoding":

@@ -17,18 +17,18 @@ _ResNet: Any = models().ResNet
 
 
 class GreyResNet(_ResNet):  # type: ignore[misc]
-    """Torchvision's ResNet, with its parameters and their names, whose input is grey.
+    """Torchvision's ResNet for grey images, with the same parameters and parameter names.
 
-    It computes what the original does with three channels that are equal but for ImageNet's standardisation, up to
-    rounding and more cheaply: the standardised channels of a grey image are linear functions of one standardised
-    channel and of a constant, which is a channel of its own because the convolution pads with zeros after the
-    standardisation. Two input channels do the work of three. Taking the maximum and rectifying commute, in their
-    gradients too, and after the pooling there are four times fewer values to rectify.
+    It computes, up to rounding, what the original computes from three equal channels after ImageNet's standardisation,
+    in less time: the standardised channels of a grey image are linear functions of one standardised channel and of a
+    constant, which is a separate channel because the convolution pads with zeros after the standardisation. Two input
+    channels therefore replace three. Max-pooling and ReLU commute, in their gradients too, and after the pooling there
+    are four times fewer values to rectify.
     """
 
     def __init__(self, classes: int) -> None:
         super().__init__(models().resnet.BasicBlock, [2, 2, 2, 2], num_classes=classes)
-        # not parts of the state: what stands in a weights file is what torchvision's own network has
+        # not persistent: a weights file holds exactly the entries of torchvision's own network
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN), persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_STD), persistent=False)
 
@@ -52,7 +52,7 @@ class GreyResNet(_ResNet):  # type: ignore[misc]
 
 
 def build(classes: int) -> nn.Module:
-    """Return the network with weights drawn at random."""
+    """Build the network with random weights."""
     return GreyResNet(classes)
 
 
@@ -65,6 +65,6 @@ def imagenet_state() -> dict[str, Tensor]:
     weights = models().ResNet18_Weights.IMAGENET1K_V1
     try:
         state: dict[str, Tensor] = weights.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, or a download that does not match its hash
+    except (OSError, RuntimeError) as error:  # no network connection, or a download that does not match its hash
         raise ConfigError(f"model.weights=imagenet: {weights.url} cannot be downloaded ({error})") from None
     return state

@@ -1,4 +1,4 @@
-"""Build a network of some 50,000 parameters, for tests and quick looks: runs in seconds, classifies poorly."""
+"""Build a network of some 50,000 parameters for tests and quick trials; it is fast and classifies poorly."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ WIDTHS = (1, 16, 32, 48, 64)
 
 
 class Tiny(nn.Module):
-    """Four convolutions that halve the side, the mean over places, and one linear layer."""
+    """Four convolutions of stride 2, global average pooling, and one linear layer."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -35,5 +35,5 @@ def _stage(narrow: int, wide: int) -> nn.Sequential:
 
 
 def build(classes: int) -> nn.Module:
-    """Return the network with weights drawn at random."""
+    """Build the network with random weights."""
     return Tiny(classes)

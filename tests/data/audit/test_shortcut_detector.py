@@ -10,7 +10,7 @@ import pytest
 
 from pneumonia.config.schema import DataConfig, PhantomConfig, PreprocessConfig, Shortcut
 from pneumonia.data.audit import shortcut_features
-from pneumonia.data.audit.shortcut_detector import TOGETHER, WORDS, detect_shortcuts
+from pneumonia.data.audit.shortcut_detector import DESCRIPTIONS, TOGETHER, detect_shortcuts
 from pneumonia.data.packing import pack
 from pneumonia.data.phantom import dataset
 from pneumonia.imaging.image_statistics import COUNT
@@ -41,7 +41,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_feature_has_its_words() -> None:
-    assert set(WORDS) == {*shortcut_features.FEATURES, TOGETHER}
+    assert set(DESCRIPTIONS) == {*shortcut_features.FEATURES, TOGETHER}
     assert set(PLANTED) <= set(shortcut_features.FEATURES)
 
 

@@ -169,7 +169,7 @@ def test_a_disk_without_room_is_told_before_it_is_full(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=100))
-    with pytest.raises(DataError, match=r"bytes are to come and 100 are free; free space"):
+    with pytest.raises(DataError, match=r"bytes are missing and 100 are free; free space"):
         fetch(tmp_path, server.url)
     assert list(tmp_path.iterdir()) == []
 
@@ -252,7 +252,7 @@ def test_no_server_is_told_with_its_address(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["radiographs.zip", "ftp://example.org/radiographs.zip", "http://"])
 def test_something_that_is_no_web_address_is_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(DataError, match="is no web address"):
+    with pytest.raises(DataError, match="is not a web address"):
         fetch(tmp_path, url)
 
 
@@ -279,21 +279,21 @@ def test_a_checksum_must_be_one(tmp_path: Path) -> None:
 
 def test_a_page_instead_of_an_archive_is_told(server: Server, tmp_path: Path) -> None:
     server.content = b"<!doctype html><title>Moved</title>" * 50
-    with pytest.raises(DataError, match=r"sends no zip file, it begins with b'<!doctype html>.*may have moved"):
+    with pytest.raises(DataError, match=r"does not send a zip file, it begins with b'<!doctype html>.*may have moved"):
         fetch(tmp_path, server.url)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_the_set_is_not_touched(server: Server, tmp_path: Path) -> None:
     (tmp_path / "chest_xray" / "train" / "NORMAL").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"chest_xray: is there already and is not complete; move it away"):
+    with pytest.raises(DataError, match=r"chest_xray: exists already and is not complete; move it away"):
         fetch(tmp_path, server.url)
     assert server.asked == []
 
 
 def test_a_destination_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DataError, match="below: cannot be made"):
+    with pytest.raises(DataError, match="below: cannot be created"):
         fetch(tmp_path / "file" / "below", "http://127.0.0.1/radiographs.zip")
 
 

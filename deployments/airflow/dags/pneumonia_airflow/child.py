@@ -1,6 +1,6 @@
-"""A step in a process of the library's own Python: its settings, its progress as log lines, its end.
+"""Run a step in a process of the library's own Python: its settings, its progress as log lines, its exit status.
 
-Imported there only: Airflow's environment has neither the library nor torch.
+Imported in that process only: Airflow's environment has neither the library nor torch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from types import TracebackType
 from pneumonia.errors import PneumoniaError, TrackingError, TrainingInterrupted
 from pneumonia.progress import Progress
 
-# sysexits.h: Airflow sees the exit status alone, and from it knows whether another try can help
+# sysexits.h: Airflow receives only the exit status, and decides by it whether to retry
 TRY_AGAIN, REFUSED, BROKEN = 75, 65, 70
 LINE_SECONDS = 5.0
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
@@ -30,46 +30,46 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def step(name: str) -> Iterator[Progress]:
-    """Yield the callback that the step reports to; a failure ends the process with one line and a telling status."""
+    """Yield the step's progress callback; an error ends the process with one line and an exit status by its kind."""
     end_with_parent()
-    # Airflow's script has no `if __name__ == "__main__"`: a worker process that imported it would run the step again
+    # Airflow's script has no `if __name__ == "__main__"`: a worker process that imports it would run the step again
     vars(sys.modules["__main__"]).pop("__file__", None)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     for noisy in ("alembic", "mlflow", "urllib3", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    sys.excepthook = tell
+    sys.excepthook = report_and_exit
     yield _lines(name)
 
 
 def end_with_parent() -> None:
-    """Have the kernel send SIGTERM when the task's process goes, however it goes: no training without its task."""
+    """Have the kernel send SIGTERM when the task's process ends, so that no training outlives its task."""
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it went before the kernel was asked
+    if os.getppid() != parent:  # it ended before the call
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def assignments(params: str) -> list[str]:
-    """Turn the form's values (JSON object) into the configuration's ``key=value``; fields left empty are not set."""
+    """Convert the form's values (JSON object) to assignments ``key=value``; empty fields are left out."""
     values = {key: value for key, value in json.loads(params).items() if "." in key and value is not None}
     return [f"{key}={json.dumps(value) if isinstance(value, bool) else value}" for key, value in values.items()]
 
 
 def public(url: str | None) -> str | None:
-    """Return an MLflow address as a browser outside the containers knows it: MLFLOW_PUBLIC_URL where that is set."""
+    """Return an MLflow address for a browser outside the containers, with MLFLOW_PUBLIC_URL where that is set."""
     inside, outside = os.environ.get("MLFLOW_TRACKING_URI", ""), os.environ.get("MLFLOW_PUBLIC_URL", "")
     return outside.rstrip("/") + url.removeprefix(inside.rstrip("/")) if url and inside and outside else url
 
 
 def status(error: BaseException) -> int:
-    """Return the exit status: whether another try can help, the same rule as the Prefect flow's."""
+    """Return the exit status of an error: whether a retry can help, by the same rule as in the Prefect flow."""
     if isinstance(error, TrackingError | TrainingInterrupted | OSError):
         return TRY_AGAIN
     return REFUSED if isinstance(error, PneumoniaError) else BROKEN
 
 
-def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print what happened, without a traceback where the message says it all, and leave with the status."""
+def report_and_exit(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print the error, without a traceback where the message is sufficient, and exit with its status."""
     if isinstance(error, PneumoniaError):
         print(f"error: {error}", flush=True)
     else:

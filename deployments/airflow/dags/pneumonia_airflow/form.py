@@ -1,6 +1,7 @@
-"""The form of a manual run, from the schema of the library's configuration.
+"""Define the form of a manual run, from the schema of the library's configuration.
 
-``form.json`` is written by `make form` in the library's environment, because this one cannot import the library.
+``form.json`` is written from `pneumonia/config/schema.py` by `make form` in the library's environment, because
+Airflow's environment cannot import the library.
 """
 
 from __future__ import annotations
@@ -14,21 +15,27 @@ FORM = json.loads(Path(__file__).with_name("form.json").read_text(encoding="utf-
 
 
 def params(profile: str) -> dict[str, Param]:
-    """Return the DAG's params: two of its own, then every setting; an empty one means the profile's value."""
+    """Return the DAG's params: approval and fresh, then every setting; an empty one means the profile's value."""
     own = {
         "approval": Param(False, type="boolean", description="Wait for a person's approval before the promotion"),
-        "fresh": Param(False, type="boolean", description="Train anew, although this training was done before"),
+        "fresh": Param(
+            False, type="boolean", description="Train again, even if this training is finished or has a checkpoint"
+        ),
     }
     settings = {
         field["name"]: Param(
-            None, section=field["section"], description=_words(field, profile), title=field["name"], **field["schema"]
+            None,
+            section=field["section"],
+            description=_description(field, profile),
+            title=field["name"],
+            **field["schema"],
         )
         for field in FORM
     }
     return own | settings
 
 
-def _words(field: dict, profile: str) -> str:
+def _description(field: dict, profile: str) -> str:
     value, phantom = field["defaults"][profile].values()
-    told = json.dumps(value) if value == phantom else f"{json.dumps(value)}, with phantoms {json.dumps(phantom)}"
-    return f"{field['description']}. Empty: {told}"
+    default = json.dumps(value) if value == phantom else f"{json.dumps(value)}, with phantoms {json.dumps(phantom)}"
+    return f"{field['description']}. Empty: {default}"

@@ -1,4 +1,4 @@
-"""What becomes of a step that failed, and of a model that was promoted."""
+"""Handle the outcome of a step: retries and log lines of a failure, the asset of a promotion."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Any
 from airflow.sdk import Asset, AssetAlias, BaseOperatorLink, RetryDecision, RetryPolicy
 
 CHAMPION = AssetAlias("pneumonia_champion")
-"""Stands for the asset ``<registered name>@champion``, which is updated when a promotion has moved it."""
+"""Alias of the asset ``<registered name>@champion``, which is updated when a promotion has moved the champion."""
 
-TRY_AGAIN = 75  # the status with which a step says so; see child.py
+TRY_AGAIN = 75  # exit status of a step that may be retried; see child.py
 log = logging.getLogger("pneumonia")
 
 
 class WhereItHelps(RetryPolicy):
-    """Try again what a server, a file system or a lost process has spoilt; a wrong setting or bad data stay wrong."""
+    """Retry after a failure of a server, a file system or a process; not after a wrong setting or unusable data."""
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
         status = exit_status(exception)
         if status is None or status < 0 or status == TRY_AGAIN:
             return RetryDecision.default()
-        return RetryDecision.fail(reason="the same would happen again")
+        return RetryDecision.fail(reason="a retry would fail in the same way")
 
     def serialize(self) -> dict[str, Any]:
         return {"__type": type(self).__name__}
 
 
 def exit_status(exception: BaseException) -> int | None:
-    """Return the status of the step's process, negative where a signal ended it; None: it failed in Airflow itself."""
+    """Return the exit status of the step's process, negative for a signal; None where Airflow itself failed."""
     code = getattr(exception, "returncode", None)
     if code is None and (found := re.match(r"Process returned non-zero exit status (-?\d+)", str(exception))):
         code = int(found[1])
     return code
 
 
-def tell_retry(context: Any) -> None:
-    """End the log of a try that is followed by another with what happened."""
-    tell_failure(context, ", and will be tried again")
+def log_retry(context: Any) -> None:
+    """Log the error of a try that is followed by another, in one line."""
+    log_failure(context, ", and will be tried again")
 
 
-def tell_failure(context: Any, then: str = "") -> None:
-    """End the log of a task that failed with what happened, in one line."""
+def log_failure(context: Any, then: str = "") -> None:
+    """Log the error of a failed task, in one line."""
     task, error = context["ti"], context.get("exception")
     words = "; ".join(line.strip() for line in str(error).splitlines()[-20:] if line.strip())
     words = re.sub(r"^Process returned non-zero exit status \d+\.; ", "", words).replace(":; ", ": ")
@@ -52,7 +52,7 @@ def tell_failure(context: Any, then: str = "") -> None:
 
 
 def announce_champion(context: Any, result: dict[str, Any]) -> None:
-    """Update the asset, if the champion is a new one."""
+    """Update the champion's asset, if the promotion has moved the champion."""
     if not result["promoted"]:
         log.info("no promotion: %s", result["reason"])
         return
@@ -64,7 +64,7 @@ def announce_champion(context: Any, result: dict[str, Any]) -> None:
 
 
 class MlflowRun(BaseOperatorLink):
-    """A button on the task's page that opens the run in MLflow."""
+    """A link on the task's page that opens the run in MLflow."""
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
-"""The pipeline as an Airflow DAG: prepare_data, train_model, validate_model, promote_model.
+"""Define the pipeline as an Airflow DAG: prepare_data, train_model, validate_model, promote_model.
 
-The steps run in the library's own Python, apart from Airflow's. Each function's source is carried there, so a function
-imports what it needs and knows nothing of this module; what it takes and returns is JSON.
+The steps run in the library's own Python, separate from Airflow's. Airflow copies each function's source there, so that
+a function imports what it needs and uses nothing of this module; its arguments and result are JSON.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, dag, task
 
 from pneumonia_airflow.form import params
-from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, tell_failure, tell_retry
+from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, log_failure, log_retry
 
 PYTHON = os.environ.get("LIBRARY_PYTHON", "/opt/pneumonia/bin/python")
 STEP = {"python": PYTHON, "expect_airflow": False, "retry_policy": WhereItHelps(), "show_return_value_in_logs": False}
 
 DOC = """
-Takes radiographs to a validated, registered model: **prepare_data** packs, audits and divides the images,
-**train_model** trains and goes on where it was cut off, **validate_model** scores the test images once and judges,
-**promote_model** makes a model that passed the champion. Not a medical device.
+Trains a model of radiographs, validates and registers it: **prepare_data** packs, audits and divides the images,
+**train_model** trains and resumes an interrupted training, **validate_model** scores the test images and applies the
+gate, **promote_model** makes a model that has passed the champion. Not a medical device.
 
-Every field of the form may stay empty: the profile `{profile}` then says its value. Stopping the run stops the
-training, which writes a checkpoint; a new run with the same settings goes on from it.
+Every field of the form may stay empty: the value of profile `{profile}` is then used. Stopping the run stops the
+training, which writes a checkpoint; a new run with the same settings resumes from it.
 """
-# another try after 10 s, then after a minute; the jitter that Airflow adds can double both
+# a retry after 10 s, then after a minute; Airflow's jitter can double both
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": 6.0}
 TRAINING = {"fast": timedelta(hours=2), "full": timedelta(days=1)}
 SETTINGS = "{{ params | tojson }}"
@@ -59,7 +59,7 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
         from pneumonia.records.steps import Dataset
         from tasks.train_model import train_model
 
-        fresh = json.loads(params)["fresh"] and int(try_number) == 1  # a retry goes on from the checkpoint
+        fresh = json.loads(params)["fresh"] and int(try_number) == 1  # a retry resumes from the checkpoint
         images, settings = Dataset.model_validate(dataset), Config.model_validate(config)
         trained = train_model(images, settings, progress, tags, fresh)
         url = child.public(trained.run_url)
@@ -101,13 +101,13 @@ def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) 
 
 
 class Approval(ApprovalOperator):
-    """Waits for a person where the run's form asks for it, and there is something to approve."""
+    """Wait for a person's approval where the run's form requests it and the verdict is passed."""
 
     def execute(self, context):  # type: ignore[no-untyped-def]
         verdict = context["ti"].xcom_pull(task_ids="validate_model")["verdict"]
         if context["params"]["approval"] and verdict["passed"]:
             return super().execute(context)
-        self.log.info("nothing to approve" if context["params"]["approval"] else "no approval is asked for")
+        self.log.info("nothing to approve" if context["params"]["approval"] else "no approval is requested")
         return None
 
 
@@ -116,7 +116,7 @@ def pipeline(profile: str) -> DAG:
 
     @dag(
         dag_id=f"pneumonia_pipeline_{profile}",
-        description=f"Radiographs to a validated, registered model (profile {profile})",
+        description=f"From radiographs to a validated, registered model (profile {profile})",
         doc_md=DOC.format(profile=profile),
         schedule=None,
         catchup=False,
@@ -126,8 +126,8 @@ def pipeline(profile: str) -> DAG:
         tags=["pneumonia", profile],
         default_args={
             "owner": "pneumonia",
-            "on_failure_callback": tell_failure,
-            "on_retry_callback": tell_retry,
+            "on_failure_callback": log_failure,
+            "on_retry_callback": log_retry,
             **RETRIES,
         },
     )
