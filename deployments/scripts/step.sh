@@ -8,7 +8,7 @@ words=$1; shift
 echo "[$words]" >&2
 if [ -n "$bar" ] && [ -t 2 ]; then exec "$@"; fi
 # The sleep must not hold our caller's pipes open once we are gone.
-(while sleep "${BEAT_SECONDS:-9}" </dev/null >/dev/null 2>&1; do echo "[$words] ${SECONDS} s" >&2; done) &
+(while sleep "${BEAT_SECONDS:-9}" >/dev/null 2>&1; do echo "[$words] ${SECONDS} s" >&2; done) &
 beat=$!
 trap 'kill "$beat" 2>/dev/null' EXIT
 "$@"
