@@ -64,7 +64,7 @@ test: install install-airflow ## run the whole test suite but for the nightly te
 	$(BIN)/python -m pytest -m "not nightly" -n 2 --dist loadgroup $(ARGS)
 
 test-quick: install ## run the tests that start no process and need no data
-	$(BIN)/python -m pytest -m "not integration and not stack and not nightly and not real" $(ARGS)
+	$(BIN)/python -m pytest -m "not integration and not stack and not nightly and not real" -n 2 $(ARGS)
 
 test-nightly: install install-airflow ## run the tests that are too long for every change
 	$(BIN)/python -m pytest -m nightly $(ARGS)
