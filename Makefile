@@ -1,56 +1,102 @@
-# make help lists what this file does. Every command works on a machine that has only Python 3.11 and make.
+# make help lists what this file does. Every command works on a machine that has make, and Python 3.11 or uv.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3.11
 UV_VERSION := 0.13.9
 BIN := .venv/bin
-# The CPU build of torch unless told otherwise: make install TORCH_BACKEND=cu130
-TORCH_BACKEND ?= cpu
-# A folder of wheels that pip was told to look in holds the build of torch that suits the machine.
-TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend $(TORCH_BACKEND))
-UV := UV_LINK_MODE=copy VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv --no-config
 ARGS ?=
 MLFLOW_PORT ?= 5000
 PREFECT_PORT ?= 4200
 
-.PHONY: help install run test lint ui lock lock-project clean
+# make install TORCH_BACKEND=cuda; later commands stay with what is installed. Any of CUDA's names (cu130) means the lock
+# that holds torch as the package index has it: with CUDA on Linux, and without on macOS, which takes it in any case.
+TORCH_BACKEND ?= $(or $(shell cat .venv/.torch-backend 2>/dev/null),cpu)
+ifneq ($(filter cu%,$(TORCH_BACKEND)),)
+BUILD := cuda
+else ifeq ($(TORCH_BACKEND),cpu)
+BUILD := cpu
+else
+$(error TORCH_BACKEND=$(TORCH_BACKEND): choose cpu or cuda)
+endif
+LOCK := $(if $(filter Darwin,$(shell uname -s))$(filter cuda,$(BUILD)),requirements-cuda.lock,requirements.lock)
+TORCH := torch==2.13.0 torchvision==0.28.0
+# The CPU build comes from a folder of wheels, where pip was told of one that has it, or from where uv knows it to be.
+WHEELS := $(foreach place,$(PIP_FIND_LINKS),$(if $(findstring ://,$(place))$(wildcard $(place)/torch-*.whl),$(place)))
+TORCH_FROM := $(or $(foreach place,$(WHEELS),--find-links "$(place)"),--torch-backend cpu)
+
+UV := env UV_LINK_MODE=copy VIRTUAL_ENV="$(CURDIR)/.venv" $(BIN)/uv --no-config
+STEP := deployments/scripts/step.sh
+QUIET := $(shell [ -t 2 ] || echo --quiet)
+INSTALLED := .venv/.installed-$(BUILD)
+
+.PHONY: help install run test test-quick test-nightly lint ui lock lock-project lock-check clean
+
+# One resolution for Linux and macOS, with torch as the index has it. The CPU's lock is the same without torch and without
+# what its CUDA builds alone need; the CPU builds' hashes are not known here, since the index does not have them.
+UV_COMPILE := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command "make lock"
+NO_TORCH := --no-emit-package torch --no-emit-package torchvision \
+  $$(sed -nE 's/^((nvidia|cuda)-[a-z0-9-]+|triton)==.*/--no-emit-package \1/p' requirements-cuda.lock)
 
 include deployments/deployments.mk
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-install: .venv/.installed ## make .venv from the committed lock
+install: $(INSTALLED) ## make .venv from the committed lock; TORCH_BACKEND=cuda: with CUDA
 
-.venv/.installed: requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(UV) pip install --quiet --no-deps $(TORCH_FROM) torch==2.13.0 torchvision==0.28.0
-	$(UV) pip install --quiet --no-deps --requirement requirements.lock
-	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+$(INSTALLED): $(LOCK) pyproject.toml
+	@$(STEP) "1/5 Python 3.11 in .venv" deployments/scripts/make_venv.sh "$(PYTHON)" $(filter-out file,$(firstword $(origin PYTHON)))
+	@$(STEP) --bar "2/5 uv, the installer" $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check uv==$(UV_VERSION)
+ifeq ($(LOCK),requirements.lock)
+	@$(STEP) --bar "3/5 torch for the CPU" $(UV) pip install $(QUIET) --no-deps $(TORCH_FROM) $(TORCH)
+else
+	@echo "[3/5 torch as the package index has it, with the other libraries]" >&2
+endif
+	@$(STEP) --bar "4/5 the libraries of $(LOCK)" $(UV) pip install $(QUIET) --no-deps --require-hashes --requirement $(LOCK)
+	@$(STEP) --bar "5/5 this project" $(UV) pip install $(QUIET) --no-deps --no-build-isolation --editable .
+	@echo $(BUILD) > .venv/.torch-backend
 	@touch $@
 
 run: install ## train, validate and promote a model; ARGS="--profile full --data data/chest_xray"
 	$(BIN)/python flows/pipeline.py $(ARGS)
 
-test: install install-airflow ## run the whole test suite
-	$(BIN)/python -m pytest $(ARGS)
+# Groups of tests that share a server stay on one worker, in their order: the longest first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+MARKS ?= not nightly
 
-lint: install ## ruff and mypy
+test: install install-airflow ## run the test suite but for the nightly tests; MARKS="not nightly and not stack" leaves more out
+	$(PYTEST) -m "$(MARKS)" $(ARGS)
+
+test-quick: install ## run the tests that start no process and need no data
+	$(PYTEST) -m "not integration and not stack and not nightly and not real" $(ARGS)
+
+test-nightly: install install-airflow ## run the tests that are too long for every change
+	$(BIN)/python -m pytest -m nightly $(ARGS)
+
+lint: install ## ruff, mypy, and the rooms' import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 ui: install ## MLflow on 5000 and Prefect on 4200, with the runs made here; Ctrl-C ends both
 	$(BIN)/pneumonia ui --mlflow-port $(MLFLOW_PORT) --prefect-port $(PREFECT_PORT)
 
-lock: lock-project lock-stack ## resolve every lock again
+lock: lock-project lock-check lock-stack ## resolve every lock again, from the package index; ARGS=--upgrade takes new versions
 
 lock-project:
-	$(UV) pip compile pyproject.toml --all-extras --generate-hashes --python-version 3.11 $(TORCH_FROM) \
-	  --no-emit-package torch --no-emit-package torchvision --custom-compile-command "make lock" \
-	  --no-annotate --output-file requirements.lock
+	$(UV_COMPILE) pyproject.toml --all-extras --universal $(ARGS) --output-file requirements-cuda.lock
+	$(UV_COMPILE) pyproject.toml --all-extras --universal --constraint requirements-cuda.lock $(NO_TORCH) \
+	  --output-file requirements.lock
+	$(BIN)/python deployments/scripts/write_requires.py requirements-cuda.lock requirements.lock \
+	  requirements-cuda.json
+
+# Resolves what the locks' packages require, for each kind of machine, and installs nothing; antlr4 has no wheel anywhere.
+PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
+lock-check:
+	for platform in $(PLATFORMS); do MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) pip install --dry-run --quiet --require-hashes \
+	  --python-platform $$platform --python-version 3.11 --only-binary :all: --no-binary antlr4-python3-runtime \
+	  --target .venv/nothing --requirement requirements-cuda.lock || exit 1; done
 
 clean: ## remove .venv and what runs left behind; data stays
 	rm -rf .venv .venv-airflow .pneumonia

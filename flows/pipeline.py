@@ -18,6 +18,14 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine needs more than 20
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/pipeline.py` puts flows/ there alone
 
+from flows.heartbeat import Heartbeat
+from flows.supervisor import ready, supervise
+
+if __name__ == "__main__":  # before the libraries, which take seconds to load
+    supervise()
+    alive = Heartbeat("loading the libraries")
+    alive.start()
+
 import typer
 from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -135,4 +143,9 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    ready()
+    alive.say("starting the flow")
+    try:
+        typer.run(main)
+    finally:
+        alive.stop()

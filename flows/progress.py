@@ -12,17 +12,17 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flows.heartbeat import Heartbeat, say
 from pneumonia.progress import Progress as Told
 
 ARTIFACT_SECONDS = 2.0  # each update is a request to the server
-LINE_SECONDS = 15.0  # without a terminal a bar would be a line a step
 
 
 @contextmanager
 def told(step: str) -> Iterator[Told]:
     """Yield the callback that a step reports to."""
     artifact = create_progress_artifact(progress=0.0, key=step.replace("_", "-"), description=step)
-    shown = {"artifact": time.monotonic(), "line": time.monotonic()}
+    updated = time.monotonic()
     logger, logged = get_run_logger(), set[str]()
     console = Console(stderr=True, file=sys.stderr)
     columns = (
@@ -33,23 +33,26 @@ def told(step: str) -> Iterator[Told]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    visible = console.is_terminal
+    with (
+        Progress(*columns, console=console, disable=not visible) as bar,
+        Heartbeat(step, visible) as heart,  # without a terminal a bar would be a line a step
+    ):
         line = bar.add_task("", total=1.0, step=step)
 
         def tell(done: float, total: float, message: str = "") -> None:
+            nonlocal updated
             share = done / total
             bar.update(line, completed=share, description=message)
+            heart.doing = f"{step}: {100 * share:3.0f} % {message}"
             if message not in logged:
                 logged.add(message)
                 logger.info(message)
-            now = time.monotonic()
-            if now - shown["artifact"] > ARTIFACT_SECONDS:
-                shown["artifact"] = now
+            if time.monotonic() - updated > ARTIFACT_SECONDS:
+                updated = time.monotonic()
                 update_progress_artifact(artifact, progress=100 * share, description=f"{step}: {message}")
-            if not console.is_terminal and now - shown["line"] > LINE_SECONDS:
-                shown["line"] = now
-                print(f"{step}: {100 * share:3.0f} % {message}", file=sys.stderr, flush=True)
 
         yield tell
         bar.update(line, completed=1.0)
+    say(f"{step}: done")
     update_progress_artifact(artifact, progress=100.0, description=f"{step}: done")

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 import httpx
-from prefect.exceptions import TerminationSignal
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 from rich.table import Table
 
+from flows.supervisor import AGAIN, STOPPED
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
@@ -28,6 +28,11 @@ SHOWN = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
 }
+ENDINGS = (
+    "inished in state Failed",
+    "Execution was aborted by an interrupt signal",
+    "Execution was aborted by a termination signal",
+)
 
 
 class _ToldAtTheEnd(logging.Filter):
@@ -35,7 +40,8 @@ class _ToldAtTheEnd(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         known = record.exc_info and isinstance(record.exc_info[1], PneumoniaError)
-        return not (known or "inished in state Failed" in record.getMessage())
+        message = record.getMessage()
+        return not (known or any(words in message for words in ENDINGS))
 
 
 def announce(config: Config) -> None:
@@ -58,12 +64,9 @@ def failures() -> Iterator[None]:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        _leave("stopped; run the same command again to go on from the last checkpoint", 130)
-    except TerminationSignal:
-        _leave("stopped; run the same command again to go on from the last checkpoint", 143)
+        _leave(STOPPED, 130)
     except httpx.TransportError as error:
-        # its server ends with the process group, a moment before this process does
-        _leave(f"error: Prefect's server does not answer ({error}); run the same command again to go on", 1)
+        _leave(f"error: Prefect's server does not answer ({error}); {AGAIN}", 1)
 
 
 def _leave(message: str, code: int) -> NoReturn:

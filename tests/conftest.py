@@ -42,6 +42,8 @@ GROUPS = {
     "tests/flows": "prefect",
     "tests/test_readme.py": "readme",
     "tests/test_install": "install",
+    "tests/test_wheel": "install",
+    "tests/cli/test_ui_servers": "ui",
     "tests/tasks": "tasks",
     "tests/tracking": "mlflow server",
     "tests/registry": "mlflow server",

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 import requests
 
+from pneumonia.cli import server_keeper, server_notes
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
 from pneumonia.tracking.client import DEFAULTS, check_store, tracking_uri
@@ -80,10 +81,11 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
     installed = importlib.util.find_spec("prefect") is not None  # its package is an extra
     if elsewhere is None and installed:
         servers.append(_prefect(prefect_port))
+    folder = Path(config.work).resolve() / "ui"
     for server in servers:
-        if trouble := port_trouble(server.port):
-            raise PneumoniaError(f"{server.name}: port {server.port} {trouble}; choose another with {server.option}")
-    with _told_to_stop() as stop, _running(servers, Path(config.work).resolve() / "ui") as running:
+        _check_port(server, folder)
+    ports = [server.port for server in servers]
+    with _told_to_stop() as stop, server_notes.announced(folder, ports), _running(servers, folder) as running:
         if not _wait(running, stop):
             return
         tell(f"MLflow   {_runs_page(remote or f'http://{HOST}:{mlflow_port}', config.tracking.experiment)}")
@@ -96,6 +98,18 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
         if running:
             tell("Ctrl-C ends " + " and ".join(server.name for server in servers))
             _watch(running, stop)
+
+
+def _check_port(server: Server, folder: Path) -> None:
+    """Raise where the server's port is taken, by an earlier call on the same work folder or by somebody else."""
+    trouble = port_trouble(server.port)
+    if trouble is None:
+        return
+    if pid := server_notes.holder(folder, server.port):
+        trouble = f"is taken: pneumonia ui is already running there, pid {pid}; stop it with kill {pid}, or"
+    else:
+        trouble += ";"
+    raise PneumoniaError(f"{server.name}: port {server.port} {trouble} choose another with {server.option}")
 
 
 def port_trouble(port: int) -> str | None:
@@ -197,11 +211,12 @@ class _Running:
 
 @contextlib.contextmanager
 def _running(servers: list[Server], logs: Path) -> Iterator[list[_Running]]:
-    """The servers as processes of this one; at the end none is left."""
+    """The servers as processes of this one; at the end none is left, and neither where this process is killed."""
     running: list[_Running] = []
+    alive, kept = os.pipe()
     try:
         for server in servers:
-            running.append(_start(server, logs))
+            running.append(_start(server, logs, alive))
         yield running
     finally:
         for each in running:
@@ -212,22 +227,25 @@ def _running(servers: list[Server], logs: Path) -> Iterator[list[_Running]]:
                 each.process.wait(max(0.0, end - time.monotonic()))
             each.signal(signal.SIGKILL)  # what the server itself has started may outlive it
             each.process.wait()
+        os.close(alive)
+        os.close(kept)
 
 
-def _start(server: Server, logs: Path) -> _Running:
+def _start(server: Server, logs: Path, alive: int) -> _Running:
     environment = {name: value for name, value in os.environ.items() if name not in server.without}
     log = logs / f"{server.name.lower()}.log"
     try:
         logs.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                server.command,
+                server_keeper.command(alive, server.command),
                 env={**environment, **server.environment},
                 cwd=logs,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which ends them in order
+                pass_fds=(alive,),
             )
     except OSError as error:
         raise PneumoniaError(
