@@ -95,9 +95,9 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config) -> V
 
 
 @_step("promote_model", cache_policy=NO_CACHE)
-def promote_model(dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config) -> Promotion:
+def promote_model(trained: TrainedModel, validation: Validation, config: Config) -> Promotion:
     with told("promote_model") as progress:
-        return promote.promote_model(dataset, trained, validation, config, progress)
+        return promote.promote_model(trained, validation, config, progress)
 
 
 @flow(name="pneumonia-pipeline", persist_result=False)
@@ -113,7 +113,7 @@ def pipeline(config: Config, fresh: bool = False) -> tuple[TrainedModel, Validat
     dataset = prepare_data.with_options(**stored)(config)
     trained = train_model.with_options(**stored)(dataset, config, fresh)
     validation = validate_model(dataset, trained, config)
-    promotion = promote_model(dataset, trained, validation, config)
+    promotion = promote_model(trained, validation, config)
     return trained, validation, promotion
 
 

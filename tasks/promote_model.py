@@ -7,12 +7,12 @@ from pathlib import Path
 from pneumonia.config.schema import Config
 from pneumonia.progress import Progress, silent
 from pneumonia.records.model import read_record
-from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Promotion, TrainedModel, Validation
 from pneumonia.registry import ledger, models
 
 
 def promote_model(
-    dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config, progress: Progress = silent
+    trained: TrainedModel, validation: Validation, config: Config, progress: Progress = silent
 ) -> Promotion:
     """Register the model and make it champion, if its verdict is passed; a second call changes nothing.
 

@@ -14,4 +14,4 @@ def run(config: Config, **options: bool) -> tuple[Dataset, TrainedModel, Validat
     dataset = prepare_data(config)
     trained = train_model(dataset, config, **options)
     validation = validate_model(dataset, trained, config)
-    return dataset, trained, validation, promote_model(dataset, trained, validation, config)
+    return dataset, trained, validation, promote_model(trained, validation, config)
