@@ -44,7 +44,7 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     dataset = mark(prepare_data(config))
     trained = mark(train_model(dataset, config))
     validation = mark(validate_model(dataset, trained, config))
-    promotion = mark(promote_model(dataset, trained, validation, config))
+    promotion = mark(promote_model(trained, validation, config))
     names = ("prepare_data", "train_model", "validate_model", "promote_model")
     return {
         "profile": profile,
