@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -21,7 +22,7 @@ ARTIFACT_SECONDS = 2.0  # each update is a request to the server
 @contextmanager
 def told(step: str) -> Iterator[Told]:
     """Yield the callback that a step reports to."""
-    artifact = create_progress_artifact(progress=0.0, key=step.replace("_", "-"), description=step)
+    artifact: Any = create_progress_artifact(progress=0.0, key=step.replace("_", "-"), description=step)
     updated = time.monotonic()
     logger, logged = get_run_logger(), set[str]()
     console = Console(stderr=True, file=sys.stderr)

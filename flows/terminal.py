@@ -46,7 +46,7 @@ class _ToldAtTheEnd(logging.Filter):
 
 def announce(config: Config) -> None:
     """Say which data are used, and see that the tracking server answers before anything is computed."""
-    kind = "phantoms (synthetic films)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
+    kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.model.name}", flush=True)
     check_store(tracking_uri(config))
 
@@ -75,16 +75,16 @@ def _leave(message: str, code: int) -> NoReturn:
 
 
 def summarise(config: Config, trained: TrainedModel, validation: Validation, promotion: Promotion) -> None:
-    """Print the figures, the verdict and where everything is."""
+    """Print the metrics, the verdict and where everything is."""
     coverage = f"{100 * config.evaluate.confidence:g} % interval"
     print(f"\n{config.model.name} on the test films. Not a medical device.")
     table = Table()
-    table.add_column("figure")
+    table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column(coverage, justify="right")
     for name, words in SHOWN.items():
-        figure = validation.verdict.figures[name]
-        table.add_row(words, f"{figure.value:.3f}", f"{figure.low:.3f} to {figure.high:.3f}")
+        metric = validation.verdict.metrics[name]
+        table.add_row(words, f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}")
     console = Console()
     console.print(table)
     outcome = f"champion, version {promotion.version}" if promotion.promoted else f"no promotion: {promotion.reason}"

@@ -139,4 +139,4 @@ def test_the_doctor_knows_where_it_is(script: Path, tmp_path: Path) -> None:
     assert checks["prefect"]["status"] == "warn"
     assert checks["prefect"]["text"] == "not installed"
     assert checks["torch"]["status"] == "ok"
-    assert checks["requirements.lock"]["text"] == "not here, so nothing to compare with"
+    assert checks["requirements.lock"]["text"] == "not found, so there is nothing to compare with"

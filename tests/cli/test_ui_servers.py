@@ -140,6 +140,7 @@ def test_a_server_elsewhere_counts_only_if_it_answers() -> None:
     assert ui_servers._answering("http://127.0.0.1:1/api") is None
 
 
+@pytest.mark.integration
 def test_a_server_that_ends_by_itself_is_told_with_its_last_words(tmp_path: Path) -> None:
     code = "import sys; print('first'); sys.exit('the database is too old')"
     with (
@@ -149,6 +150,7 @@ def test_a_server_that_ends_by_itself_is_told_with_its_last_words(tmp_path: Path
         ui_servers._wait(running, threading.Event())
 
 
+@pytest.mark.integration
 def test_what_a_server_has_started_ends_with_it(tmp_path: Path) -> None:
     """Also where it does not listen to SIGTERM and its child outlives it."""
     child = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); open('ready', 'w'); time.sleep(600)"
@@ -192,6 +194,7 @@ def test_notes_count_while_their_process_lives(tmp_path: Path) -> None:
     assert server_notes.holder(tmp_path, 7) is None
 
 
+@pytest.mark.integration
 def test_an_early_end_is_no_error(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
@@ -199,6 +202,7 @@ def test_an_early_end_is_no_error(tmp_path: Path) -> None:
         assert not ui_servers._wait(running, stop)
 
 
+@pytest.mark.integration
 def test_no_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ui_servers, "START_SECONDS", 0.1)
     with (

@@ -85,7 +85,7 @@ def test_a_step_without_a_terminal_says_where_it_is(
 ) -> None:
     with progress.told("train_model") as tell:
         time.sleep(0.5)
-        tell(0.43, "epoch 2/4")
+        tell(0.43, 1.0, "epoch 2/4")
         time.sleep(0.5)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "train_model (0:00)"
@@ -100,7 +100,7 @@ def test_a_bar_in_a_terminal_has_the_time_left(artifacts: type[Artifacts], monke
     monkeypatch.setenv("COLUMNS", "120")
     with progress.told("train_model") as tell:
         for step in range(8):
-            tell(step / 100, "epoch 1/4")
+            tell(step, 100, "epoch 1/4")
             time.sleep(0.2)
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     # after 7 % in 1.4 s, on an idle machine, 19 s are left

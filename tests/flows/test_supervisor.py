@@ -214,7 +214,7 @@ def test_the_flow_stopped_while_its_server_starts(number: signal.Signals, code: 
     ("number", "code", "words"),
     [
         (signal.SIGINT, 130, STOPPED),
-        (signal.SIGTERM, 143, r"error: stopped (after|in) epoch \d+; run it again to go on.*"),
+        (signal.SIGTERM, 143, r"error: stopped (after|in) epoch \d+; run it again to resume.*"),
     ],
 )
 def test_the_flow_stopped_in_its_training(

@@ -52,7 +52,7 @@ def test_a_run_leaves_everything_that_it_says(finished: Finished) -> None:
     assert logged.info.status == "FINISHED"
     assert logged.data.metrics.keys() >= METRICS
     assert logged.data.metrics["audit_test_reads"] == 8, "seven features and all together"
-    assert "tried 8 features on them" in Path(validation.report).read_text()
+    assert "evaluated 8 features on them" in Path(validation.report).read_text()
     assert logged.data.params["train.epochs"] == "2"
     assert logged.data.tags["data"] == "phantom"
     assert logged.inputs.dataset_inputs[0].dataset.digest
