@@ -52,7 +52,7 @@ def worth_retrying(_task: object, _run: object, state: object) -> bool:
         state.result()  # type: ignore[attr-defined]
     except (TrackingError, OSError):
         return True
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever else it is, the run reports it
         return False
     return False
 
