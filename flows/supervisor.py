@@ -8,12 +8,14 @@ and, at the end, ends what is left of that session. Imports nothing heavy: it ru
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterable
+from typing import NoReturn
 
 END_SECONDS = 10.0  # for Prefect's server to close its database
 INSIST_SECONDS = 1.0  # a second signal after this long ends the flow without its checkpoint
@@ -55,7 +57,15 @@ def _become_the_flow(reading: int, awaited: Iterable[signal.Signals]) -> None:
 def ready() -> None:
     """From here on Ctrl-C raises KeyboardInterrupt, as it does in any Python program."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """End the worker processes too, which a terminal would have reached: a pool waits for what they are doing."""
+    threading.excepthook = lambda _: None  # the thread of a pool complains that its workers are gone
+    for worker in multiprocessing.active_children():
+        worker.terminate()
+    raise KeyboardInterrupt
 
 
 def _end_with_parent(reading: int) -> None:

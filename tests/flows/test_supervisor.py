@@ -93,7 +93,7 @@ def supervised(code: str) -> Iterator[Started]:
     with started(sys.executable, "-c", f"{PROGRAM}\n{code}") as program:
         assert program.process.stdout is not None
         program.process.stdout.readline()  # what `say` prints
-        assert len(program.look()) == 2
+        assert len(program.look()) >= 2
         yield program
 
 
@@ -121,6 +121,26 @@ def test_ctrl_c_reaches_the_flow_alone_and_once() -> None:
     code = "supervisor.ready()\ntry: say(); time.sleep(600)\nexcept KeyboardInterrupt: time.sleep(1); sys.exit(7)"
     with supervised(code) as program:
         os.killpg(program.process.pid, signal.SIGINT)  # as a terminal does
+        assert program.ended() == (7, "")
+
+
+@pytest.mark.integration
+def test_ctrl_c_does_not_wait_for_what_a_pool_is_doing() -> None:
+    code = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+supervisor.ready()
+try:
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(time.sleep, [0, 0]))
+        done = pool.map(time.sleep, [600] * 8)
+        say()
+        list(done)
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+    with supervised(code) as program:
+        os.killpg(program.process.pid, signal.SIGINT)
         assert program.ended() == (7, "")
 
 
