@@ -82,7 +82,7 @@ def test_torch_and_torchvision_are_a_pair(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_lock_is_compared_with_what_is_installed(tmp_path: Path) -> None:
     lock = tmp_path / "requirements.lock"
-    assert "not here" in doctor._lock(lock).text
+    assert "not found" in doctor._lock(lock).text
     lock.write_text(
         f"pydantic=={version('pydantic')} \\\n    --hash=sha256:0\nabsent-elsewhere==1 ; python_version > '3'\n"
     )

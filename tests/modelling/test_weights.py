@@ -92,7 +92,7 @@ def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     known = record({}).model_dump(mode="json")
     save_file({"a": torch.zeros(1)}, path, metadata={"record": json.dumps({**known, "format": 3})})
-    with pytest.raises(DataError, match="format 3, this version reads 2"):
+    with pytest.raises(DataError, match="format 3, this version reads 1 and 2"):
         read_record(path)
 
 

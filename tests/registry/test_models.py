@@ -174,7 +174,7 @@ def test_nothing_to_go_back_to(uri: str) -> None:
     with pytest.raises(PneumoniaError, match="no version is registered"):
         models.rollback(uri, NAME, "ada", "why")
     promoted(uri, 1)
-    with pytest.raises(PneumoniaError, match=r"no previous champion.*there are: 1 \(champion\).*pneumonia promote"):
+    with pytest.raises(PneumoniaError, match=r"no previous champion.*versions: 1 \(champion\).*pneumonia promote"):
         models.rollback(uri, NAME, "ada", "why")
     assert len(models.history(uri, NAME)) == 1
 

@@ -126,7 +126,7 @@ def test_the_page_shows_every_metric_with_its_interval(scored: Evaluated) -> Non
     assert "On the test folder, 624 images (234 NORMAL, 390 PNEUMONIA), at threshold 0.4." in text
     assert "95%, percentile bootstrap of 2000 resamples grouped by patient" in text
     assert "These images have been scored 3 times so far. The shortcut audit has read their labels too" in text
-    assert "tried 8 features on them" in text
+    assert "evaluated 8 features on them" in text
     assert "calibrated for classes that are equally likely" in text
 
 

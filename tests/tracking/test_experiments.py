@@ -26,7 +26,7 @@ def test_a_deleted_experiment_is_told(work: Path) -> None:
 def test_a_work_folder_that_was_moved_is_told(work: Path, tmp_path: Path) -> None:
     Run.open(settings(work), "aa", "name", {})
     work.rename(tmp_path / "elsewhere")
-    with pytest.raises(TrackingError, match=r"keeps its files in .*move the work folder back"):
+    with pytest.raises(TrackingError, match=r"stores its files in .*move the work folder back"):
         Run.open(settings(tmp_path / "elsewhere"), "aa", "name", {})
     assert not work.exists()
 
