@@ -130,8 +130,8 @@ def test_a_store_that_cannot_be_used_is_told_first(work: Path) -> None:
 def test_a_port_is_free_or_has_a_holder() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         problem = ui_servers.port_problem(listener.getsockname()[1])
-    assert trouble is not None
-    assert f"is taken by process {os.getpid()}" in trouble
+    assert problem is not None
+    assert f"is taken by process {os.getpid()}" in problem
     assert ui_servers.port_problem(free_port()) is None
 
 
