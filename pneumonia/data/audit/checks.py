@@ -16,8 +16,10 @@ from pneumonia.config.schema import CLASSES
 from pneumonia.data.audit.near_duplicates import Pairs
 from pneumonia.data.audit.shortcut_features import quantisation
 from pneumonia.data.manifest import FOLDERS, SPLITS, Entry
+from pneumonia.data.patients import SOURCES, UNKNOWN
 
 LISTED = 20
+GROUPS = 100  # of equal images that are listed, because each of them is to be named
 _UNUSED = "unused"
 _NAMED_PNEUMONIA = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
 _NAMED_NORMAL = re.compile(r"(NORMAL\d*-)?IM-\d+", re.IGNORECASE)
@@ -32,7 +34,7 @@ class Finding(BaseModel):
         stops: a finding of this kind invalidates every metric, so that the pipeline stops.
         count: number of cases; of all images for ``counts`` and ``encodings``.
         summary: one sentence.
-        examples: up to 20 rows, all with the same keys.
+        examples: up to 20 rows (groups of equal images: 100), all with the same keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,9 +46,11 @@ class Finding(BaseModel):
     examples: list[Row]
 
 
-def _finding(rows: Iterable[Row], summary: Callable[[int], str], *, stops: bool = False) -> Finding:
+def _finding(
+    rows: Iterable[Row], summary: Callable[[int], str], *, stops: bool = False, listed: int = LISTED
+) -> Finding:
     found = list(rows)
-    return Finding(ok=not found, stops=stops, count=len(found), summary=summary(len(found)), examples=found[:LISTED])
+    return Finding(ok=not found, stops=stops, count=len(found), summary=summary(len(found)), examples=found[:listed])
 
 
 def _parts(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterable[tuple[str, str, list[Entry]]]:
@@ -61,15 +65,44 @@ def _parts(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterabl
 def counts(entries: Sequence[Entry]) -> Finding:
     """Count images and patients by folder, split and class."""
     rows = [
-        {"part": f"{kind} {name}", "class": title, "images": len(images), "patients": len({e.patient for e in images})}
+        {
+            "part": f"{kind} {name}",
+            "class": title,
+            "images": len(images),
+            "known patients": _known_patients(images),
+        }
         for kind, names in (("folder", FOLDERS), ("split", SPLITS))
         for name, title, images in _parts(entries, kind, names)
     ]
     positives = sum(entry.label for entry in entries)
     negatives = len(entries) - positives
-    patients = len({entry.patient for entry in entries})
-    summary = f"{len(entries)} images of {patients} patients, {negatives} {CLASSES[0]} and {positives} {CLASSES[1]}"
+    summary = f"{len(entries)} images of {_known_patients(entries)} known patients, {negatives} {CLASSES[0]} and {positives} {CLASSES[1]}"
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)
+
+
+def _known_patients(entries: Iterable[Entry]) -> int:
+    return len({entry.patient for entry in entries if entry.patient_source != UNKNOWN})
+
+
+def patient_sources(entries: Sequence[Entry]) -> Finding:
+    """Count images and patients by the source that the patient is known from; images of unknown patients are a warning.
+
+    The count is that of the images whose patient is not known.
+    """
+    rows = []
+    for source, title in SOURCES.items():
+        if images := [entry for entry in entries if entry.patient_source == source]:
+            rows.append({"source": title, "images": len(images), "known patients": _known_patients(images)})
+    n = sum(entry.patient_source == UNKNOWN for entry in entries)
+    known = ", ".join(f"{row['images']} by {row['source']}" for row in rows if row["source"] != SOURCES[UNKNOWN])
+    summary = f"patients are known of {len(entries) - n} images" + (f" ({known})" if known else "")
+    if n:
+        summary = (
+            f"{n} images have no known patient: each counts as one of its own, so that intervals are by image and a "
+            f"patient in two splits is not found; list the patients in patients.csv, or set data.patients=folder "
+            f"where each has a folder; {summary}"
+        )
+    return Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=rows)
 
 
 def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:
@@ -112,7 +145,13 @@ def duplicate_files(entries: Sequence[Entry]) -> Finding:
             if n
             else "no image occurs twice"
         ),
+        listed=GROUPS,
     )
+
+
+def identical_images(entries: Sequence[Entry]) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of images with equal pixels, by group."""
+    return tuple(tuple(image.path for image in images) for images in _groups(entries, "pixels_sha256").values())
 
 
 def _conflicts(entries: Sequence[Entry], differ: str) -> list[Row]:

@@ -18,7 +18,7 @@ from pneumonia.data.audit.near_duplicates import near_pairs
 from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.packing import Packed
 
-_ALWAYS = ("counts", "encodings", "shortcuts")
+_ALWAYS = ("counts", "patient_sources", "encodings", "shortcuts")
 __all__ = ["AuditReport", "Finding", "audit", "markdown"]
 
 
@@ -28,6 +28,7 @@ class AuditReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     counts: Finding
+    patient_sources: Finding
     unreadable: Finding
     wrong_folder: Finding
     duplicate_files: Finding
@@ -74,6 +75,7 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
     pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)
     return AuditReport(
         counts=checks.counts(entries),
+        patient_sources=checks.patient_sources(entries),
         unreadable=checks.unreadable(packed.unreadable, stops=config.on_unreadable == "fail"),
         wrong_folder=checks.wrong_folder(entries),
         duplicate_files=checks.duplicate_files(entries),

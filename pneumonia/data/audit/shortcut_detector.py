@@ -110,7 +110,7 @@ def _row(
     test: NDArray[np.intp],
     config: DataConfig,
 ) -> dict[str, Any]:
-    labels, patients = manifest.labels, manifest.patients
+    labels, patients = manifest.labels, manifest.groups
     inside = _cross_validated(values[train], labels[train], [patients[row] for row in train])
     outside = _fit(values[train], labels[train])(values[test])
     name, meaning, remedy = DESCRIPTIONS[feature]
