@@ -72,8 +72,8 @@ def pack(
     """Decode all images below ``root`` into ``work/pixels/<key>.npy``, or open the array of an earlier call.
 
     The key is a digest of the images' paths, sizes and times of change and of the preprocessing, so that a second call
-    decodes nothing. Patients and split are assigned afterwards and are not part of the key. Decoding runs in threads: the decoders
-    and the hash release the interpreter's lock, and threads work under any orchestrator.
+    decodes nothing. Patients and split are assigned afterwards and are not part of the key. Decoding runs in threads:
+    the decoders and the hash release the interpreter's lock, and threads work under any orchestrator.
 
     Args:
         root: holds train/ and test/ (and perhaps val/) with NORMAL/ and PNEUMONIA/ in each, or one folder that does.

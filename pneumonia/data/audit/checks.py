@@ -24,6 +24,7 @@ _UNUSED = "unused"
 _NAMED_PNEUMONIA = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
 _NAMED_NORMAL = re.compile(r"(NORMAL\d*-)?IM-\d+", re.IGNORECASE)
 Row = dict[str, Any]
+_Pair = tuple[float, int, int]
 
 
 class Finding(BaseModel):
@@ -76,7 +77,8 @@ def counts(entries: Sequence[Entry]) -> Finding:
     ]
     positives = sum(entry.label for entry in entries)
     negatives = len(entries) - positives
-    summary = f"{len(entries)} images of {_known_patients(entries)} known patients, {negatives} {CLASSES[0]} and {positives} {CLASSES[1]}"
+    summary = f"{len(entries)} images of {_known_patients(entries)} known patients, "
+    summary += f"{negatives} {CLASSES[0]} and {positives} {CLASSES[1]}"
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)
 
 
@@ -190,47 +192,62 @@ def duplicate_across_splits(entries: Sequence[Entry]) -> Finding:
     )
 
 
-def _pair_rows(entries: Sequence[Entry], pairs: Pairs, chosen: NDArray[np.bool_]) -> list[Row]:
-    at = np.flatnonzero(chosen)
-    at = at[np.argsort(-pairs.correlation[at], kind="stable")][:LISTED]
+def near_duplicates(entries: Sequence[Entry], pairs: Iterable[Pairs], threshold: float) -> tuple[Finding, Finding]:
+    """List pairs of near-duplicates, and those in different splits.
+
+    Pairs come in blocks and are counted; the `LISTED` with the highest correlation are kept.
+    """
+    content, label, split = (_codes(entries, key) for key in ("pixels_sha256", "label", "split"))
+    used = np.array([entry.split != _UNUSED for entry in entries])
+    n = identical = conflicting = crossing = 0
+    listed: list[_Pair] = []
+    listed_across: list[_Pair] = []
+    for block in pairs:
+        first, second = block.first, block.second
+        across = used[first] & used[second] & (split[first] != split[second])
+        n += len(first)
+        identical += int((content[first] == content[second]).sum())
+        conflicting += int((label[first] != label[second]).sum())
+        crossing += int(across.sum())
+        listed = _highest(listed, block, np.arange(len(first)))
+        listed_across = _highest(listed_across, block, np.flatnonzero(across))
+    summary = f"{n} pairs of images correlate by {threshold:g} or more, {identical} of them with equal pixels"
+    summary += f" and {conflicting} in different classes" if conflicting else ""
+    found = Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=_pair_rows(entries, listed))
+    summary = (
+        f"{crossing} pairs of near-duplicates lie in different splits"
+        if crossing
+        else "near-duplicates share their split"
+    )
+    rows = _pair_rows(entries, listed_across)
+    return found, Finding(ok=crossing == 0, stops=True, count=crossing, summary=summary, examples=rows)
+
+
+def _codes(entries: Sequence[Entry], key: str) -> NDArray[np.int64]:
+    """Number the values of a field, so that pairs are compared without their texts."""
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(getattr(entry, key), len(numbers)) for entry in entries], dtype=np.int64)
+
+
+def _highest(kept: list[_Pair], block: Pairs, chosen: NDArray[np.intp]) -> list[_Pair]:
+    """Return the `LISTED` pairs of the highest correlation, of the kept ones and the chosen ones of a block."""
+    best = chosen[np.argsort(-block.correlation[chosen], kind="stable")][:LISTED]
+    new = [(float(block.correlation[i]), int(block.first[i]), int(block.second[i])) for i in best]
+    return sorted([*kept, *new], key=lambda pair: (-pair[0], *pair[1:]))[:LISTED]
+
+
+def _pair_rows(entries: Sequence[Entry], pairs: Iterable[_Pair]) -> list[Row]:
     rows = []
-    for i in at:
-        images = entries[pairs.first[i]], entries[pairs.second[i]]
+    for correlation, *members in pairs:
+        images = [entries[member] for member in members]
         rows.append(
             {
                 "files": [image.path for image in images],
                 "splits": [image.split for image in images],
-                "correlation": round(float(pairs.correlation[i]), 4),
+                "correlation": round(correlation, 4),
             }
         )
     return rows
-
-
-def _differ(entries: Sequence[Entry], pairs: Pairs, key: str) -> NDArray[np.bool_]:
-    values = np.array([getattr(entry, key) for entry in entries])
-    differ: NDArray[np.bool_] = values[pairs.first] != values[pairs.second]
-    return differ
-
-
-def near_duplicates(entries: Sequence[Entry], pairs: Pairs, threshold: float) -> Finding:
-    """List pairs of near-duplicates."""
-    n = len(pairs.first)
-    identical = n - int(_differ(entries, pairs, "pixels_sha256").sum())
-    conflicting = int(_differ(entries, pairs, "label").sum())
-    summary = f"{n} pairs of images correlate by {threshold:g} or more, {identical} of them with equal pixels"
-    summary += f" and {conflicting} in different classes" if conflicting else ""
-    rows = _pair_rows(entries, pairs, np.ones(n, dtype=bool))
-    return Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=rows)
-
-
-def near_duplicates_across_splits(entries: Sequence[Entry], pairs: Pairs) -> Finding:
-    """List pairs of near-duplicates in different splits."""
-    split = np.array([entry.split for entry in entries])
-    used = (split[pairs.first] != _UNUSED) & (split[pairs.second] != _UNUSED)
-    across = used & _differ(entries, pairs, "split")
-    n = int(across.sum())
-    summary = f"{n} pairs of near-duplicates lie in different splits" if n else "near-duplicates share their split"
-    return Finding(ok=n == 0, stops=True, count=n, summary=summary, examples=_pair_rows(entries, pairs, across))
 
 
 def patient_across_splits(entries: Sequence[Entry]) -> Finding:

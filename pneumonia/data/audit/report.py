@@ -72,7 +72,8 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
         config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable images stop the pipeline.
     """
     entries = packed.manifest.entries
-    pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)
+    threshold = config.near_duplicate_correlation
+    near, near_across = checks.near_duplicates(entries, near_pairs(packed.pixels, threshold), threshold)
     return AuditReport(
         counts=checks.counts(entries),
         patient_sources=checks.patient_sources(entries),
@@ -81,8 +82,8 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
         duplicate_files=checks.duplicate_files(entries),
         label_conflict=checks.label_conflict(entries),
         duplicate_across_splits=checks.duplicate_across_splits(entries),
-        near_duplicates=checks.near_duplicates(entries, pairs, config.near_duplicate_correlation),
-        near_duplicates_across_splits=checks.near_duplicates_across_splits(entries, pairs),
+        near_duplicates=near,
+        near_duplicates_across_splits=near_across,
         patient_across_splits=checks.patient_across_splits(entries),
         encodings=checks.encodings(entries),
         shortcuts=detect_shortcuts(packed.manifest, packed.features, config),
