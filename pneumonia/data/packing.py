@@ -152,7 +152,8 @@ def _open(
     except (OSError, EOFError, ValueError, TypeError, KeyError, DataError) as error:
         log.warning("%s cannot be used (%s); the images are decoded again", path, error)
         return None
-    if record.get("patient_key") not in (None, pseudonyms.fingerprint):
+    made_with = record.get("patient_key")
+    if made_with is not None and made_with != pseudonyms.fingerprint:
         log.warning("%s has patients of another key; the images are decoded again", path)
         return None
     if not complete or pixels.dtype != np.uint8:
