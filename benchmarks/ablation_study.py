@@ -141,7 +141,9 @@ def _metrics(
     exact, quick = Compute.of(config.train, precision="fp32"), Compute.of(config.train)
 
     def metrics(images: Images, scores: NDArray[np.float64]) -> dict[str, float]:
-        found = compute_metrics(Scored(images.labels, scores, images.patients, threshold), config.evaluate)
+        found = compute_metrics(
+            Scored(images.labels, scores, images.patients, threshold, images.copies), config.evaluate
+        )
         return {name: round(found[name].value, 4) for name in METRICS}
 
     held = data.validation

@@ -152,7 +152,9 @@ def _validation_metrics(
     """Compute the metrics of the saved model, at its own threshold, on unaugmented validation images."""
     images = data.validation
     scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
-    return compute_metrics(Scored(images.labels, scores, images.patients, record.threshold), config.evaluate)
+    return compute_metrics(
+        Scored(images.labels, scores, images.patients, record.threshold, images.copies), config.evaluate
+    )
 
 
 def _log_and_return(

@@ -16,9 +16,11 @@ from torch import nn
 import pneumonia
 from pneumonia.config.schema import Config
 from pneumonia.data import packing
+from pneumonia.data.audit import checks
 from pneumonia.data.audit.report import AuditReport
 from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
+from pneumonia.data.patients import UNKNOWN, unknown
 from pneumonia.evaluation import gate
 from pneumonia.evaluation.shortcut_ablation import measure_dependence
 from pneumonia.files import write_text
@@ -137,7 +139,7 @@ def _scored(dataset: Dataset, trained: TrainedModel, config: Config) -> _Candida
     images = Images.of(np.load(dataset.pixels, mmap_mode="r"), manifest, "test")
     # in float32, independent of the training's precision, because a server computes in float32
     scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
-    scored = Scored(images.labels, scores, images.patients, record.threshold)
+    scored = Scored(images.labels, scores, images.patients, record.threshold, images.copies)
     return _Candidate(network, record, manifest, images, scored)
 
 
@@ -185,6 +187,9 @@ def _report(
         counts=dataset.counts,
         patients=_patients(candidate.manifest),
         unreadable=len(dataset.unreadable),
+        unknown_patients=unknown(candidate.manifest.entries[row].patient_source for row in candidate.images.rows),
+        duplicates=checks.identical_images(candidate.manifest.entries),
+        copies=int(candidate.images.copies.sum()),
         **reads,
     )
     used = report.ModelUsed(
@@ -211,8 +216,9 @@ def _report(
 
 
 def _patients(manifest: Manifest) -> dict[str, int]:
-    pairs = {(entry.split, entry.label, entry.patient) for entry in manifest.entries}
-    return dict(sorted(Counter(split for split, _, _ in pairs).items()))
+    """Count the known patients of each split."""
+    pairs = {(entry.split, entry.patient) for entry in manifest.entries if entry.patient_source != UNKNOWN}
+    return dict(sorted(Counter(split for split, _ in pairs).items()))
 
 
 def _table(candidate: _Candidate) -> str:

@@ -23,6 +23,7 @@ import pneumonia
 from pneumonia.cli.ui_servers import port_problem
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
+from pneumonia.data.patient_key import FILE as KEY_FILE
 from pneumonia.errors import PneumoniaError
 from pneumonia.tracking.client import check_store, redacted, tracking_uri
 
@@ -153,6 +154,7 @@ def _hardware(config: Config) -> Iterator[Check]:
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; the CPU is used"
     yield Check(name="cuda", status="ok", text=cuda)
     yield _disk(Path(config.work))
+    yield from _patient_key(Path(config.work) / KEY_FILE)
     yield _memory()
 
 
@@ -169,6 +171,17 @@ def _disk(work: Path) -> Check:
     status = _grade(free, NEEDED_DISK, GOOD_DISK)
     remedy = "" if status == "ok" else f"free space, {GOOD_DISK} GiB are comfortable, or --set work=DIR"
     return Check(name="work folder", status=status, text=f"{work}: {free:.1f} GiB free", remedy=remedy)
+
+
+def _patient_key(path: Path) -> Iterator[Check]:
+    """Report on the key of the patients' pseudonyms, where there is one."""
+    if not path.exists():
+        return
+    if path.stat().st_mode & 0o077:
+        yield Check(name="patient key", status="warn", text=f"{path}: others may read it", remedy=f"chmod 600 {path}")
+        return
+    text = f"{path}: back it up with the work folder, apart from the images; a new one renames every patient"
+    yield Check(name="patient key", status="ok", text=text)
 
 
 def _memory() -> Check:

@@ -44,16 +44,22 @@ def evaluate(
 ) -> None:
     """Score a labelled folder: AUROC, sensitivity and more, each with an interval drawn by patient.
 
+    Patients are known from patients.csv (columns path, patient), DICOM's PatientID, a folder for each patient with
+    data.patients=folder, or the published file names. An image of an unknown patient is drawn by itself.
+
     Example: `pneumonia evaluate data/chest_xray/test --model model.safetensors --json`
     """
     config = resolve_config(file, settings)
     with working(), progress("scoring") as on_progress:
-        from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled
+        from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled, find_patients
 
         skip = on_unreadable is Unreadable.skip
         images = find_labelled(folder)
+        patients = find_patients(folder, images, by_folder=config.data.patients == "folder")
         predictor = load_predictor(model, threshold, config)
-        found = evaluate_folder(predictor, images, config.evaluate, skip_unreadable=skip, progress=on_progress)
+        found = evaluate_folder(
+            predictor, images, patients, config.evaluate, skip_unreadable=skip, progress=on_progress
+        )
     if as_json:
         emit_json(found)
     else:
@@ -61,9 +67,20 @@ def evaluate(
     disclaim(as_json)
 
 
+def _patients(found: dict[str, Any]) -> str:
+    """Say what the intervals are drawn by."""
+    unknown = found["unknown_patients"]
+    if not unknown:
+        return f" of {found['patients']} patients"
+    remedy = "to draw by patient, list them in patients.csv, or --set data.patients=folder where each has a folder"
+    if found["patients"] is None:
+        return f"; their patients are not known, so that intervals are by image ({remedy})"
+    return f" of {found['patients']} patients and {unknown} whose patients are not known, drawn by image ({remedy})"
+
+
 def _print_metrics(found: dict[str, Any], folder: Path) -> None:
     counts = " + ".join(f"{count} {name}" for name, count in found["counts"].items())
-    emit(f"{folder}: {found['n']} images ({counts}) of {found['patients']} patients")
+    emit(f"{folder}: {found['n']} images ({counts}){_patients(found)}")
     emit(f"{found['model']} {found['version']}, PNEUMONIA from {found['threshold']:g} on")
     emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
     for name, metric in found.items():

@@ -38,6 +38,11 @@ class DataConfig(Section):
         description="Folder that holds train/ and test/ with NORMAL/ and PNEUMONIA/ in each, or phantom; "
         "auto: data/chest_xray where it exists, otherwise phantom",
     )
+    patients: Literal["auto", "folder"] = Field(
+        "auto",
+        description="Where patients are known from: auto: patients.csv, then DICOM PatientID, then published file "
+        "names; folder: before the names, each folder below NORMAL/ or PNEUMONIA/ is a patient",
+    )
     patient_fraction: float = Field(1.0, gt=0, le=1, description="Share of the training patients that is used")
     validation_fraction: float = Field(
         0.15, gt=0, lt=1, description="Share of the training patients held out for validation"

@@ -10,6 +10,7 @@ from pathlib import Path
 from pneumonia.config.schema import CLASSES
 from pneumonia.data.manifest import FOLDERS
 from pneumonia.errors import DataError
+from pneumonia.imaging.radiograph import DICOM_WITHIN, is_dicom
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +93,9 @@ def _is_root(folder: Path) -> bool:
 
 def _images(place: Path) -> list[Path]:
     files = list_files(place)
-    images = [file for file in files if file.suffix.lower() in SUFFIXES]
+    images = [file for file in files if _is_image(file)]
     if len(images) < len(files):
-        others = ", ".join(sorted({file.suffix.lower() or file.name for file in files} - SUFFIXES)[:5])
+        others = ", ".join(sorted({file.suffix.lower() or file.name for file in set(files) - set(images)})[:5])
         log.warning("%s: %d file(s) of other kinds are ignored (%s)", place, len(files) - len(images), others)
     return images
 
@@ -109,17 +110,19 @@ def _image(root: Path, file: Path, label: int, folder: str) -> ImageFile:
 
 
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".dcm", ".dicom"})
+_INDEX = "DICOMDIR"  # of an exported medium: DICOM without an image
 
 
 def find_files(folder: Path) -> list[Path]:
-    """List every regular, non-hidden file below the folder with one of `SUFFIXES`, sorted.
+    """List every regular, non-hidden file below the folder with one of `SUFFIXES` or DICOM content, sorted.
 
-    A broken link is listed too, so that it is reported as missing instead of ignored.
+    A PACS exports files without a suffix, or with a UID for a name, of which the last number looks like one. A broken
+    link is listed too, so that it is reported as missing instead of ignored.
 
     Raises:
         DataError: the folder or one below it cannot be listed.
     """
-    return [file for file in list_files(folder) if file.suffix.lower() in SUFFIXES]
+    return [file for file in list_files(folder) if _is_image(file)]
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -129,6 +132,18 @@ def list_files(folder: Path) -> list[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(parent, name) for name in names if not name.startswith(".")]
     return sorted(file for file in found if file.is_file() or not file.exists())
+
+
+def _is_image(file: Path) -> bool:
+    if file.suffix.lower() in SUFFIXES:
+        return True
+    if file.name == _INDEX:
+        return False
+    try:
+        with file.open("rb") as opened:
+            return is_dicom(opened.read(DICOM_WITHIN))
+    except OSError:  # nothing says that it is an image
+        return False
 
 
 def _cannot_list(error: OSError) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES
+from pneumonia.data.patients import SOURCES, UNKNOWN, join_identical
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
 
@@ -22,7 +23,7 @@ FOLDERS = ("train", "val", "test")
 SPLITS = ("train", "validation", "test", "unused")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """An image.
 
@@ -30,7 +31,7 @@ class Entry:
         path: relative to the data's root, with forward slashes.
         sha256: of the file.
         label: index into `pneumonia.config.schema.CLASSES`.
-        patient: see `patient_of`.
+        patient: see `pneumonia.data.patients`.
         folder: published folder, one of `FOLDERS`.
         split: one of `SPLITS`.
         width: pixels.
@@ -38,6 +39,7 @@ class Entry:
         encoding: see `pneumonia.imaging.radiograph.Radiograph`.
         pixels_sha256: of the decoded, preprocessed pixels.
         bytes: size of the file.
+        patient_source: how the patient is known, one of `pneumonia.data.patients.SOURCES`.
     """
 
     path: str
@@ -51,12 +53,13 @@ class Entry:
     encoding: str
     pixels_sha256: str
     bytes: int
+    patient_source: str = UNKNOWN
 
 
 COLUMNS = tuple(field.name for field in fields(Entry))
 _INTEGERS = frozenset({"label", "width", "height", "bytes"})
-# the file's sha256 determines its size
-_DATA_COLUMNS = tuple(name for name in COLUMNS if name not in {"split", "pixels_sha256", "bytes"})
+# the file's sha256 determines its size; how the patient is known is no part of who it is
+_DATA_COLUMNS = tuple(name for name in COLUMNS if name not in {"split", "pixels_sha256", "bytes", "patient_source"})
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,11 @@ class Manifest:
     def patients(self) -> list[str]:
         """Patient key of every image."""
         return [entry.patient for entry in self.entries]
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """Key of every image's patient, one key for patients that share an identical image (`join_identical`)."""
+        return join_identical(self.patients, [entry.pixels_sha256 for entry in self.entries])
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Return the rows of a split in order, int64 [n]."""
@@ -139,7 +147,12 @@ def _entry(row: Sequence[str]) -> Entry:
     if len(row) != len(COLUMNS):
         raise ValueError(f"a row has {len(row)} columns instead of {len(COLUMNS)}")
     values = {name: int(text) if name in _INTEGERS else text for name, text in zip(COLUMNS, row, strict=True)}
-    for name, allowed in (("label", range(len(CLASSES))), ("folder", FOLDERS), ("split", SPLITS)):
+    for name, allowed in (
+        ("label", range(len(CLASSES))),
+        ("folder", FOLDERS),
+        ("split", SPLITS),
+        ("patient_source", SOURCES),
+    ):
         if values[name] not in allowed:
             raise ValueError(f"{name} {values[name]!r} is none of {', '.join(map(str, allowed))}")
     return Entry(**values)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
-from pneumonia.data.layout import ImageFile, scan
+from pneumonia.data import patients
+from pneumonia.data.layout import ImageFile, find_root, scan
 from pneumonia.data.manifest import Entry, Manifest
-from pneumonia.data.patients import patient_of
+from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
@@ -31,7 +32,7 @@ from pneumonia.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # to be increased when the same file gives other pixels or another entry
+FORMAT = 3  # to be increased when the same file gives other pixels or another entry
 LISTED = 20
 POOL_FROM = 64  # decoding fewer images takes less time than starting the threads
 
@@ -71,40 +72,58 @@ def pack(
     """Decode all images below ``root`` into ``work/pixels/<key>.npy``, or open the array of an earlier call.
 
     The key is a digest of the images' paths, sizes and times of change and of the preprocessing, so that a second call
-    decodes nothing. The split is assigned afterwards and is not part of the key. Decoding runs in threads: the decoders
-    and the hash release the interpreter's lock, and threads work under any orchestrator.
+    decodes nothing. Patients and split are assigned afterwards and are not part of the key. Decoding runs in threads:
+    the decoders and the hash release the interpreter's lock, and threads work under any orchestrator.
 
     Args:
         root: holds train/ and test/ (and perhaps val/) with NORMAL/ and PNEUMONIA/ in each, or one folder that does.
-        config: split, number of workers, what to do with unreadable images.
+        config: split, source of the patients, number of workers, what to do with unreadable images.
         preprocess: size and equalisation of the pixels.
         work: folder to write to.
         progress: called with the images done and all images.
 
     Raises:
-        DataError: the layout is wrong, images are unreadable (all are listed at once), or ``work`` cannot be written.
+        DataError: the layout is wrong, images are unreadable (all are listed at once), ``patients.csv`` does not list
+            every image, or ``work`` cannot be written.
     """
     images = scan(root)
+    pseudonyms = Pseudonyms(work)
+    table = _table(root, images, pseudonyms)
     path = work / "pixels" / f"{_key(images, preprocess)}.npy"
-    cached = _open(path, preprocess.size)
+    cached = _open(path, preprocess.size, pseudonyms)
     if cached is None:
-        _write(images, root, config, preprocess, path, progress)
-        cached = _open(path, preprocess.size)
+        _write(images, root, config, preprocess, path, pseudonyms, progress)
+        cached = _open(path, preprocess.size, pseudonyms)
         if cached is None:
             raise DataError(f"{path}: was changed or removed while it was written; run again")
     entries, pixels, features, record = cached
     _check(root, entries, record["unreadable"], config)
-    manifest = Manifest(assign(entries, config))
+    manifest = Manifest(assign(_identified(entries, table, config), config))
     return Packed(manifest, pixels, features, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
 def packing_key(root: Path, preprocess: PreprocessConfig) -> str:
-    """Return the key that `pack` gives to these images in their present state.
+    """Return a key of what `pack` reads, in its present state: the images and ``patients.csv``.
 
     Raises:
-        DataError: the layout is wrong.
+        DataError: the layout is wrong, or ``patients.csv`` cannot be read.
     """
-    return _key(scan(root), preprocess)
+    table = find_root(root) / patients.TABLE
+    return _key(scan(root), preprocess) + (f" {_sha256(table)}" if table.is_file() else "")
+
+
+def _table(root: Path, images: Sequence[ImageFile], pseudonyms: Pseudonyms) -> dict[str, str] | None:
+    inner = find_root(root)
+    if inner != root and (root / patients.TABLE).is_file():
+        raise DataError(f"{root / patients.TABLE}: lies above the data's root; move it to {inner}")
+    return patients.read_table(inner, [image.path for image in images], pseudonyms)
+
+
+def _identified(entries: Sequence[Entry], table: dict[str, str] | None, config: DataConfig) -> list[Entry]:
+    """Return the entries, which hold a pseudonym or nothing, with their patients."""
+    by_folder = config.patients == "folder"
+    found = (patients.identify(e.path, pseudonym=e.patient, table=table, by_folder=by_folder) for e in entries)
+    return [replace(e, patient=who.key, patient_source=who.source) for e, who in zip(entries, found, strict=True)]
 
 
 def _key(images: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
@@ -116,7 +135,7 @@ def _key(images: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
 
 
 def _open(
-    path: Path, size: int
+    path: Path, size: int, pseudonyms: Pseudonyms
 ) -> tuple[tuple[Entry, ...], NDArray[np.uint8], NDArray[np.float32], dict[str, Any]] | None:
     """Open the four files of a finished packing; None without its record, which is written last."""
     record_path = path.with_suffix(".json")
@@ -132,6 +151,10 @@ def _open(
         complete = complete and features.shape == (len(entries), COUNT)
     except (OSError, EOFError, ValueError, TypeError, KeyError, DataError) as error:
         log.warning("%s cannot be used (%s); the images are decoded again", path, error)
+        return None
+    made_with = record.get("patient_key")
+    if made_with is not None and made_with != pseudonyms.fingerprint:
+        log.warning("%s has patients of another key; the images are decoded again", path)
         return None
     if not complete or pixels.dtype != np.uint8:
         log.warning("%s does not fit its manifest; the images are decoded again", path)
@@ -149,6 +172,7 @@ def _write(
     config: DataConfig,
     preprocess: PreprocessConfig,
     path: Path,
+    pseudonyms: Pseudonyms,
     progress: Progress,
 ) -> None:
     entries: list[Entry] = []
@@ -157,7 +181,7 @@ def _write(
     phantom = False
     with AtomicFile(path) as file:
         file.write(_header(len(images), preprocess.size))
-        for done, row in enumerate(_decode_all(images, config, preprocess), start=1):
+        for done, row in enumerate(_decode_all(images, config, preprocess, pseudonyms), start=1):
             if isinstance(row, _Row):
                 file.write(row.pixels)
                 entries.append(row.entry)
@@ -176,6 +200,8 @@ def _write(
     Manifest(tuple(entries)).save(table)
     record = {
         "manifest_sha256": _sha256(table),
+        # the key's name, not the key; None where no file has a PatientID
+        "patient_key": pseudonyms.fingerprint if any(entry.patient for entry in entries) else None,
         "phantom": phantom,
         "preprocess": preprocess.model_dump(),
         "unreadable": unreadable,
@@ -196,18 +222,18 @@ def _header(rows: int, size: int) -> bytes:
 
 
 def _decode_all(
-    images: Sequence[ImageFile], config: DataConfig, preprocess: PreprocessConfig
+    images: Sequence[ImageFile], config: DataConfig, preprocess: PreprocessConfig, pseudonyms: Pseudonyms
 ) -> Iterator[_Row | dict[str, str]]:
     """Decode in order, with few images in flight, so that a slow disk does not fill the memory."""
     workers = config.workers or _cores()
     if workers == 1 or len(images) < POOL_FROM:
-        yield from (_decode(image, preprocess) for image in images)
+        yield from (_decode(image, preprocess, pseudonyms) for image in images)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         pending: deque[Future[_Row | dict[str, str]]] = deque()
         try:
             for image in images:
-                pending.append(pool.submit(_decode, image, preprocess))
+                pending.append(pool.submit(_decode, image, preprocess, pseudonyms))
                 if len(pending) >= 8 * workers:
                     yield pending.popleft().result()
             while pending:
@@ -221,7 +247,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _decode(image: ImageFile, preprocess: PreprocessConfig) -> _Row | dict[str, str]:
+def _decode(image: ImageFile, preprocess: PreprocessConfig, pseudonyms: Pseudonyms) -> _Row | dict[str, str]:
     try:
         content = radiograph.load(image.file)
         shown = radiograph.read_bytes(content, preprocess, name=image.path)
@@ -232,7 +258,7 @@ def _decode(image: ImageFile, preprocess: PreprocessConfig) -> _Row | dict[str, 
         path=image.path,
         sha256=hashlib.sha256(content).hexdigest(),
         label=image.label,
-        patient=patient_of(image.path, image.label),
+        patient=_pseudonym(content, pseudonyms),
         folder=image.folder,
         split="unused",
         width=shown.width,
@@ -242,6 +268,16 @@ def _decode(image: ImageFile, preprocess: PreprocessConfig) -> _Row | dict[str, 
         bytes=len(content),
     )
     return _Row(entry, pixels, measure(shown.levels), shown.phantom)
+
+
+def _pseudonym(content: bytes, pseudonyms: Pseudonyms) -> str:
+    """Return the pseudonym of a DICOM file's PatientID, empty where there is none."""
+    if not radiograph.is_dicom(content):
+        return ""
+    from pneumonia.imaging.dicom import read_patient_id  # half a second that JPEG sets do not need
+
+    identifier = read_patient_id(content)
+    return pseudonyms.of(identifier) if identifier else ""
 
 
 def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, str]], config: DataConfig) -> None:

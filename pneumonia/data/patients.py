@@ -1,26 +1,168 @@
-"""Identify the patient of an image."""
+"""Identify the patient of an image: from a table, DICOM's PatientID, a folder of its own, or a published name.
+
+The first source that knows the patient is used:
+
+1. ``patients.csv`` in the data's root, with the columns path and patient, one row for every image;
+2. the PatientID of a DICOM file;
+3. the folder below the class folder, where ``data.patients=folder`` says that a folder is a patient;
+4. the name, if it follows the pattern of the published set.
+
+An image whose patient no source knows counts as a patient of its own. Identifiers of the first two sources are replaced
+by pseudonyms (`pneumonia.data.patient_key`) before they are stored anywhere.
+"""
 
 from __future__ import annotations
 
+import csv
 import re
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pneumonia.config.schema import CLASSES
+from pneumonia.data.patient_key import Pseudonyms
+from pneumonia.errors import DataError
+
+TABLE = "patients.csv"
+SOURCES = {
+    "table": TABLE,
+    "dicom": "DICOM PatientID",
+    "folder": "a folder a patient (data.patients=folder)",
+    "name": "published file names",
+    "none": "not known",
+}
+"""How a patient can be known, and how that is called in reports; in order of precedence."""
+UNKNOWN = "none"
+LISTED = 20
 
 _PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
-
 _NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)(?:-|$)", re.IGNORECASE)
 
 
-def patient_of(path: str, label: int) -> str:  # noqa: ARG001
-    """Return the patient's key from a published file name, independent of the folder.
+@dataclass(frozen=True)
+class Patient:
+    """A patient's key, and its source, one of `SOURCES`."""
+
+    key: str
+    source: str
+
+
+def identify(
+    path: str, *, pseudonym: str = "", table: Mapping[str, str] | None = None, by_folder: bool = False
+) -> Patient:
+    """Return the patient of an image.
+
+    Args:
+        path: relative to the data's root, with forward slashes.
+        pseudonym: of the file's PatientID, empty where it has none.
+        table: of `read_table`; it takes precedence and knows every image.
+        by_folder: a folder below the class folder is a patient.
+    """
+    if table is not None:
+        return Patient(table[path], "table")
+    if pseudonym:
+        return Patient(pseudonym, "dicom")
+    if by_folder and (folder := _own_folder(path)):
+        return Patient(f"folder {folder}", "folder")
+    if named := patient_of_name(PurePosixPath(path).stem):
+        return Patient(named, "name")
+    return Patient(path, UNKNOWN)
+
+
+def patient_of_name(stem: str) -> str | None:
+    """Return the patient's key from a published file name, independent of the folder; None for any other name.
 
     Pneumonia patients are numbered separately for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two
-    people; a normal image's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). A file with
-    another kind of name is a separate patient, with its stem as the key. The label is not part of the key: an image in
-    the wrong folder keeps its patient.
+    people; a normal image's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001).
     """
-    stem = PurePosixPath(path).stem
     if found := _PNEUMONIA.match(stem):
         return f"{found[2].lower()}-{int(found[1])}"
     if found := _NORMAL.match(stem):
         return found[1].upper()
-    return stem
+    return None
+
+
+def _own_folder(path: str) -> str | None:
+    """Return the folder just below the class folder; one of the same name in another class or split is the same."""
+    parts = PurePosixPath(path).parts
+    place = next((at for at, part in enumerate(parts) if part in CLASSES), None)
+    return parts[place + 1] if place is not None and place + 2 < len(parts) else None
+
+
+def read_table(root: Path, paths: Sequence[str], pseudonyms: Pseudonyms, prefix: str = "") -> dict[str, str] | None:
+    """Read ``patients.csv`` of a folder: the pseudonym of each image's patient; None without such a file.
+
+    Args:
+        root: the folder.
+        paths: of the images, relative to the data's root; every one must be listed.
+        pseudonyms: of the site.
+        prefix: what the table's paths start with, if `paths` lie in a part of the data.
+
+    Raises:
+        DataError: the table cannot be read, or an image is missing in it; the images are named.
+    """
+    file = root / TABLE
+    if not file.is_file():
+        return None
+    listed = _rows(file)
+    missing = [path for path in paths if prefix + path not in listed]
+    if missing:
+        shown = [prefix + path for path in missing[:LISTED]]
+        more = [f"and {len(missing) - LISTED} more"] if len(missing) > LISTED else []
+        raise DataError(
+            "\n  ".join([f"{file}: {len(missing)} of {len(paths)} images are not listed:", *shown, *more])
+            + "\nAdd a row (path, patient) for each; paths are relative to the folder of the table."
+        )
+    return {path: pseudonyms.of(listed[prefix + path]) for path in paths}
+
+
+def _rows(file: Path) -> dict[str, str]:
+    """Return the patient of every path that is listed."""
+    listed: dict[str, str] = {}
+    try:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
+            rows = csv.DictReader(lines, strict=True)
+            if not {"path", "patient"} <= set(rows.fieldnames or ()):
+                raise DataError(f"{file}: line 1 must name the columns path and patient, separated by a comma")
+            for row in rows:
+                path, patient = (row["path"] or "").strip(), (row["patient"] or "").strip()
+                if not path or not patient:
+                    raise DataError(f"{file}: line {rows.line_num}: path or patient is empty; give both")
+                if listed.setdefault(path, patient) != patient:
+                    raise DataError(f"{file}: line {rows.line_num}: {path} is listed with two patients; remove one")
+    except (OSError, csv.Error) as error:
+        raise DataError(f"{file}: cannot be read as a table ({error}); save it as CSV with commas") from error
+    return listed
+
+
+def join_identical(patients: Sequence[str], contents: Sequence[str]) -> list[str]:
+    """Give one key to all patients that share an identical image, directly or through others.
+
+    Whoever has an image of two names is probably one person; if not, the image still must not be on both sides.
+
+    Args:
+        patients: [n] keys.
+        contents: [n] digests of the images' pixels; an empty one is equal to none.
+
+    Returns:
+        [n] keys: the first in alphabetical order of those that are joined, so that others keep theirs.
+    """
+    parent: dict[str, str] = {}
+
+    def find(patient: str) -> str:
+        while (above := parent.get(patient, patient)) != patient:
+            parent[patient] = parent.get(above, above)  # halves the path, so that a long chain stays cheap
+            patient = above
+        return patient
+
+    owner: dict[str, str] = {}
+    for patient, content in zip(patients, contents, strict=True):
+        one, other = find(patient), find(owner.setdefault(content, patient) if content else patient)
+        if one != other:
+            parent[max(one, other)] = min(one, other)
+    return [find(patient) for patient in patients]
+
+
+def unknown(sources: Iterable[str]) -> int:
+    """Count the images whose patient is not known."""
+    return sum(source == UNKNOWN for source in sources)

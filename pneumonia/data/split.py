@@ -1,4 +1,4 @@
-"""Divide images into train, validation and test, by patient."""
+"""Divide images into train, validation and test, by patient; patients that share an identical image are one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pneumonia.config.schema import CLASSES, DataConfig
 from pneumonia.data.manifest import Entry
+from pneumonia.data.patients import join_identical
 from pneumonia.errors import DataError
 
 
@@ -20,23 +21,39 @@ def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
     other patient's split, a smaller ``patient_fraction`` gives subsets of the same splits, and the fractions are met
     approximately, as random draws do. In each class at least one patient is kept for training and one for validation.
 
+    Patients who share an identical image (equal pixels) outside the test folder are divided as one, under the key that
+    is first in alphabetical order, so that a copy under another name lies in the same split.
+
     Raises:
         DataError: a class has fewer than two patients outside the test folder.
     """
+    pool = [entry for entry in entries if entry.folder != "test"]
+    joined = join_identical([entry.patient for entry in pool], [entry.pixels_sha256 for entry in pool])
+    groups = {entry.patient: group for entry, group in zip(pool, joined, strict=True)}
     strata: dict[str, int] = {}
-    for entry in entries:
-        if entry.folder != "test":  # a patient with images of both classes is assigned once, as a positive
-            strata[entry.patient] = max(strata.get(entry.patient, 0), entry.label)
+    for entry, group in zip(pool, joined, strict=True):  # with images of both classes, assigned once, as a positive
+        strata[group] = max(strata.get(group, 0), entry.label)
     splits: dict[str, str] = {}
     for label, name in enumerate(CLASSES):
         patients = [patient for patient, stratum in strata.items() if stratum == label]
         if len(patients) < 2:
-            raise DataError(
-                f"{name}: {len(patients)} patient(s) in the train and val folders; "
-                "at least two are needed, one to train on and one to validate on"
-            )
+            raise DataError(_too_few(name, len(patients), entries))
         splits |= _divide(patients, config)
-    return tuple(replace(entry, split="test" if entry.folder == "test" else splits[entry.patient]) for entry in entries)
+    return tuple(
+        replace(entry, split="test" if entry.folder == "test" else splits[groups[entry.patient]]) for entry in entries
+    )
+
+
+def _too_few(name: str, count: int, entries: Sequence[Entry]) -> str:
+    """Return the message; patients on both sides come first, because they are a leak and often the cause."""
+    sides = [{entry.patient for entry in entries if (entry.folder == "test") == test} for test in (False, True)]
+    shared = len(sides[0] & sides[1])
+    leak = f"{shared} patient(s) have images in train and in test, which is a leak; " if shared else ""
+    return (
+        f"{leak}{name}: {count} patient(s) in the train and val folders, where patients with images of both classes "
+        f"count as {CLASSES[1]}; at least two are needed, one to train on and one to validate on. If the files' "
+        "PatientID names other people than it should, list the patients in patients.csv"
+    )
 
 
 def _divide(patients: Sequence[str], config: DataConfig) -> dict[str, str]:

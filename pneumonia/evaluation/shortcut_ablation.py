@@ -77,11 +77,11 @@ def _change(
     images: Images, before: NDArray[np.float64], after: NDArray[np.float64], config: EvaluateConfig
 ) -> ShortcutDependence:
     """Compute the changes of the mean probabilities, with their intervals by patient."""
-    sample = Sample.of(images.labels, images.patients)
+    sample = Sample.of(images.labels, images.patients, images.copies)
     columns = np.stack(
         [(images.labels == label) * value for label in (0, 1) for value in (1.0, after - before)], axis=1
     )
-    sums = np.zeros((sample.n_patients, 4))
+    sums = np.zeros((sample.columns, 4))
     np.add.at(sums, sample.patient, columns)
 
     def changes(counts: Counts) -> Floats:

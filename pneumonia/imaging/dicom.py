@@ -58,6 +58,15 @@ def decode_dicom(content: bytes) -> Decoded:
         )
 
 
+def read_patient_id(content: bytes) -> str:
+    """Return the PatientID of a DICOM file's header, empty where it has none.
+
+    It identifies a person: the caller replaces it by a pseudonym and stores it nowhere.
+    """
+    dataset = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["PatientID"])
+    return str(dataset.get("PatientID") or "").strip()
+
+
 def _check(dataset: FileDataset) -> UID:
     """Refuse what the decoder would fail on or misread, before decoding; return the transfer syntax."""
     syntax: UID | None = dataset.file_meta.get("TransferSyntaxUID")

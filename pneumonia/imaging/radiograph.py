@@ -17,6 +17,7 @@ from pneumonia.imaging.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_
 from pneumonia.imaging.refusal import FETCH_AGAIN, Decoded, Refusal
 
 MAX_BYTES = 256 * 2**20
+DICOM_WITHIN = 132  # bytes that tell whether a file is DICOM
 _FOREIGN = {
     b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"RIFF": "a WebP or other RIFF",
     b"%PDF": "a PDF", b"PK\3\4": "a zip", b"\x1f\x8b": "a gzip", b"\0\0\0\x0cjP  ": "a JPEG 2000",
@@ -110,6 +111,11 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
     return Radiograph(pixels, levels, decoded.width, decoded.height, decoded.encoding, decoded.phantom)
 
 
+def is_dicom(content: bytes) -> bool:
+    """Return whether a file is DICOM Part 10, from its first `DICOM_WITHIN` bytes."""
+    return content[128:DICOM_WITHIN] == b"DICM"
+
+
 def _decode(content: bytes, size: int) -> Decoded:
     if not content:
         raise Refusal("is empty (zero bytes)", FETCH_AGAIN)
@@ -117,7 +123,7 @@ def _decode(content: bytes, size: int) -> Decoded:
         return decode_jpeg(content, size)
     if content.startswith(PNG_MAGIC):
         return decode_png(content)
-    if content[128:132] == b"DICM":
+    if is_dicom(content):
         from pneumonia.imaging.dicom import decode_dicom  # half a second that JPEG sets do not need
 
         return decode_dicom(content)

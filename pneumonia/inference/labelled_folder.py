@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,13 @@ from typing import Any
 import numpy as np
 
 from pneumonia.config.schema import CLASSES, EvaluateConfig
+from pneumonia.data import patients
+from pneumonia.data.images import repeated
 from pneumonia.data.layout import SUFFIXES, find_files
-from pneumonia.data.patients import patient_of
+from pneumonia.data.patient_key import Pseudonyms
+from pneumonia.data.patients import Patient
 from pneumonia.errors import DataError
+from pneumonia.imaging import radiograph
 from pneumonia.inference.predictor import Predictor
 from pneumonia.progress import Progress, silent
 from pneumonia.statistics.metrics import Scored, compute_metrics
@@ -31,9 +38,38 @@ def find_labelled(folder: Path) -> dict[str, int]:
     return {str(image): label for label, name in enumerate(CLASSES) for image in _images(folder, name)}
 
 
+def find_patients(folder: Path, labels: Mapping[str, int], *, by_folder: bool = False) -> dict[str, Patient]:
+    """Find the patient of each file, by the precedence of `pneumonia.data.patients`.
+
+    A table is looked for in the folder, and in the one above it where that is a data set's root. The keys are
+    pseudonyms of this call; no key of the site is needed, because none of them is put out.
+
+    Args:
+        folder: holds ``NORMAL/`` and ``PNEUMONIA/``.
+        labels: of `find_labelled`.
+        by_folder: a folder below the class folder is a patient.
+
+    Raises:
+        DataError: ``patients.csv`` cannot be read, or does not list every image.
+    """
+    pseudonyms = Pseudonyms()
+    paths = {file: Path(file).relative_to(folder).as_posix() for file in labels}
+    table = patients.read_table(folder, list(paths.values()), pseudonyms)
+    if table is None:
+        inside = Path(os.path.abspath(folder))  # noqa: PTH100 — a link keeps the name that it has in the data set
+        table = patients.read_table(inside.parent, list(paths.values()), pseudonyms, f"{inside.name}/")
+    found = {}
+    for file, path in paths.items():
+        identifier = _patient_id(file) if table is None else ""
+        pseudonym = pseudonyms.of(identifier) if identifier else ""
+        found[file] = patients.identify(path, pseudonym=pseudonym, table=table, by_folder=by_folder)
+    return found
+
+
 def evaluate_folder(
     predictor: Predictor,
     labels: Mapping[str, int],
+    known: Mapping[str, Patient],
     config: EvaluateConfig,
     *,
     skip_unreadable: bool = False,
@@ -44,13 +80,17 @@ def evaluate_folder(
     Args:
         predictor: the model; its record's threshold is used.
         labels: file to index into `CLASSES`, from `find_labelled`.
-        config: resamples, coverage and seed of the intervals, which are drawn by patient.
+        known: file to patient, from `find_patients`.
+        config: resamples, coverage and seed of the intervals, which are drawn by patient; a file that is there twice is
+            drawn once.
         skip_unreadable: leave out images that cannot be read, and name them in the result.
         progress: called with the images done and all images.
 
     Returns:
         A JSON object: `n` images, each metric of `pneumonia.statistics.metrics.METRICS` as ``{value, low, high}``,
-        counts, patients, threshold and model.
+        counts, threshold and model. `patients` are the known ones, None where none is known; `unknown_patients` are
+        the images whose patient is not known, each of which is drawn as one of its own; `patient_sources` counts
+        the images by source; `copies` are files that repeat another one of the same class.
 
     Raises:
         DataError: images cannot be read.
@@ -61,17 +101,21 @@ def evaluate_folder(
         raise DataError(_listing(refused, len(results)))
     scored = [result for result in results if "refused" not in result]
     truth = np.array([labels[result["file"]] for result in scored], dtype=np.int64)
-    patients = [_patient(result["file"], labels[result["file"]]) for result in scored]
+    who = [known[result["file"]] for result in scored]
+    contents = [_digest(result["file"]) for result in scored]
+    copies = repeated(contents, truth)
     threshold = predictor.record.threshold
     scores = np.array([result["probability"] for result in scored])
-    metrics = compute_metrics(Scored(truth, scores, patients, threshold), config)
+    drawn = patients.join_identical([patient.key for patient in who], contents)
+    metrics = compute_metrics(Scored(truth, scores, drawn, threshold, copies), config)
     if refused:
         logger.warning("%d images that cannot be read are left out", len(refused))
     return {
         "n": len(scored),
         **{name: metric.model_dump() for name, metric in metrics.items()},
         "counts": {name: int(np.sum(truth == label)) for label, name in enumerate(CLASSES)},
-        "patients": len(set(patients)),
+        **_summary(who),
+        "copies": int(copies.sum()),
         "confidence": config.confidence,
         "threshold": threshold,
         "model": predictor.name,
@@ -93,9 +137,32 @@ def _images(folder: Path, name: str) -> list[Path]:
     return images
 
 
-def _patient(file: str, label: int) -> str:
-    # The class distinguishes files of the same name that are of different patients: NORMAL/1.png and PNEUMONIA/1.png.
-    return f"{CLASSES[label]} {patient_of(file, label)}"
+def _patient_id(file: str) -> str:
+    """Return a DICOM file's PatientID, empty where there is none; a file that cannot be read is refused later."""
+    try:
+        with Path(file).open("rb") as opened:
+            if not radiograph.is_dicom(opened.read(radiograph.DICOM_WITHIN)):
+                return ""
+        from pneumonia.imaging.dicom import read_patient_id
+
+        return read_patient_id(radiograph.load(file))
+    except (OSError, radiograph.UnreadableRadiograph):
+        return ""
+
+
+def _digest(file: str) -> str:
+    with Path(file).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _summary(who: Sequence[Patient]) -> dict[str, Any]:
+    sources = Counter(patient.source for patient in who)
+    known = {patient.key for patient in who if patient.source != patients.UNKNOWN}
+    return {
+        "patients": len(known) or None,
+        "unknown_patients": sources[patients.UNKNOWN],
+        "patient_sources": {name: sources[name] for name in patients.SOURCES if sources[name]},
+    }
 
 
 def _listing(refused: Sequence[dict[str, str]], total: int) -> str:

@@ -10,8 +10,6 @@ is used is unknown here; where it is known, add the logarithm of its odds to the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -61,7 +59,7 @@ def find_operating_point(
     found = margins(network, images, changes, config.perturbations, compute)
     slope, bias = _platt(found, truth)
     scores = expit(found * slope + bias)
-    threshold = _threshold(scores, truth, images.patients, config)
+    threshold = _threshold(scores, images, config)
     return OperatingPoint(
         temperature=1 / slope,
         bias=bias,
@@ -108,14 +106,13 @@ def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float,
     return slope, round(float(found.x[1] - slope * centre), 4)
 
 
-def _threshold(
-    scores: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str], config: EvaluateConfig
-) -> float:
+def _threshold(scores: NDArray[np.float64], images: Images, config: EvaluateConfig) -> float:
     """Return the highest threshold at which the lower end of the sensitivity's interval is at least the target.
 
     It is the lower end of the interval, by patient, of the highest threshold with the target sensitivity.
     """
-    sample = Sample.of(labels, patients)
+    labels = images.labels
+    sample = Sample.of(labels, images.patients, images.copies)
     positive = np.tile(sample.patient[labels == 1], len(scores))
     values = scores[:, labels == 1].ravel()
     order = np.argsort(values)

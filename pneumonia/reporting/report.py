@@ -31,6 +31,8 @@ METRIC_NAMES = {
 # Without the work folder and the tracking: they change no result, and a tracking URI may contain a password.
 RECIPE = ("data", "phantom", "preprocess", "augment", "model", "train", "evaluate", "gate")
 
+GROUPS = 100  # of equal images that are named
+
 
 class DataUsed(Document):
     """The radiographs that the model was trained and tested on."""
@@ -41,7 +43,10 @@ class DataUsed(Document):
     split_digest: str
     dvc_md5: str | None = None
     counts: dict[str, dict[str, int]]  # split → class → images
-    patients: dict[str, int] = Field(default_factory=dict)  # split → patients
+    patients: dict[str, int] = Field(default_factory=dict)  # split → known patients; without a known one, no entry
+    unknown_patients: int = 0  # test images whose patient is not known
+    duplicates: tuple[tuple[str, ...], ...] = ()  # paths of images with equal pixels, by group
+    copies: int = 0  # test images that repeat another one
     unreadable: int = 0  # files that were left out
     test_reads: int | None = None  # how often models have been scored on the test images, this time included
     audit_test_reads: int = 0  # how many features the shortcut audit has tried on the test images
@@ -133,8 +138,13 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
     text = (
         f"On the test folder, {sum(test.values())} images ({', '.join(f'{n} {name}' for name, n in test.items())}), at "
         f"threshold {model.threshold:g}. Intervals: {settings.confidence:.0%}, percentile bootstrap of "
-        f"{settings.bootstrap} resamples grouped by patient."
+        f"{settings.bootstrap} resamples {_unit(data)}."
     )
+    if data.copies:
+        text += (
+            f" {data.copies} of the images repeat{'s' if data.copies == 1 else ''} another one; they count in the "
+            "values, and each group of equal images weighs once in the intervals."
+        )
     if data.test_reads is not None:
         text += f" These images have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
     if data.audit_test_reads:
@@ -149,6 +159,20 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
         parts.append(f"Against champion version {verdict.champion.version} on the same images (candidate − champion):")
         parts.append(_metric_table("Difference", verdict.champion.differences, "+z"))
     return "\n\n".join(parts)
+
+
+def _unit(data: DataUsed) -> str:
+    """Say what the bootstrap draws."""
+    images = sum(data.counts.get("test", {}).values())
+    if not data.unknown_patients:
+        return "grouped by patient"
+    consequence = "if patients have several of them, the intervals are too narrow"
+    if data.unknown_patients >= images:
+        return f"by image, because the patients are not known: {consequence}"
+    return (
+        f"grouped by patient where the patient is known; by image for {data.unknown_patients} of the {images} "
+        f"images, whose patients are not known: {consequence}"
+    )
 
 
 def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) -> str:
@@ -187,10 +211,27 @@ def _data(data: DataUsed) -> str:
     ]
     head = ("Split", *CLASSES, "Images", "Patients")
     rows = [
-        (split, *(str(n.get(name, 0)) for name in CLASSES), str(sum(n.values())), str(data.patients.get(split, "")))
+        (
+            split,
+            *(str(n.get(name, 0)) for name in CLASSES),
+            str(sum(n.values())),
+            str(data.patients.get(split, "unknown")),
+        )
         for split, n in data.counts.items()
     ]
-    return f"{_table(('Origin', ''), origin)}\n\n{_table(head, rows, numbers=4)}"
+    parts = [_table(("Origin", ""), origin), _table(head, rows, numbers=4), *_duplicates(data.duplicates)]
+    return "\n\n".join(parts)
+
+
+def _duplicates(groups: Sequence[Sequence[str]]) -> list[str]:
+    """Name the groups of equal images."""
+    if not groups:
+        return []
+    images = sum(map(len, groups))
+    text = f"{len(groups)} group{'s' if len(groups) > 1 else ''} of images ({images} images) with equal pixels"
+    more = [("…", f"and {len(groups) - GROUPS} more, in the manifest")] if len(groups) > GROUPS else []
+    rows = [(str(at), ", ".join(f"`{path}`" for path in group)) for at, group in enumerate(groups[:GROUPS], start=1)]
+    return [f"{text}; each group lies in one split:", _table(("Group", "Images"), [*rows, *more])]
 
 
 def _epochs(history: Sequence[Epoch], best: int, threshold: float) -> str:

@@ -3,8 +3,10 @@
 The interval is the percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13) with
 the patient as the unit: as many patients are drawn, with replacement, as there are, each with all of its images. A
 resample is a vector of how often each patient was drawn, that is of weights, so that nothing is copied or sorted again
-and a block of resamples is one matrix. A metric that is 0 or 1 in the data has an interval of no width under a
-percentile bootstrap: read 1.000 (1.000 to 1.000) as "no error observed", not as certainty.
+and a block of resamples is one matrix. An image that occurs several times (equal pixels) weighs once in the resamples:
+its copies are not drawn, because they are no further observations and would make the intervals narrower. The value of a
+metric counts all images, copies too, as published metrics of a data set do. A metric that is 0 or 1 in the data has an
+interval of no width under a percentile bootstrap: read 1.000 (1.000 to 1.000) as "no error observed", not as certainty.
 """
 
 from __future__ import annotations
@@ -24,21 +26,34 @@ _BLOCK = 250_000  # numbers in the largest array of a block of resamples: 2 MB, 
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.intp]
-"""[b, patients], how often each patient was drawn in each of b resamples."""
+"""[b, columns], how often each patient was drawn in each of b resamples; see `Sample.columns`."""
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The labels of images and the patients that the images belong to."""
+    """The labels of images and the patients that the images belong to.
 
-    labels: Floats  # [n] of 0 and 1
-    patient: NDArray[np.intp]  # [n], index of the patient
+    Attributes:
+        labels: [n] of 0 and 1.
+        patient: [n], index of the image's column in `Counts`: its patient, or for copies one column of their own.
+        n_patients: the patients, of whom as many are drawn.
+        columns: `n_patients`, and one more if there are copies: it counts in the data and is never drawn.
+    """
+
+    labels: Floats
+    patient: NDArray[np.intp]
     n_patients: int
+    columns: int
 
     @classmethod
-    def of(cls, labels: ArrayLike, patients: Sequence[str] | None) -> Sample:
+    def of(cls, labels: ArrayLike, patients: Sequence[str] | None, copies: ArrayLike | None = None) -> Sample:
         """Check labels and patients, and index the patients; without patients every image is one of its own.
+
+        Args:
+            labels: [n] of 0 and 1.
+            patients: [n] keys.
+            copies: bool [n], which images repeat an earlier one.
 
         Raises:
             DataError: no image of a class.
@@ -55,24 +70,30 @@ class Sample:
                     f"no {name} image among {len(truth)}: AUROC, sensitivity and specificity need both classes; "
                     f"add images to {name}/"
                 )
+        repeats = np.zeros(len(truth), bool) if copies is None else np.asarray(copies, dtype=bool)
+        if repeats.shape != truth.shape:
+            raise ValueError(f"copies: shape {repeats.shape} for {len(truth)} labels")
         keys = np.arange(len(truth)) if patients is None else np.asarray(patients)
-        unique, index = np.unique(keys, return_inverse=True)
-        return cls(truth.astype(np.float64), index, len(unique))
+        unique, known = np.unique(keys[~repeats], return_inverse=True)
+        index = np.full(len(truth), len(unique), dtype=np.intp)
+        index[~repeats] = known
+        return cls(truth.astype(np.float64), index, len(unique), len(unique) + bool(repeats.any()))
 
     def resamples(self, config: EvaluateConfig) -> Iterator[NDArray[np.intp]]:
-        """Yield blocks [b, patients] of how often each patient was drawn."""
+        """Yield blocks [b, columns] of how often each patient was drawn; copies never are."""
         rng = np.random.default_rng(config.seed)
         block = max(1, _BLOCK // len(self.labels))
         for start in range(0, config.bootstrap, block):
             rows = min(block, config.bootstrap - start)
             drawn = rng.integers(self.n_patients, size=(rows, self.n_patients))
             drawn += np.arange(rows)[:, None] * self.n_patients
-            yield np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+            counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+            yield np.pad(counts, ((0, 0), (0, self.columns - self.n_patients)))
 
     def both_classes(self, counts: NDArray[np.intp]) -> NDArray[np.bool_]:
-        """Return which rows of `counts` [b, patients] hold an image of each class, bool [b]."""
-        positive = np.bincount(self.patient, self.labels, self.n_patients)
-        negative = np.bincount(self.patient, 1 - self.labels, self.n_patients)
+        """Return which rows of `counts` [b, columns] hold an image of each class, bool [b]."""
+        positive = np.bincount(self.patient, self.labels, self.columns)
+        negative = np.bincount(self.patient, 1 - self.labels, self.columns)
         return (counts @ positive > 0) & (counts @ negative > 0)
 
 
@@ -87,7 +108,7 @@ def intervals(sample: Sample, score: Callable[[Counts], Floats], config: Evaluat
     Returns:
         [k].
     """
-    values = score(np.ones((1, sample.n_patients), dtype=np.intp))[:, 0]
+    values = score(np.ones((1, sample.columns), dtype=np.intp))[:, 0]
     blocks = [score(counts[sample.both_classes(counts)]) for counts in sample.resamples(config)]
     resampled = np.concatenate(blocks, axis=1)
     missing = config.bootstrap - resampled.shape[1]

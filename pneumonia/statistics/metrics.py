@@ -30,12 +30,14 @@ class Scored:
         probabilities: [n] of PNEUMONIA, 0 to 1.
         patients: [n] keys; images of one key are drawn together. None: every image is a separate patient.
         threshold: an image is classified as PNEUMONIA from this probability on, 0 to 1.
+        copies: [n] bool, which images repeat an earlier one; they count in a metric's value, not in its interval.
     """
 
     labels: ArrayLike
     probabilities: ArrayLike
     patients: Sequence[str] | None = None
     threshold: float = 0.5
+    copies: ArrayLike | None = None
 
 
 def compute_metrics(scored: Scored, config: EvaluateConfig) -> dict[str, Metric]:
@@ -56,7 +58,7 @@ def compute_metrics(scored: Scored, config: EvaluateConfig) -> dict[str, Metric]
         DataError: NaN or infinite probabilities, or only one class.
         ValueError: lengths that differ, labels other than 0 and 1, probabilities or threshold outside 0 to 1.
     """
-    sample = Sample.of(scored.labels, scored.patients)
+    sample = Sample.of(scored.labels, scored.patients, scored.copies)
     return _summarise(sample, [_Scorer.of(sample, scored)], METRICS, config)
 
 
@@ -73,7 +75,7 @@ def paired_differences(a: Scored, b: Scored, config: EvaluateConfig) -> dict[str
     same_patients = a.patients is b.patients or list(a.patients or ()) == list(b.patients or ())
     if not (same_patients and np.array_equal(np.asarray(a.labels), np.asarray(b.labels))):
         raise ValueError("paired differences need two models' scores of the same images")
-    sample = Sample.of(a.labels, a.patients)
+    sample = Sample.of(a.labels, a.patients, a.copies)
     return _summarise(sample, [_Scorer.of(sample, a), _Scorer.of(sample, b)], PAIRED_METRICS, config)
 
 
@@ -105,7 +107,7 @@ class _Scorer:
     order: NDArray[np.intp]  # [n], patients of the images from the highest probability down
     positive: NDArray[np.bool_]  # [n], in that order
     steps: NDArray[np.intp]  # [k], where each of the k distinct probabilities begins
-    sums: Floats  # [patients, …] tp, fp, fn, tn, squared error and the calibration bins' errors, by patient
+    sums: Floats  # [columns, …] tp, fp, fn, tn, squared error and the calibration bins' errors, by patient
 
     @classmethod
     def of(cls, sample: Sample, scored: Scored) -> _Scorer:
@@ -116,12 +118,12 @@ class _Scorer:
         columns = [labels * predicted, (1 - labels) * predicted, labels * ~predicted, (1 - labels) * ~predicted]
         columns.append((values - labels) ** 2)
         columns.extend((values - labels) * (_bins(values) == index) for index in range(BINS))
-        sums = np.zeros((sample.n_patients, len(columns)))
+        sums = np.zeros((sample.columns, len(columns)))
         np.add.at(sums, sample.patient, np.stack(columns, axis=1))
         return cls(sample.patient[order], labels[order] > 0, steps, sums)
 
     def score(self, counts: NDArray[np.intp]) -> dict[str, Floats]:
-        """Return every metric [b] for patient weights `counts` [b, patients], each row holding both classes."""
+        """Return every metric [b] for patient weights `counts` [b, columns], each row holding both classes."""
         # not BLAS, whose order of summation depends on its threads: the same images give the same bits everywhere
         sums = np.einsum("bp,pk->bk", counts.astype(np.float64), self.sums)
         tp, fp, fn, tn, squared = sums[:, :5].T

@@ -112,6 +112,19 @@ def test_memory(free: float, status: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert doctor._memory().status == status
 
 
+def test_the_patients_key_is_to_be_backed_up_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "patient.key"
+    assert list(doctor._patient_key(path)) == []
+    path.write_bytes(bytes(32))
+    path.chmod(0o600)
+    (private,) = doctor._patient_key(path)
+    assert private.status == "ok"
+    assert "back it up with the work folder" in private.text
+    path.chmod(0o644)
+    (open_to_others,) = doctor._patient_key(path)
+    assert (open_to_others.status, open_to_others.remedy) == ("warn", f"chmod 600 {path}")
+
+
 def test_images_are_counted(tmp_path: Path) -> None:
     none = doctor._data(settings())
     assert (none.status, "phantoms are drawn" in none.text, "data fetch" in none.remedy) == ("warn", True, True)

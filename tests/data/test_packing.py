@@ -15,6 +15,8 @@ import pytest
 
 from pneumonia.config.schema import DataConfig, PreprocessConfig
 from pneumonia.data import packing
+from pneumonia.data.audit.checks import identical_images
+from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
 from pneumonia.data.packing import pack
 from pneumonia.errors import DataError
@@ -302,3 +304,11 @@ def test_the_complete_published_set(shared: Path, tmp_path: Path) -> None:
     assert not (keys["train"] | keys["validation"]) & keys["test"]
     assert 0.13 < len(keys["validation"]) / 3669 < 0.17
     assert not packed.phantom
+    assert {entry.patient_source for entry in manifest.entries} == {"name"}
+    copies = identical_images(manifest.entries)
+    assert (len(copies), sum(map(len, copies))) == (30, 62)
+    test = Images.of(packed.pixels, manifest, "test")
+    assert (len(test), int(test.copies.sum())) == (624, 6)
+    # every other group is of one patient, so that joining patients has moved no image to another split
+    joined = [(patient, group) for patient, group in zip(manifest.patients, manifest.groups, strict=True)]
+    assert {pair for pair in joined if pair[0] != pair[1]} == {("NORMAL2-IM-0096", "NORMAL2-IM-0095")}

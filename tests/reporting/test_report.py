@@ -130,6 +130,30 @@ def test_the_page_shows_every_metric_with_its_interval(scored: Evaluated) -> Non
     assert "calibrated for classes that are equally likely" in text
 
 
+def test_the_page_says_what_the_intervals_are_drawn_by(scored: Evaluated) -> None:
+    known, partly, unknown = (page(scored.verdict, unknown_patients=n) for n in (0, 24, 624))
+    assert "grouped by patient. " in known
+    assert "by image" not in known
+    assert "grouped by patient where the patient is known; by image for 24 of the 624 images" in partly
+    assert "resamples by image, because the patients are not known" in unknown
+    assert "grouped by patient" not in unknown
+    row = next(row for row in rows(page(scored.verdict, unknown_patients=624, patients={})) if row[0] == "test")
+    assert row == ["test", "234", "390", "624", "unknown"]
+
+
+def test_the_page_names_equal_images_and_keeps_their_count(scored: Evaluated) -> None:
+    groups = [[f"test/NORMAL/{at}-{copy}.jpeg" for copy in "ab"] for at in range(102)]
+    text = page(scored.verdict, duplicates=groups, copies=6)
+    assert "102 groups of images (204 images) with equal pixels" in text
+    table = rows(text)
+    assert ["1", "`test/NORMAL/0-a.jpeg`, `test/NORMAL/0-b.jpeg`"] in table
+    assert ["100", "`test/NORMAL/99-a.jpeg`, `test/NORMAL/99-b.jpeg`"] in table
+    assert ["…", "and 2 more, in the manifest"] in table
+    assert "6 of the images repeat another one; they count in the values" in text
+    assert "624 images (234 NORMAL, 390 PNEUMONIA)" in text
+    assert "equal pixels" not in page(scored.verdict)
+
+
 def test_the_page_gives_the_verdict_with_each_reason(scored: Evaluated) -> None:
     text = page(scored.verdict)
     assert ("**Passed**" if scored.verdict.passed else "**Not passed**") in text

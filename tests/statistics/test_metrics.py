@@ -191,6 +191,44 @@ def test_a_patient_with_images_of_both_classes_is_drawn_with_both(caplog: pytest
     assert not caplog.records
 
 
+def test_copies_make_no_interval_narrower_and_count_in_the_value() -> None:
+    """Forty copies of every image, under as many patients' names, tell no more than the images."""
+    labels, probabilities, patients = make_images(60)
+    alone = compute_metrics(Scored(labels, probabilities, patients, 0.5), QUICK)
+    many = [np.concatenate([values] + 40 * [values]) for values in (labels, probabilities)]
+    names = patients + [f"copy {at}" for at in range(40 * len(labels))]
+    copies = np.arange(len(names)) >= len(labels)
+    found = compute_metrics(Scored(*many, names, 0.5, copies), QUICK)
+    naive = compute_metrics(Scored(*many, names, 0.5), QUICK)
+    for name, metric in found.items():
+        assert (metric.low, metric.high) == pytest.approx((alone[name].low, alone[name].high)), name
+        assert metric.value == pytest.approx(naive[name].value)
+    assert naive["auroc"].high - naive["auroc"].low < (found["auroc"].high - found["auroc"].low) / 3
+
+
+def test_a_copy_counts_as_a_row_of_the_value() -> None:
+    """The official test folder has 624 rows, copies among them, and published metrics are of 624 rows."""
+    copies = [False, False, False, True]
+    found = compute_metrics(Scored([0, 1, 1, 1], [0.1, 0.2, 0.9, 0.9], ["n", "a", "b", "b"], 0.5, copies), QUICK)
+    assert found["accuracy"].value == 3 / 4
+    assert found["sensitivity"].value == pytest.approx(2 / 3)
+
+
+def test_differences_of_two_models_do_not_draw_copies_either() -> None:
+    labels, a, patients = make_images(60)
+    b = np.clip(a + np.random.default_rng(3).normal(scale=0.2, size=len(a)), 0, 1)
+    alone = paired_differences(Scored(labels, a, patients, 0.5), Scored(labels, b, patients, 0.5), QUICK)
+    copies = np.repeat([False, True], len(labels))
+    twice = [Scored(np.tile(labels, 2), np.tile(x, 2), patients * 2, 0.5, copies) for x in (a, b)]
+    for name, metric in paired_differences(*twice, QUICK).items():
+        assert (metric.low, metric.high) == pytest.approx((alone[name].low, alone[name].high)), name
+
+
+def test_copies_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match="copies: shape"):
+        compute_metrics(Scored([0, 1], [0.1, 0.2], ["a", "b"], 0.5, [True]), QUICK)
+
+
 @pytest.mark.parametrize(
     ("labels", "probabilities", "patients", "threshold", "error", "message"),
     [

@@ -16,12 +16,15 @@ from pneumonia.config.schema import CLASSES
 from pneumonia.data.audit.near_duplicates import Pairs
 from pneumonia.data.audit.shortcut_features import quantisation
 from pneumonia.data.manifest import FOLDERS, SPLITS, Entry
+from pneumonia.data.patients import SOURCES, UNKNOWN
 
 LISTED = 20
+GROUPS = 100  # of equal images that are listed, because each of them is to be named
 _UNUSED = "unused"
 _NAMED_PNEUMONIA = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
 _NAMED_NORMAL = re.compile(r"(NORMAL\d*-)?IM-\d+", re.IGNORECASE)
 Row = dict[str, Any]
+_Pair = tuple[float, int, int]
 
 
 class Finding(BaseModel):
@@ -32,7 +35,7 @@ class Finding(BaseModel):
         stops: a finding of this kind invalidates every metric, so that the pipeline stops.
         count: number of cases; of all images for ``counts`` and ``encodings``.
         summary: one sentence.
-        examples: up to 20 rows, all with the same keys.
+        examples: up to 20 rows (groups of equal images: 100), all with the same keys.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,9 +47,11 @@ class Finding(BaseModel):
     examples: list[Row]
 
 
-def _finding(rows: Iterable[Row], summary: Callable[[int], str], *, stops: bool = False) -> Finding:
+def _finding(
+    rows: Iterable[Row], summary: Callable[[int], str], *, stops: bool = False, listed: int = LISTED
+) -> Finding:
     found = list(rows)
-    return Finding(ok=not found, stops=stops, count=len(found), summary=summary(len(found)), examples=found[:LISTED])
+    return Finding(ok=not found, stops=stops, count=len(found), summary=summary(len(found)), examples=found[:listed])
 
 
 def _parts(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterable[tuple[str, str, list[Entry]]]:
@@ -61,15 +66,45 @@ def _parts(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterabl
 def counts(entries: Sequence[Entry]) -> Finding:
     """Count images and patients by folder, split and class."""
     rows = [
-        {"part": f"{kind} {name}", "class": title, "images": len(images), "patients": len({e.patient for e in images})}
+        {
+            "part": f"{kind} {name}",
+            "class": title,
+            "images": len(images),
+            "known patients": _known_patients(images),
+        }
         for kind, names in (("folder", FOLDERS), ("split", SPLITS))
         for name, title, images in _parts(entries, kind, names)
     ]
     positives = sum(entry.label for entry in entries)
     negatives = len(entries) - positives
-    patients = len({entry.patient for entry in entries})
-    summary = f"{len(entries)} images of {patients} patients, {negatives} {CLASSES[0]} and {positives} {CLASSES[1]}"
+    summary = f"{len(entries)} images of {_known_patients(entries)} known patients, "
+    summary += f"{negatives} {CLASSES[0]} and {positives} {CLASSES[1]}"
     return Finding(ok=True, stops=False, count=len(entries), summary=summary, examples=rows)
+
+
+def _known_patients(entries: Iterable[Entry]) -> int:
+    return len({entry.patient for entry in entries if entry.patient_source != UNKNOWN})
+
+
+def patient_sources(entries: Sequence[Entry]) -> Finding:
+    """Count images and patients by the source that the patient is known from; images of unknown patients are a warning.
+
+    The count is that of the images whose patient is not known.
+    """
+    rows = []
+    for source, title in SOURCES.items():
+        if images := [entry for entry in entries if entry.patient_source == source]:
+            rows.append({"source": title, "images": len(images), "known patients": _known_patients(images)})
+    n = sum(entry.patient_source == UNKNOWN for entry in entries)
+    known = ", ".join(f"{row['images']} by {row['source']}" for row in rows if row["source"] != SOURCES[UNKNOWN])
+    summary = f"patients are known of {len(entries) - n} images" + (f" ({known})" if known else "")
+    if n:
+        summary = (
+            f"{n} images have no known patient: each counts as one of its own, so that intervals are by image and a "
+            f"patient in two splits is not found; list the patients in patients.csv, or set data.patients=folder "
+            f"where each has a folder; {summary}"
+        )
+    return Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=rows)
 
 
 def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:
@@ -112,7 +147,13 @@ def duplicate_files(entries: Sequence[Entry]) -> Finding:
             if n
             else "no image occurs twice"
         ),
+        listed=GROUPS,
     )
+
+
+def identical_images(entries: Sequence[Entry]) -> tuple[tuple[str, ...], ...]:
+    """Return the paths of images with equal pixels, by group."""
+    return tuple(tuple(image.path for image in images) for images in _groups(entries, "pixels_sha256").values())
 
 
 def _conflicts(entries: Sequence[Entry], differ: str) -> list[Row]:
@@ -151,47 +192,62 @@ def duplicate_across_splits(entries: Sequence[Entry]) -> Finding:
     )
 
 
-def _pair_rows(entries: Sequence[Entry], pairs: Pairs, chosen: NDArray[np.bool_]) -> list[Row]:
-    at = np.flatnonzero(chosen)
-    at = at[np.argsort(-pairs.correlation[at], kind="stable")][:LISTED]
+def near_duplicates(entries: Sequence[Entry], pairs: Iterable[Pairs], threshold: float) -> tuple[Finding, Finding]:
+    """List pairs of near-duplicates, and those in different splits.
+
+    Pairs come in blocks and are counted; the `LISTED` with the highest correlation are kept.
+    """
+    content, label, split = (_codes(entries, key) for key in ("pixels_sha256", "label", "split"))
+    used = np.array([entry.split != _UNUSED for entry in entries])
+    n = identical = conflicting = crossing = 0
+    listed: list[_Pair] = []
+    listed_across: list[_Pair] = []
+    for block in pairs:
+        first, second = block.first, block.second
+        across = used[first] & used[second] & (split[first] != split[second])
+        n += len(first)
+        identical += int((content[first] == content[second]).sum())
+        conflicting += int((label[first] != label[second]).sum())
+        crossing += int(across.sum())
+        listed = _highest(listed, block, np.arange(len(first)))
+        listed_across = _highest(listed_across, block, np.flatnonzero(across))
+    summary = f"{n} pairs of images correlate by {threshold:g} or more, {identical} of them with equal pixels"
+    summary += f" and {conflicting} in different classes" if conflicting else ""
+    found = Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=_pair_rows(entries, listed))
+    summary = (
+        f"{crossing} pairs of near-duplicates lie in different splits"
+        if crossing
+        else "near-duplicates share their split"
+    )
+    rows = _pair_rows(entries, listed_across)
+    return found, Finding(ok=crossing == 0, stops=True, count=crossing, summary=summary, examples=rows)
+
+
+def _codes(entries: Sequence[Entry], key: str) -> NDArray[np.int64]:
+    """Number the values of a field, so that pairs are compared without their texts."""
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(getattr(entry, key), len(numbers)) for entry in entries], dtype=np.int64)
+
+
+def _highest(kept: list[_Pair], block: Pairs, chosen: NDArray[np.intp]) -> list[_Pair]:
+    """Return the `LISTED` pairs of the highest correlation, of the kept ones and the chosen ones of a block."""
+    best = chosen[np.argsort(-block.correlation[chosen], kind="stable")][:LISTED]
+    new = [(float(block.correlation[i]), int(block.first[i]), int(block.second[i])) for i in best]
+    return sorted([*kept, *new], key=lambda pair: (-pair[0], *pair[1:]))[:LISTED]
+
+
+def _pair_rows(entries: Sequence[Entry], pairs: Iterable[_Pair]) -> list[Row]:
     rows = []
-    for i in at:
-        images = entries[pairs.first[i]], entries[pairs.second[i]]
+    for correlation, *members in pairs:
+        images = [entries[member] for member in members]
         rows.append(
             {
                 "files": [image.path for image in images],
                 "splits": [image.split for image in images],
-                "correlation": round(float(pairs.correlation[i]), 4),
+                "correlation": round(correlation, 4),
             }
         )
     return rows
-
-
-def _differ(entries: Sequence[Entry], pairs: Pairs, key: str) -> NDArray[np.bool_]:
-    values = np.array([getattr(entry, key) for entry in entries])
-    differ: NDArray[np.bool_] = values[pairs.first] != values[pairs.second]
-    return differ
-
-
-def near_duplicates(entries: Sequence[Entry], pairs: Pairs, threshold: float) -> Finding:
-    """List pairs of near-duplicates."""
-    n = len(pairs.first)
-    identical = n - int(_differ(entries, pairs, "pixels_sha256").sum())
-    conflicting = int(_differ(entries, pairs, "label").sum())
-    summary = f"{n} pairs of images correlate by {threshold:g} or more, {identical} of them with equal pixels"
-    summary += f" and {conflicting} in different classes" if conflicting else ""
-    rows = _pair_rows(entries, pairs, np.ones(n, dtype=bool))
-    return Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=rows)
-
-
-def near_duplicates_across_splits(entries: Sequence[Entry], pairs: Pairs) -> Finding:
-    """List pairs of near-duplicates in different splits."""
-    split = np.array([entry.split for entry in entries])
-    used = (split[pairs.first] != _UNUSED) & (split[pairs.second] != _UNUSED)
-    across = used & _differ(entries, pairs, "split")
-    n = int(across.sum())
-    summary = f"{n} pairs of near-duplicates lie in different splits" if n else "near-duplicates share their split"
-    return Finding(ok=n == 0, stops=True, count=n, summary=summary, examples=_pair_rows(entries, pairs, across))
 
 
 def patient_across_splits(entries: Sequence[Entry]) -> Finding:

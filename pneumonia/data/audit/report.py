@@ -18,7 +18,7 @@ from pneumonia.data.audit.near_duplicates import near_pairs
 from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.packing import Packed
 
-_ALWAYS = ("counts", "encodings", "shortcuts")
+_ALWAYS = ("counts", "patient_sources", "encodings", "shortcuts")
 __all__ = ["AuditReport", "Finding", "audit", "markdown"]
 
 
@@ -28,6 +28,7 @@ class AuditReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     counts: Finding
+    patient_sources: Finding
     unreadable: Finding
     wrong_folder: Finding
     duplicate_files: Finding
@@ -71,16 +72,18 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
         config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable images stop the pipeline.
     """
     entries = packed.manifest.entries
-    pairs = near_pairs(packed.pixels, config.near_duplicate_correlation)
+    threshold = config.near_duplicate_correlation
+    near, near_across = checks.near_duplicates(entries, near_pairs(packed.pixels, threshold), threshold)
     return AuditReport(
         counts=checks.counts(entries),
+        patient_sources=checks.patient_sources(entries),
         unreadable=checks.unreadable(packed.unreadable, stops=config.on_unreadable == "fail"),
         wrong_folder=checks.wrong_folder(entries),
         duplicate_files=checks.duplicate_files(entries),
         label_conflict=checks.label_conflict(entries),
         duplicate_across_splits=checks.duplicate_across_splits(entries),
-        near_duplicates=checks.near_duplicates(entries, pairs, config.near_duplicate_correlation),
-        near_duplicates_across_splits=checks.near_duplicates_across_splits(entries, pairs),
+        near_duplicates=near,
+        near_duplicates_across_splits=near_across,
         patient_across_splits=checks.patient_across_splits(entries),
         encodings=checks.encodings(entries),
         shortcuts=detect_shortcuts(packed.manifest, packed.features, config),

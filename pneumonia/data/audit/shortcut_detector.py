@@ -24,6 +24,8 @@ FOLDS = 5
 MIN_LOWER_END = 0.6
 """What the interval's lower end must exceed too, so that a few images flag no feature by chance."""
 TOGETHER = "all together"
+Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
+"""The rows to fit and the rows to score, of each fold."""
 DESCRIPTIONS = {
     "encoding": (
         "JPEG quantisation and compression",
@@ -86,7 +88,8 @@ def detect_shortcuts(manifest: Manifest, pixel_measures: NDArray[np.float32], co
     measures[TOGETHER] = np.concatenate([measures[feature] for feature in shortcut_features.FEATURES], axis=1)
     train = np.flatnonzero([entry.folder != "test" for entry in manifest.entries])
     test = np.flatnonzero([entry.folder == "test" for entry in manifest.entries])
-    rows = [_row(feature, values, manifest, train, test, config) for feature, values in measures.items()]
+    folds = _folds(manifest.labels[train], [manifest.groups[row] for row in train])
+    rows = [_row(feature, values, manifest, train, test, folds, config) for feature, values in measures.items()]
     flagged = [row for row in rows if row["flagged"] and row["feature"] != TOGETHER]
     named = ", ".join(f"{DESCRIPTIONS[row['feature']][0]} (AUROC {row['auroc']:.2f})" for row in flagged)
     return Finding(
@@ -108,10 +111,11 @@ def _row(
     manifest: Manifest,
     train: NDArray[np.intp],
     test: NDArray[np.intp],
+    folds: Folds,
     config: DataConfig,
 ) -> dict[str, Any]:
-    labels, patients = manifest.labels, manifest.patients
-    inside = _cross_validated(values[train], labels[train], [patients[row] for row in train])
+    labels, patients = manifest.labels, manifest.groups
+    inside = _cross_validated(values[train], labels[train], folds)
     outside = _fit(values[train], labels[train])(values[test])
     name, meaning, remedy = DESCRIPTIONS[feature]
     row: dict[str, Any] = {"feature": feature, "name": name}
@@ -127,17 +131,20 @@ def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Seq
     return {"auroc": round(metric.value, 3), "low": round(metric.low, 3), "high": round(metric.high, 3)}
 
 
-def _cross_validated(
-    values: NDArray[np.float64], labels: NDArray[np.int64], patients: Sequence[str]
-) -> NDArray[np.float64]:
-    """Return scores [n] of images by classifiers that were not trained on the same patient."""
+def _folds(labels: NDArray[np.int64], patients: Sequence[str]) -> Folds:
+    """Divide images into folds by patient; once for all features, because it takes longer than all their fits."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     patient = np.unique(np.asarray(patients), return_inverse=True)[1]
     fewest = min(len(np.unique(patient[labels == label])) for label in (0, 1))
-    scores = np.zeros(len(labels))
     folds = StratifiedGroupKFold(max(2, min(FOLDS, fewest)), shuffle=True, random_state=0)
-    for fitted, held in folds.split(values, labels, patient):
+    return list(folds.split(labels, labels, patient))
+
+
+def _cross_validated(values: NDArray[np.float64], labels: NDArray[np.int64], folds: Folds) -> NDArray[np.float64]:
+    """Return scores [n] of images by classifiers that were not trained on the same patient."""
+    scores = np.zeros(len(labels))
+    for fitted, held in folds:
         scores[held] = _fit(values[fitted], labels[fitted])(values[held])
     return scores
 
