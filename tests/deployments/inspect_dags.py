@@ -22,6 +22,7 @@ def task(operator: Any) -> dict[str, Any]:
         "owner": operator.owner,
         "python": getattr(operator, "python", None),
         "source": operator.get_python_source() if hasattr(operator, "get_python_source") else "",
+        "arguments": [str(argument) for argument in getattr(operator, "op_args", ())],
         "policy": type(operator.retry_policy).__name__,
         "outlets": [outlet.name for outlet in operator.outlets],
         "links": [link.name for link in operator.operator_extra_links],

@@ -86,7 +86,7 @@ def test_retries(dags: dict[str, Any], profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_defaults(dags: dict[str, Any], child: Any, profile: str) -> None:
     form = {name: param["value"] for name, param in dags[f"pneumonia_pipeline_{profile}"]["params"].items()}
-    resolved = resolve(profile, assignments=child.assignments(json.dumps(form)), environment={})
+    resolved = resolve(profile, assignments=child.assignments(json.dumps(form), "null"), environment={})
     assert resolved == resolve(profile, environment={})
     assert form["fresh"] is inspect.signature(flow.pipeline.fn).parameters["fresh"].default
 

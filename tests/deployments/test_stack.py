@@ -22,6 +22,7 @@ TEST_METRICS = ("test_auroc", "test_auprc", "test_accuracy", "test_sensitivity",
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc")
 KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 6, "train.seed": 21}
 REFUSED = ({"data.root": "/srv/pneumonia/data/nowhere"}, "/srv/pneumonia/data/nowhere")
+MISTYPED = ({"train": {"epoch": 3}, "aproval": True}, "aproval: unknown key; did you mean approval?")
 MISNAMED = ({**SMALL, "model.name": "pneumonia-tiny"}, "a name for them ends in -phantom")
 
 
@@ -151,7 +152,7 @@ def test_a_wrong_value_in_the_form_is_refused_with_its_name(stack: Stack, value:
     assert "train.epochs" in str(answer["detail"])
 
 
-@pytest.mark.parametrize(("conf", "words"), [REFUSED, pytest.param(*MISNAMED, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("conf", "words"), [REFUSED, MISTYPED, pytest.param(*MISNAMED, marks=pytest.mark.nightly)])
 def test_wrong_input_ends_at_once_with_one_readable_line(stack: Stack, conf: dict[str, Any], words: str) -> None:
     before = len(stack.versions())
     run = stack.trigger(conf)

@@ -23,6 +23,8 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
 )
+from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError, SignatureMismatchError
+from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
@@ -99,6 +101,34 @@ def test_run_form_is_made_from_the_schema() -> None:
     text = json.dumps(schema)
     for words in ("Peak learning rate", "Share of the training patients", "Minimum of the AUROC"):
         assert words in text
+
+
+@pytest.fixture(scope="module")
+def deployed() -> UUID:
+    return pipeline.to_deployment("refusals").apply()
+
+
+def triggered(deployment: UUID, parameters: dict[str, Any]) -> None:
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
+        run_flow(pipeline, flow_run=client.read_flow_run(run.id))
+
+
+@pytest.mark.parametrize("name", ["aproval", "Fresh"])
+def test_an_unknown_parameter_is_refused_before_anything_runs(deployed: UUID, work: Path, name: str) -> None:
+    with pytest.raises(SignatureMismatchError, match=name):
+        triggered(deployed, {"config": small(work).model_dump(mode="json"), name: True})
+    assert sorted(path.name for path in work.iterdir()) == ["mlflow.db"]
+
+
+def test_an_unknown_setting_is_refused_when_the_run_is_triggered(deployed: UUID, work: Path) -> None:
+    tree = small(work).model_dump(mode="json")
+    tree["train"]["epoch"] = 3
+    with pytest.raises(PrefectHTTPStatusError, match=r"config\.train.*'epoch' was unexpected"):
+        triggered(deployed, {"config": tree})
+    with pytest.raises(ParameterTypeError, match=r"config\.train\.epoch: unknown key; did you mean epochs\?"):
+        pipeline(config=tree)
+    assert sorted(path.name for path in work.iterdir()) == ["mlflow.db"]
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

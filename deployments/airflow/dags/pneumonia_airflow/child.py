@@ -15,14 +15,17 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
+from pneumonia.config.sources import from_form
 from pneumonia.errors import PneumoniaError, TrackingError, TrainingInterrupted
 from pneumonia.progress import Progress
 
 # sysexits.h: Airflow receives only the exit status, and decides by it whether to retry
 TRY_AGAIN, REFUSED, BROKEN = 75, 65, 70
 LINE_SECONDS = 5.0
+OWN = ("approval", "fresh")  # fields of the form that are no settings
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 log = logging.getLogger(__name__)
@@ -49,10 +52,25 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def assignments(params: str) -> list[str]:
-    """Convert the form's values (JSON object) to assignments ``key=value``; empty fields are left out."""
-    values = {key: value for key, value in json.loads(params).items() if "." in key and value is not None}
-    return [f"{key}={json.dumps(value) if isinstance(value, bool) else value}" for key, value in values.items()]
+def assignments(params: str, conf: str) -> list[str]:
+    """Convert a run's values to assignments ``key=value``; empty fields are left out.
+
+    Args:
+        params: the form's values, JSON: the run's configuration laid over the form. Airflow keeps unknown names in it.
+        conf: the run's configuration as it was sent, JSON: what is nested is in here only.
+
+    Raises:
+        ConfigError: a name that is neither a field of the form nor a setting.
+    """
+    fields = json.loads(Path(__file__).with_name("form.json").read_text(encoding="utf-8"))
+    known = {*OWN, *(field["name"] for field in fields)}
+    sent = from_form(json.loads(conf) or {}, known)
+    values = {key: value for key, value in json.loads(params).items() if key in known and value is not None} | sent
+    return [
+        f"{key}={json.dumps(value) if isinstance(value, bool) else value}"
+        for key, value in values.items()
+        if key not in OWN
+    ]
 
 
 def public(url: str | None) -> str | None:
