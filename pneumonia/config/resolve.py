@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pneumonia.config.credentials import redacted
 from pneumonia.config.schema import (
     ARCHITECTURES,
     DATA_FOLDER,
@@ -24,6 +23,7 @@ from pneumonia.config.schema import (
     ModelConfig,
 )
 from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
+from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError
 
 

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from pneumonia.config.credentials import HOLDS_PASSWORD, REFERENCE, WAYS, holds_password, redacted
+from pneumonia.credentials import HOLDS_PASSWORD, REFERENCE, WAYS, holds_password, redacted
 
 PROFILES = ("fast", "full")
 CLASSES = ("NORMAL", "PNEUMONIA")

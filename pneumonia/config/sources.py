@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pneumonia.config.credentials import redacted
 from pneumonia.config.schema import did_you_mean
+from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PNEUMONIA_"

@@ -47,8 +47,10 @@ def script(folder: Path, body: str) -> Path:
 
 
 def run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    (folder / "work").mkdir()
     return subprocess.run(
         [sys.executable, script(folder, body)],
+        env={**os.environ, "PNEUMONIA_WORK": str(folder / "work")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -139,18 +141,28 @@ def test_an_address_is_the_one_that_a_browser_knows(child: Any, monkeypatch: pyt
     ("error", "status"),
     [
         ("errors.TrackingError('http://mlflow:5000: no answer')", 75),
-        ("errors.TrainingInterrupted('stopped in epoch 2')", 75),
+        ("errors.TrackingError('the login is refused', permanent=True)", 65),
+        ("errors.TrainingInterrupted('stopped in epoch 2')", 143),
+        ("KeyboardInterrupt()", 130),
         ("OSError(28, 'No space left on device')", 75),
+        ("FileNotFoundError(2, 'No such file or directory', 'weights.safetensors')", 70),
+        ("PermissionError(13, 'Permission denied', 'weights.safetensors')", 70),
         ("errors.DataError('images/x.jpeg: truncated')", 65),
         ("errors.ConfigError('train.epochs: 0')", 65),
         ("ValueError('a mistake in the code')", 70),
     ],
 )
-def test_a_failure_ends_with_a_telling_status(tmp_path: Path, error: str, status: int) -> None:
+def test_a_failure_ends_with_a_telling_status_and_one_line(tmp_path: Path, error: str, status: int) -> None:
     done = run(tmp_path, f"raise {error}")
     assert done.returncode == status, done.stdout
-    traced = "Traceback" in done.stdout
-    assert traced is not error.startswith("errors."), done.stdout
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(("error: ", "stopped"))
+    described = error.startswith(("errors.", "KeyboardInterrupt"))
+    logs = list((tmp_path / "work/logs").glob("*"))
+    assert len(logs) == (0 if described else 1)
+    if logs:
+        assert str(logs[0]) in line
+        assert "Traceback" in logs[0].read_text()
 
 
 def test_an_error_that_the_user_can_mend_is_one_line(tmp_path: Path) -> None:

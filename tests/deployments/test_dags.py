@@ -66,4 +66,7 @@ def test_a_person_may_have_to_approve_and_does_not_have_to_for_ever(dags: dict[s
 
 
 def test_a_step_is_tried_again_only_where_that_can_help(inspected: dict[str, Any]) -> None:
-    assert inspected["retries"] == {"75": "default", "-9": "default", "65": "fail", "70": "fail", "1": "fail"}
+    again = {"75", "-9"}  # what the step calls worth it; killed, which is often too little memory
+    stops = {"-15", "-2", "143", "130"}  # asked for
+    assert {status for status, found in inspected["retries"].items() if found == "default"} == again
+    assert {status for status, found in inspected["retries"].items() if found == "fail"} == stops | {"65", "70", "1"}

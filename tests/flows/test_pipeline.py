@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -30,9 +31,9 @@ from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.deployments import document
-from flows.pipeline import main, pipeline, worth_retrying
+from flows.pipeline import main, pipeline, retry_helps
 from pneumonia.config.schema import Config
-from pneumonia.errors import ConfigError, DataError, TrackingError
+from pneumonia.errors import ConfigError, DataError, TrackingError, TrainingInterrupted
 from tests.support.small import OPEN_GATE, SMALL, small
 
 ROOT = Path(__file__).parents[2]
@@ -79,14 +80,43 @@ def _recorded(flow_run: UUID) -> tuple[dict[str, str], dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("error", "again"),
-    [(TrackingError("away"), True), (OSError("disk"), True), (DataError("bad"), False), (ConfigError("bad"), False)],
+    [
+        (TrackingError("away"), True),
+        (OSError(errno.ENOSPC, "disk"), True),
+        (FileNotFoundError(errno.ENOENT, "gone", "weights"), False),
+        (PermissionError(errno.EACCES, "denied", "weights"), False),
+        (TrainingInterrupted("stopped"), False),
+        (KeyboardInterrupt(), False),
+        (DataError("bad"), False),
+        (ConfigError("bad"), False),
+    ],
+    ids=repr,
 )
-def test_only_what_waiting_can_mend_is_tried_again(error: Exception, again: bool) -> None:
+def test_only_what_waiting_can_mend_is_tried_again(error: BaseException, again: bool) -> None:
     class Failed:
         def result(self) -> None:
             raise error
 
-    assert worth_retrying(None, None, Failed()) is again
+    assert retry_helps(None, None, Failed()) is again
+
+
+def test_a_surprise_is_one_message_and_a_file_with_the_traceback(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr("tasks.prepare_data.prepare_data", broken)
+    with pytest.raises(SystemExit) as left:
+        main(settings=[*SMALL, f"work={work}"])
+    told = capfd.readouterr()
+    (log,) = (work / "logs").iterdir()
+    assert left.value.code == 70
+    (line,) = [line for line in told.err.splitlines() if "mistake" in line]
+    assert line.startswith("error: ZeroDivisionError: a mistake. The traceback is in ")
+    assert str(log) in line
+    assert "Traceback" not in told.err + told.out
+    assert "in broken" in log.read_text()
 
 
 def test_deployments_follow_the_profiles() -> None:

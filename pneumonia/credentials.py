@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from urllib.parse import urlsplit
 
 from pneumonia.errors import ConfigError
 
@@ -50,7 +51,7 @@ def dereferenced(uri: str) -> str:
     """Return the URI in the variable that ``env:NAME`` names; any other URI as it is.
 
     Raises:
-        ConfigError: the variable is not set.
+        ConfigError: the variable is not set, or holds no URI.
     """
     found = REFERENCE.fullmatch(uri)
     if found is None:
@@ -61,4 +62,8 @@ def dereferenced(uri: str) -> str:
             f"tracking.uri={uri}: the variable {found[1]} holds no URI; set it where the pipeline runs: "
             f"export {found[1]}=..."
         )
+    try:
+        urlsplit(value)
+    except ValueError as error:
+        raise ConfigError(f"tracking.uri={uri}: the variable {found[1]} holds no valid URI ({error})") from None
     return value
