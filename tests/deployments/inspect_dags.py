@@ -23,6 +23,8 @@ def task(operator: Any) -> dict[str, Any]:
         "python": getattr(operator, "python", None),
         "source": operator.get_python_source() if hasattr(operator, "get_python_source") else "",
         "arguments": [str(argument) for argument in getattr(operator, "op_args", ())],
+        "inherits": getattr(operator, "inherit_env", None),
+        "variables": getattr(operator, "env_vars", None),
         "policy": type(operator.retry_policy).__name__,
         "outlets": [outlet.name for outlet in operator.outlets],
         "links": [link.name for link in operator.operator_extra_links],

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.deployments.conftest import AIRFLOWS_OWN, FOR_STEPS
+
 # One worker reads the DAG files, once.
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
@@ -45,6 +47,16 @@ def test_each_step_runs_its_own_function_in_the_python_of_the_library(dags: dict
         assert f"from tasks.{step} import {step}" in task["source"]
         assert task["owner"] == "pneumonia"
         assert task["timeout"]
+
+
+@pytest.mark.parametrize("name", [FAST, FULL])
+def test_a_step_gets_a_list_of_variables_and_none_of_airflows(dags: dict[str, Any], name: str) -> None:
+    for step in STEPS:
+        task = dags[name]["tasks"][step]
+        assert task["inherits"] is False
+        assert FOR_STEPS.items() <= task["variables"].items()
+        assert not set(AIRFLOWS_OWN) & set(task["variables"])
+        assert not any(key.startswith("AIRFLOW") for key in task["variables"])
 
 
 def test_the_complete_training_has_more_time_than_the_demo(dags: dict[str, Any]) -> None:

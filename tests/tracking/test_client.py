@@ -18,7 +18,6 @@ from pneumonia.tracking.run import Run
 from tests.support.mlflow_server import free_port
 from tests.support.runs import settings
 
-
 pytestmark = pytest.mark.integration  # the first import of MLflow asks the system for its name
 
 

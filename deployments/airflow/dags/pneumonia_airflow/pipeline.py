@@ -12,11 +12,19 @@ from datetime import timedelta
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, dag, task
 
+from pneumonia_airflow.environment import step_environment
 from pneumonia_airflow.form import params
 from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, log_failure, log_retry
 
 PYTHON = os.environ.get("LIBRARY_PYTHON", "/opt/pneumonia/bin/python")
-STEP = {"python": PYTHON, "expect_airflow": False, "retry_policy": WhereItHelps(), "show_return_value_in_logs": False}
+STEP = {
+    "python": PYTHON,
+    "expect_airflow": False,
+    "inherit_env": False,
+    "env_vars": step_environment(),
+    "retry_policy": WhereItHelps(),
+    "show_return_value_in_logs": False,
+}
 
 DOC = """
 Trains a model of radiographs, validates and registers it: **prepare_data** packs, audits and divides the images,
