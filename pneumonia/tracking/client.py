@@ -54,6 +54,12 @@ TRANSIENT = frozenset(
 )
 """MLflow's codes of errors that a retry may resolve."""
 
+ANSWERED = frozenset(
+    {"RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE",
+     "PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND", "FEATURE_DISABLED"}
+)  # fmt: skip
+"""MLflow's codes of what it would answer again."""
+
 
 def tracking_uri(config: Config) -> str:
     """Return the tracking URI of the configuration.
@@ -120,7 +126,7 @@ def translated_errors(uri: str, doing: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         _redact(error)
         if isinstance(error, OSError) and _is_local(error):
             raise DataError(
@@ -140,11 +146,11 @@ def _is_local(error: OSError) -> bool:
 
 def _is_permanent(error: BaseException) -> bool:
     """Return whether the store has answered, and would answer the same again."""
-    from mlflow.exceptions import RestException
+    from mlflow.exceptions import MlflowException, RestException
 
-    if isinstance(error, RestException):
-        return not is_transient(error)
-    return isinstance(error, OSError) and not is_transient(error) and not worth_retrying(error)
+    if isinstance(error, RestException | OSError):
+        return not (is_transient(error) or worth_retrying(error))
+    return isinstance(error, ImportError) or (isinstance(error, MlflowException) and error.error_code in ANSWERED)
 
 
 def _redact(error: BaseException | None) -> None:
@@ -205,6 +211,8 @@ def error_summary(error: BaseException) -> str:
 def _remedy(uri: str, error: BaseException) -> str:
     if "upgrade" in str(error) and "schema" in str(error):
         return f". Bring the database to the installed version: mlflow db upgrade {redacted(address(uri))}"
+    if isinstance(error, ImportError):
+        return ". Install the database's driver, such as psycopg2-binary, into this environment"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Free space on the disk, then run the same command again"
     if "error responses" in str(error):
