@@ -39,21 +39,19 @@ from flows.progress import told
 from flows.terminal import announce, failures, summarise
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
-from pneumonia.errors import TrackingError
+from pneumonia.errors import worth_retrying
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 
 RETRIES = 2
 RETRY_SECONDS = [10.0, 60.0]
 
 
-def worth_retrying(_task: object, _run: object, state: object) -> bool:
-    """Try again where that can help: a server or a file system that was away. A wrong setting stays wrong."""
+def retry_helps(_task: object, _run: object, state: object) -> bool:
+    """Decide on another try by the library's list, which is also the DAG's."""
     try:
         state.result()  # type: ignore[attr-defined]
-    except (TrackingError, OSError):
-        return True
-    except Exception:  # noqa: BLE001 - whatever else it is, the run reports it
-        return False
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the run reports it
+        return worth_retrying(error)
     return False
 
 
@@ -62,7 +60,7 @@ def _step(name: str, **options: object):  # type: ignore[no-untyped-def]
         name=name,
         retries=RETRIES,
         retry_delay_seconds=RETRY_SECONDS,
-        retry_condition_fn=worth_retrying,
+        retry_condition_fn=retry_helps,
         result_serializer="json",
         **options,
     )

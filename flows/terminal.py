@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.supervisor import AGAIN, STOPPED
+from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import Config
-from pneumonia.errors import PneumoniaError
 from pneumonia.records.steps import Promotion, TrainedModel, Validation
 from pneumonia.tracking.client import check_store, tracking_uri
 
@@ -33,19 +33,21 @@ ENDINGS = (
     "Execution was aborted by an interrupt signal",
     "Execution was aborted by a termination signal",
 )
+RUNS = ("prefect.flow_runs", "prefect.task_runs")  # the engine's loggers of runs
 
 
 class _ToldAtTheEnd(logging.Filter):
     """Drops what the engine logs of an error that ends the flow, and with it the program, in one message."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        known = record.exc_info and isinstance(record.exc_info[1], PneumoniaError)
+        fails = record.exc_info and record.name.startswith(RUNS)
         message = record.getMessage()
-        return not (known or any(words in message for words in ENDINGS))
+        return not (fails or any(words in message for words in ENDINGS))
 
 
 def announce(config: Config) -> None:
     """Say which data are used, and see that the tracking server answers before anything is computed."""
+    keep_tracebacks_in(config.work)
     kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.model.name}", flush=True)
     check_store(tracking_uri(config))
@@ -53,20 +55,19 @@ def announce(config: Config) -> None:
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """End with one message on standard error and the error's exit code."""
+    """End with one message on standard error and the error's exit code; see `pneumonia.boundary`."""
     setup_logging()
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):  # the run's page keeps what is dropped here
             handler.addFilter(_ToldAtTheEnd())
     try:
         yield
-    except PneumoniaError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         _leave(STOPPED, 130)
     except httpx.TransportError as error:
         _leave(f"error: Prefect's server does not answer ({error}); {AGAIN}", 1)
+    except Exception as error:  # noqa: BLE001 - the boundary
+        _leave(*explain(error))
 
 
 def _leave(message: str, code: int) -> NoReturn:

@@ -21,6 +21,7 @@ from pneumonia.data.audit.report import AuditReport
 from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
 from pneumonia.data.patients import UNKNOWN, unknown
+from pneumonia.errors import DataError
 from pneumonia.evaluation import gate
 from pneumonia.evaluation.shortcut_ablation import measure_dependence
 from pneumonia.files import write_text
@@ -157,6 +158,11 @@ def _compare(
         network, record = load_model(download_artifact(uri, champion.run_id, WEIGHTS_ARTIFACT, Path(folder)))
     packed = packing.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
+    if missing := [path for path in candidate.paths if path not in row]:
+        raise DataError(
+            f"{Path(dataset.root) / missing[0]}: is not there any more ({len(missing)} of the test images that were "
+            "packed); bring it back, or run prepare_data again to judge without it"
+        )
     rows = np.array([row[path] for path in candidate.paths], dtype=np.int64)
     scores = predict_probabilities(network, packed.pixels, rows, Compute.of(config.train, precision="fp32"))
     other = replace(candidate.scored, probabilities=scores, threshold=record.threshold)

@@ -25,6 +25,12 @@ SECRETS = {
     "POSTGRES_PASSWORD": lambda: secrets.token_hex(24),
     "AIRFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),  # hexadecimal: it becomes part of a URL
     "MLFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),
+    "MLFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
+    "MLFLOW_ADMIN_USER": lambda: "admin",
+    "MLFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(18),
+    "MLFLOW_PIPELINE_USER": lambda: "pipeline",
+    "MLFLOW_PIPELINE_PASSWORD": lambda: secrets.token_hex(24),
+    "REDIS_PASSWORD": lambda: secrets.token_hex(24),  # of deployments/compose.celery.yml
     "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
     "AIRFLOW_FERNET_KEY": fernet,

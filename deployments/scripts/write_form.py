@@ -15,7 +15,7 @@ from pneumonia.config.schema import PROFILES, Config, Section
 
 FORM = Path(__file__).parents[1] / "airflow/dags/pneumonia_airflow/form.json"
 ROOTS = (("radiographs", "some-folder"), ("phantoms", "phantom"))
-LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "pattern")
+LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "pattern", "not")
 
 
 def form() -> list[dict[str, Any]]:

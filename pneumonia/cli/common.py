@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
+from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
-from pneumonia.errors import PneumoniaError
 from pneumonia.progress import Progress
 
 FINDING, WRONG_USE, INTERRUPTED, NO_READER = 1, 2, 130, 141  # the last two as shells report SIGINT and SIGPIPE
@@ -37,18 +37,17 @@ def resolve_config(
 ) -> Config:
     """Resolve the configuration; `named` holds the values of a command's own options, which take precedence."""
     given = [f"{key}={value}" for key, value in (named or {}).items() if value is not None]
-    return resolve(profile, file=file, assignments=[*(settings or []), *given])
+    config = resolve(profile, file=file, assignments=[*(settings or []), *given])
+    keep_tracebacks_in(config.work)
+    return config
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn an error that the user can fix into one message and an exit code; anything else is a bug."""
+    """Turn every error into one message and an exit code; see `pneumonia.boundary`."""
     try:
         yield
         sys.stdout.flush()
-    except PneumoniaError as error:
-        complain(f"error: {error}")
-        raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
         complain("stopped")
         raise typer.Exit(INTERRUPTED) from None
@@ -56,6 +55,14 @@ def failures() -> Iterator[None]:
         # The reader of the results has ended; the buffered rest must not raise when the interpreter ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(NO_READER) from None
+    except Exception as error:
+        if isinstance(error, typer.Exit | typer.Abort) or "ClickException" in {
+            kind.__name__ for kind in type(error).__mro__
+        }:
+            raise  # Typer's own; the base class of its usage errors has no public name in every version
+        message, code = explain(error)
+        complain(message)
+        raise typer.Exit(code) from None
 
 
 def complain(text: str) -> None:

@@ -24,8 +24,9 @@ from pneumonia.cli.ui_servers import port_problem
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.data.patient_key import FILE as KEY_FILE
+from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
-from pneumonia.tracking.client import check_store, redacted, tracking_uri
+from pneumonia.tracking.client import address, check_store, tracking_uri
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
@@ -261,7 +262,7 @@ def _services(config: Config) -> Iterator[Check]:
     uri = tracking_uri(config)
     try:
         check_store(uri)
-        yield Check(name="tracking", status="ok", text=redacted(uri))
+        yield Check(name="tracking", status="ok", text=redacted(address(uri)))
     except PneumoniaError as error:
         yield Check(name="tracking", status="fail", text=str(error))
     for name, (port, option) in PORTS.items():

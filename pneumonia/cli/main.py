@@ -1,7 +1,8 @@
 """Define the console script: ``pneumonia --help``.
 
 Every command prints its result on standard output, with ``--json`` as one JSON document, and everything else on
-standard error. It ends with 0 when done, 1 for a finding or a refusal, 2 for wrong use. Libraries that take seconds to
+standard error. It ends with 0 when done, 1 for a finding or a refusal, 2 for wrong use, 70 for an error
+that nobody expected, whose traceback is written to a file. Libraries that take seconds to
 import are imported inside the commands that need them.
 """
 
@@ -25,7 +26,7 @@ HELP = f"""Detect pneumonia on chest radiographs, and manage the model that does
 
 {DISCLAIMER}
 
-Exit codes: 0 done, 1 a finding or a refusal, 2 wrong use.
+Exit codes: 0 done, 1 a finding or a refusal, 2 wrong use, 70 an unexpected error (its traceback is in a file).
 """
 EPILOG = "Train a model: python flows/pipeline.py. Is this machine ready? pneumonia doctor"
 

@@ -22,7 +22,7 @@ import requests
 from pneumonia.cli import server_keeper, server_notes
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError
-from pneumonia.tracking.client import DEFAULTS, check_store, tracking_uri
+from pneumonia.tracking.client import DEFAULTS, address, check_store, tracking_uri
 
 HOST = "127.0.0.1"
 START_SECONDS = 240.0  # a first start writes some hundred tables, on a busy machine in minutes
@@ -73,7 +73,7 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
         PneumoniaError: a port is taken, or a server does not come up or ends by itself.
         TrackingError: the tracking store cannot be used.
     """
-    uri = tracking_uri(config)
+    uri = address(tracking_uri(config))
     check_store(uri)
     remote = uri if uri.startswith("http") else None
     elsewhere = _answering(os.environ.get("PREFECT_API_URL"))

@@ -6,7 +6,6 @@ data are phantoms, a TOML file, environment variables (``PNEUMONIA_TRAIN__EPOCHS
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from pneumonia.config.schema import (
     ModelConfig,
 )
 from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
+from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError
 
 
@@ -112,13 +112,8 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -
         origin = next((name for name, layer in reversed(layers) if _holds(layer, path)), "defaults")
         if origin == "environment":
             origin = ENVIRONMENT_PREFIX + "__".join(path).upper()
-        if problem["type"] == "extra_forbidden":
-            known = _fields(path[:-1])
-            near = difflib.get_close_matches(path[-1], known, n=1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            lines.append(f"{'.'.join(path)} (from {origin}): unknown key; {meant}known here: {', '.join(known)}")
-        else:
-            lines.append(f"{'.'.join(path)} (from {origin}): {problem['msg']}, got {problem['input']!r}")
+        got = "" if problem["type"] == "unknown_key" else f", got {redacted(repr(problem['input']))}"
+        lines.append(f"{'.'.join(path)} (from {origin}): {problem['msg']}{got}")
     return "the configuration cannot be used:\n  " + "\n  ".join(lines)
 
 
@@ -128,10 +123,3 @@ def _holds(layer: Any, path: list[str]) -> bool:
             return False
         layer = layer[key]
     return True
-
-
-def _fields(path: list[str]) -> list[str]:
-    model: Any = Config
-    for key in path:
-        model = model.model_fields[key].annotation
-    return sorted(model.model_fields)

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from pneumonia.credentials import HOLDS_PASSWORD, REFERENCE, WAYS, holds_password, redacted
 
 PROFILES = ("fast", "full")
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -24,10 +37,44 @@ Shortcut = Literal["none", "encoding", "size", "brightness", "border", "mark"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Describe an unknown key, with the nearest of the known ones."""
+    names = sorted(known)
+    return f"unknown key; {did_you_mean(key, names)}known here: {', '.join(names)}"
+
+
+def did_you_mean(key: str, known: Iterable[str]) -> str:
+    """Return a question that names the nearest known key, by its whole or its last part; empty where none is near."""
+    folded: dict[str, str] = {}
+    for name in sorted(known):
+        folded.setdefault(name.rpartition(".")[2].casefold(), name)
+        folded[name.casefold()] = name
+    near = difflib.get_close_matches(key.casefold(), folded, n=1)
+    return f"did you mean {folded[near[0]]}? " if near else ""
+
+
 class Section(BaseModel):
     """A part of the configuration: immutable, and a misspelt key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_the_nearest_key(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        """Say what a misspelt key may have meant, whoever validates: the command line, Airflow or Prefect."""
+        try:
+            return handler(value)
+        except ValidationError as error:
+            lines = [cls._line(problem) for problem in error.errors(include_url=False)]
+            raise ValidationError.from_exception_data(error.title, lines) from None
+
+    @classmethod
+    def _line(cls, problem: Any) -> InitErrorDetails:
+        words, shown = problem["msg"], problem["input"]
+        if problem["type"] == "extra_forbidden":
+            words, shown = unknown_key(str(problem["loc"][-1]), cls.model_fields), None
+        kind = PydanticCustomError("unknown_key" if shown is None else problem["type"], "{words}", {"words": words})
+        return InitErrorDetails(type=kind, loc=problem["loc"], input=shown)
 
 
 class DataConfig(Section):
@@ -213,10 +260,28 @@ class TrackingConfig(Section):
     """Where runs and models are stored."""
 
     uri: str = Field(
-        "auto", description="MLflow tracking URI; auto: MLFLOW_TRACKING_URI, otherwise SQLite in the work folder"
+        "auto",
+        description="MLflow tracking URI, without a password; env:NAME: the URI is read from that variable when it is "
+        "used; auto: MLFLOW_TRACKING_URI, otherwise SQLite in the work folder",
+        json_schema_extra={"not": {"type": "string", "pattern": HOLDS_PASSWORD}},
     )
     experiment: str = Field("pneumonia", min_length=1, description="MLflow experiment")
     system_metrics: bool = Field(True, description="Log CPU, memory and disk use with the run")
+
+    @field_validator("uri", mode="before")
+    @classmethod
+    def _without_password(cls, value: Any) -> Any:
+        """Refuse a URI with a password, without repeating it: the settings are stored with every run."""
+        if isinstance(value, str) and holds_password(value):
+            raise _refused(f"a URI must not contain user and password; {WAYS}", redacted(value))
+        if isinstance(value, str) and value.startswith("env:") and not REFERENCE.fullmatch(value):
+            raise _refused("write env:NAME with the name of an environment variable", "env:***")
+        return value
+
+
+def _refused(words: str, shown: str) -> ValidationError:
+    line = InitErrorDetails(type=PydanticCustomError("password", "{words}", {"words": words}), loc=(), input=shown)
+    return ValidationError.from_exception_data("tracking.uri", [line])
 
 
 class Config(Section):

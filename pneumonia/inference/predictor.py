@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pneumonia.config.schema import CLASSES, Config, ModelConfig
+from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.modelling.device import Compute
@@ -26,7 +27,6 @@ from pneumonia.tracking.client import (
     check_store,
     download_artifact,
     mlflow_client,
-    redacted,
     tracking_uri,
     translated_errors,
 )

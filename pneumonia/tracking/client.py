@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pneumonia.config.schema import Config
-from pneumonia.errors import TrackingError
+from pneumonia.credentials import WAYS, dereferenced, holds_password, redacted
+from pneumonia.errors import ConfigError, DataError, TrackingError, worth_retrying
 from pneumonia.tracking import health
 
 if TYPE_CHECKING:
@@ -53,15 +54,47 @@ TRANSIENT = frozenset(
 )
 """MLflow's codes of errors that a retry may resolve."""
 
+ANSWERED = frozenset(
+    {"RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE", "INVALID_STATE",
+     "PERMISSION_DENIED", "UNAUTHENTICATED", "ENDPOINT_NOT_FOUND", "FEATURE_DISABLED"}
+)  # fmt: skip
+"""MLflow's codes of what it would answer again."""
+
 
 def tracking_uri(config: Config) -> str:
     """Return the tracking URI of the configuration.
 
-    ``auto`` is the environment's ``MLFLOW_TRACKING_URI``, otherwise ``mlflow.db`` (SQLite) in the work folder.
+    ``auto`` is the environment's ``MLFLOW_TRACKING_URI``, otherwise ``mlflow.db`` (SQLite) in the work folder. A
+    reference ``env:NAME`` is returned as it is, because the result is written to files; `address` resolves it.
+
+    Raises:
+        ConfigError: the environment's URI contains a password.
     """
     if config.tracking.uri != "auto":
         return config.tracking.uri
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path(config.work).resolve()}/mlflow.db"
+    found = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if holds_password(found):
+        raise ConfigError(f"MLFLOW_TRACKING_URI={redacted(found)}: must not contain user and password; {WAYS}")
+    return found or f"sqlite:///{Path(config.work).resolve()}/mlflow.db"
+
+
+def address(uri: str) -> str:
+    """Return the address that a tracking URI stands for: that of ``env:NAME`` from the variable; never to be written.
+
+    User and password of a server's address are moved to MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD: MLflow
+    repeats its address in errors and logs, but not these.
+
+    Raises:
+        ConfigError: the variable is not set.
+    """
+    found = dereferenced(uri)
+    parts = urlsplit(found) if found != uri and found.lower().startswith("http") else None
+    if parts is None or "@" not in parts.netloc:
+        return found
+    info, _, host = parts.netloc.rpartition("@")
+    user, _, password = info.partition(":")
+    os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(user), unquote(password)
+    return parts._replace(netloc=host).geturl()
 
 
 def mlflow_client(uri: str) -> MlflowClient:
@@ -79,9 +112,10 @@ def mlflow_client(uri: str) -> MlflowClient:
     from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
 
     with translated_errors(uri, "open the tracking store"):
-        if uri.startswith("sqlite:"):
-            _sqlite_path(uri).parent.mkdir(parents=True, exist_ok=True)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
+        place = address(uri)
+        if place.startswith("sqlite:"):
+            _sqlite_path(place).parent.mkdir(parents=True, exist_ok=True)
+        return MlflowClient(tracking_uri=place, registry_uri=place)
 
 
 @contextlib.contextmanager
@@ -92,10 +126,42 @@ def translated_errors(uri: str, doing: str) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        _redact(error)
+        if isinstance(error, OSError) and _is_local(error):
+            raise DataError(
+                f"{error.filename}: {error.strerror}, so that the tracking client could not {doing}; bring the file "
+                "back or make it readable, then run the same command again"
+            ) from error
         raise TrackingError(
-            f"{redacted(uri)}: could not {doing}: {error_summary(error)}{_remedy(uri, error)}"
+            f"{redacted(address(uri))}: could not {doing}: {error_summary(error)}{_remedy(uri, error)}",
+            permanent=_is_permanent(error),
         ) from error
+
+
+def _is_local(error: OSError) -> bool:
+    """Return whether an error is about a file of this machine, and not about a server or a full disk."""
+    return error.filename is not None and not worth_retrying(error)
+
+
+def _is_permanent(error: BaseException) -> bool:
+    """Return whether the store has answered, and would answer the same again."""
+    from mlflow.exceptions import MlflowException, RestException
+
+    if isinstance(error, RestException | OSError):
+        return not (is_transient(error) or worth_retrying(error))
+    return isinstance(error, ImportError) or (isinstance(error, MlflowException) and error.error_code in ANSWERED)
+
+
+def _redact(error: BaseException | None) -> None:
+    """Remove passwords from the messages of an error and its causes, which tracebacks and orchestrators print."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.args = tuple(redacted(part) if isinstance(part, str) else part for part in error.args)
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = redacted(message)  # type: ignore[attr-defined]
+        error = error.__cause__ or error.__context__
 
 
 def with_retries(uri: str, doing: str, call: Callable[[], T], patience: float = PATIENCE) -> T:
@@ -142,22 +208,16 @@ def error_summary(error: BaseException) -> str:
     return health.system_words(text) or text.splitlines()[0][:300]
 
 
-def redacted(uri: str) -> str:
-    """Return a URI without the password that it may contain, for use in messages."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@", 1)
-
-
 def _remedy(uri: str, error: BaseException) -> str:
     if "upgrade" in str(error) and "schema" in str(error):
-        return f". Bring the database to the installed version: mlflow db upgrade {redacted(uri)}"
+        return f". Bring the database to the installed version: mlflow db upgrade {redacted(address(uri))}"
+    if isinstance(error, ImportError):
+        return ". Install the database's driver, such as psycopg2-binary, into this environment"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Free space on the disk, then run the same command again"
     if "error responses" in str(error):
         return ". See the server's log (often its disk is full), then run the same command again"
-    if uri.startswith("http") and is_transient(error):
+    if address(uri).startswith("http") and is_transient(error):
         return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
     return ""
 
@@ -169,29 +229,33 @@ def check_store(uri: str) -> None:
         TrackingError: unreachable, login refused, not an MLflow server, a database whose folder cannot be written, or
             a kind of URI that MLflow does not store runs in.
     """
-    scheme = urlsplit(uri).scheme
+    given, uri = uri, address(uri)
+    scheme = uri.partition(":")[0] if ":" in uri else ""
     if scheme in ("http", "https"):
         if problem := health.server_problem(uri):
             raise TrackingError(
                 f"{redacted(uri)}: {problem}. Start the tracking server there, or correct tracking.uri "
-                "(MLFLOW_TRACKING_URI); without either the work folder's SQLite database is used"
+                "(MLFLOW_TRACKING_URI); without either the work folder's SQLite database is used",
+                permanent=problem.permanent,
             )
     elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
         if problem := health.sqlite_problem(_sqlite_path(uri)):
-            raise TrackingError(f"{_sqlite_path(uri)}: {problem}")
+            raise TrackingError(f"{_sqlite_path(uri)}: {problem}", permanent=problem.permanent)
     elif scheme in ("", "file", "sqlite"):
         raise TrackingError(
-            f"tracking.uri={uri}: MLflow does not store runs in a folder or in memory; "
-            "write sqlite:////absolute/path/mlflow.db or a server's http address"
+            f"tracking.uri={redacted(uri)}: MLflow does not store runs in a folder or in memory; "
+            "write sqlite:////absolute/path/mlflow.db or a server's http address",
+            permanent=True,
         )
     else:  # PostgreSQL and other databases: opening one is the check
-        with translated_errors(uri, "open the database"):
-            mlflow_client(uri).search_experiments(max_results=1)
+        with translated_errors(given, "open the database"):
+            mlflow_client(given).search_experiments(max_results=1)
 
 
 def store_is_new(uri: str) -> bool:
     """Return whether the store is an SQLite database that does not exist yet; does not create it."""
-    return uri.startswith("sqlite:///") and not _sqlite_path(uri).exists()
+    place = address(uri)
+    return place.startswith("sqlite:///") and not _sqlite_path(place).exists()
 
 
 def _sqlite_path(uri: str) -> Path:
@@ -249,4 +313,6 @@ def load_json(uri: str, run_id: str, artifact_path: str) -> Any:
         try:
             return json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise TrackingError(f"{uri}: {artifact_path} of run {run_id} is not JSON ({error})") from None
+            raise TrackingError(
+                f"{redacted(address(uri))}: {artifact_path} of run {run_id} is not JSON ({error})"
+            ) from None

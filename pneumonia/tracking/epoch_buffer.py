@@ -83,4 +83,4 @@ class EpochBuffer:
             with_retries(self._uri, "log the epochs", self._send, patience=timeout)
         except TrackingError as error:
             left = f"{len(self._pending)} epoch(s) of run {self._run} are not logged"
-            raise TrackingError(f"{error}. {left}") from error.__cause__
+            raise TrackingError(f"{error}. {left}", permanent=error.permanent) from error.__cause__

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumonia.config.schema import Config
+from pneumonia.credentials import redacted
 from pneumonia.errors import TrackingError
-from pneumonia.tracking.client import tracking_uri
+from pneumonia.tracking.client import address, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Experiment, Run
@@ -48,13 +49,13 @@ def _create(client: MlflowClient, name: str, place: str | None) -> Experiment:
 
 def artifact_location(config: Config) -> str | None:
     """Return where a new experiment stores its files: next to an SQLite database, or None for the server's default."""
-    if tracking_uri(config).startswith("sqlite:"):
+    if address(tracking_uri(config)).startswith("sqlite:"):
         return (Path(config.work).resolve() / "artifacts").as_uri()
     return None
 
 
 def _check(found: Experiment, config: Config, place: str | None) -> None:
-    uri = tracking_uri(config)
+    uri = redacted(address(tracking_uri(config)))
     if found.lifecycle_stage != "active":
         raise TrackingError(
             f"{uri}: the experiment {found.name!r} was deleted; choose another tracking.experiment, or restore it: "

@@ -10,33 +10,59 @@ from pathlib import Path
 
 import requests
 
+from pneumonia.errors import worth_retrying
+
 SECONDS = 4.0
 """How long a server may take to respond, name resolution included."""
 
 
-def server_problem(uri: str) -> str | None:
+class Problem(str):
+    """A description of what is wrong.
+
+    Attributes:
+        permanent: it will still be wrong in a minute: a retry is of no use.
+    """
+
+    permanent: bool
+
+    def __new__(cls, text: str, *, permanent: bool = False) -> Problem:
+        """Create one; a server that does not answer, or fails, may recover."""
+        made = super().__new__(cls, text)
+        made.permanent = permanent
+        return made
+
+
+def server_problem(uri: str) -> Problem | None:
     """Describe the problem of the tracking server at `uri`; None where it serves MLflow to this user."""
-    outcome: list[str | None] = []
+    outcome: list[Problem | None] = []
     # In a separate thread, because name resolution has no timeout of its own.
     thread = threading.Thread(target=lambda: outcome.append(_ask(uri)), daemon=True)
     thread.start()
     thread.join(SECONDS)
-    return outcome[0] if outcome else f"no answer within {SECONDS:.0f} s"
+    return outcome[0] if outcome else Problem(f"no answer within {SECONDS:.0f} s")
 
 
-def _ask(uri: str) -> str | None:
+def _ask(uri: str) -> Problem | None:
     try:
         answer = _search(uri)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        return Problem(f"the tracking server cannot be reached ({system_words(str(error)) or type(error).__name__})")
     except requests.RequestException as error:
-        return f"the tracking server cannot be reached ({system_words(str(error)) or type(error).__name__})"
+        return Problem(f"the address cannot be used ({type(error).__name__})", permanent=True)
+    if answer.status_code >= 500:
+        return Problem(f"the tracking server fails (HTTP {answer.status_code})")
+    if text := _refusal(answer):
+        return Problem(text, permanent=True)
+    return None
+
+
+def _refusal(answer: requests.Response) -> str | None:
     if answer.status_code == 401:
         return "the tracking server refuses the login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if answer.status_code == 403 and "host header" in answer.text.lower():
         return "the tracking server refuses this host name; name it in the server's --allowed-hosts"
     if answer.status_code == 403:
         return "the tracking server, or something before it, forbids this user to see experiments (HTTP 403)"
-    if answer.status_code >= 500:
-        return f"the tracking server fails (HTTP {answer.status_code})"
     if answer.status_code != 200 or not _lists_experiments(answer):
         return f"something answers there (HTTP {answer.status_code}), but it is not an MLflow server"
     return None
@@ -85,7 +111,7 @@ def system_words(text: str) -> str | None:
     return next((words for words in known if words in text), None)
 
 
-def sqlite_problem(path: Path) -> str | None:
+def sqlite_problem(path: Path) -> Problem | None:
     """Describe the problem of an SQLite database at `path`; None where it can be written, or created."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,10 +120,13 @@ def sqlite_problem(path: Path) -> str | None:
         if path.exists():
             with path.open("r+b") as file:
                 if file.read(16) not in (b"", b"SQLite format 3\x00"):
-                    return "is not an SQLite database; correct tracking.uri, or move the file away"
+                    return Problem(
+                        "is not an SQLite database; correct tracking.uri, or move the file away", permanent=True
+                    )
     except OSError as error:
-        return (
+        return Problem(
             f"the tracking database cannot be written ({error.strerror}); make the folder writable, or choose another "
-            "with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db"
+            "with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db",
+            permanent=not worth_retrying(error),
         )
     return None

@@ -14,6 +14,7 @@ from pneumonia.errors import TrackingError
 from pneumonia.records.evaluation import Metric
 from pneumonia.tracking.client import (
     PATIENCE,
+    address,
     check_store,
     mlflow_client,
     tracking_uri,
@@ -45,7 +46,7 @@ class Run:
 
     Attributes:
         id: MLflow's run id.
-        uri: tracking URI.
+        uri: tracking URI, or the reference env:NAME to it.
         url: address of the run's page; None where no server serves one.
         reopened: the run had been begun before, by a training that did not finish.
     """
@@ -307,11 +308,11 @@ class Run:
 
 
 def _page(uri: str, experiment: str, run: str) -> str | None:
-    """Return the address of a run's page, without the login that a URI may contain."""
-    if not uri.startswith(("http://", "https://")):
+    """Return the address of a run's page, without a login."""
+    place = address(uri)
+    if not place.startswith(("http://", "https://")):
         return None
-    scheme, rest = uri.rstrip("/").split("://", 1)
-    return f"{scheme}://{rest.rpartition('@')[2]}/#/experiments/{experiment}/runs/{run}"
+    return f"{place.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
 
 
 def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

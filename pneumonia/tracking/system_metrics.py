@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pneumonia.tracking.client import translated_errors
+from pneumonia.tracking.client import address, translated_errors
 
 SAMPLING_SECONDS = 5.0  # with MLflow's 10 s a short training would have no sample
 
@@ -19,7 +19,7 @@ class SystemMetrics:
 
         with translated_errors(self._uri, "sample the system's use"):
             self._sampler = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
-                self._run, sampling_interval=SAMPLING_SECONDS, resume_logging=True, tracking_uri=self._uri
+                self._run, sampling_interval=SAMPLING_SECONDS, resume_logging=True, tracking_uri=address(self._uri)
             )
             self._sampler.start()  # type: ignore[no-untyped-call]
 

@@ -145,9 +145,16 @@ def test_an_interrupt_is_told_in_a_word(monkeypatch: pytest.MonkeyPatch) -> None
     assert (done.exit_code, done.stdout, done.stderr) == (130, "", "stopped\n")
 
 
-def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_one_message_and_a_file_with_the_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("a mistake")
 
+    monkeypatch.setattr("pneumonia.boundary._work", None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("pneumonia.cli.common.resolve", broken)
-    assert isinstance(call("config").exception, ZeroDivisionError)
+    done = call("config")
+    (log,) = tmp_path.iterdir()
+    assert (done.exit_code, done.stdout) == (70, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: ZeroDivisionError: a mistake. The traceback is in {log}. ")
+    assert "in broken" in log.read_text()

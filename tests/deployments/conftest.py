@@ -15,6 +15,19 @@ import pytest
 
 from tests.deployments.stack import DAGS, ROOT, Stack
 
+AIRFLOWS_OWN = {
+    "AIRFLOW__CORE__FERNET_KEY": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I=",
+    "AIRFLOW__API_AUTH__JWT_SECRET": "jwt-secret",
+    "AIRFLOW__API__SECRET_KEY": "flask-secret",
+    "AIRFLOW_CONN_STORE": "postgresql://me:secret@db/x",
+    "SOMETHING_ELSE": "secret",
+}
+FOR_STEPS = {
+    "PNEUMONIA_WORK": "/var/lib/pneumonia",
+    "MLFLOW_TRACKING_URI": "http://mlflow:5000",
+    "MLFLOW_TRACKING_PASSWORD": "the-pipelines",
+    "MINE": "http://mlflow:5000",
+}
 AIRFLOW_PYTHON = ROOT / ".venv-airflow/bin/python"
 
 
@@ -26,6 +39,7 @@ def inspected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
     environment = plain | {"AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow"))}
     environment |= {"AIRFLOW__CORE__LOAD_EXAMPLES": "False", "LIBRARY_PYTHON": "/opt/pneumonia/bin/python"}
+    environment |= AIRFLOWS_OWN | FOR_STEPS | {"STEP_VARIABLES": "MINE, OTHER"}
     done = subprocess.run(
         [AIRFLOW_PYTHON, Path(__file__).with_name("inspect_dags.py"), DAGS],
         env=environment,

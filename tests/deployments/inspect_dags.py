@@ -22,6 +22,9 @@ def task(operator: Any) -> dict[str, Any]:
         "owner": operator.owner,
         "python": getattr(operator, "python", None),
         "source": operator.get_python_source() if hasattr(operator, "get_python_source") else "",
+        "arguments": [str(argument) for argument in getattr(operator, "op_args", ())],
+        "inherits": getattr(operator, "inherit_env", None),
+        "variables": getattr(operator, "env_vars", None),
         "policy": type(operator.retry_policy).__name__,
         "outlets": [outlet.name for outlet in operator.outlets],
         "links": [link.name for link in operator.operator_extra_links],
@@ -83,5 +86,10 @@ if __name__ == "__main__":
     sys.path.insert(0, str(folder))
     found = [describe(path) for path in sorted(folder.glob("*.py"))]
     heavy = sorted({"torch", "mlflow", "pneumonia", "tasks", "numpy", "pandas"} & set(sys.modules))
-    result = {"dags": found, "heavy": heavy, "retries": retries([75, 65, 70, 1, -9]), "errors": serialised(folder)}
+    result = {
+        "dags": found,
+        "heavy": heavy,
+        "retries": retries([75, 65, 70, 1, 143, 130, -9, -15, -2]),
+        "errors": serialised(folder),
+    }
     print(json.dumps(result, default=str))

@@ -70,7 +70,7 @@ class Stack:
     def __init__(self, folder: Path, project: str) -> None:
         self.project, self.root = project, checkout(folder / "checkout")
         self.env_file = folder / "stack.env"
-        self.ports = {name: free_port() for name in ("POSTGRES_PORT", "MLFLOW_PORT", "AIRFLOW_PORT")}
+        self.ports = {name: free_port() for name in ("MLFLOW_PORT", "AIRFLOW_PORT")}
         self.env_file.write_text("".join(f"{name}={port}\n" for name, port in self.ports.items()))
         self.env_file.chmod(0o600)
         self.airflow_url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
@@ -224,11 +224,19 @@ class Stack:
     def mlflow(self, method: str, path: str, **arguments: Any) -> Any:
         """Call MLflow's REST API and return the answer's JSON."""
         carried = {"params": arguments} if method == "GET" else {"json": arguments}
-        answer = requests.request(method, f"{self.mlflow_url}/api/2.0/mlflow/{path}", timeout=60, **carried)
+        answer = self.mlflow_request(method, f"api/2.0/mlflow/{path}", **carried)
         if answer.status_code >= 500:
             answer.raise_for_status()
         assert answer.status_code == 200, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json()
+
+    def mlflow_request(
+        self, method: str, path: str, login: tuple[str, str] | None = None, **carried: Any
+    ) -> requests.Response:
+        """Send a request with the pipeline's login, or with another."""
+        settings = self.settings()
+        login = login or (settings["MLFLOW_PIPELINE_USER"], settings["MLFLOW_PIPELINE_PASSWORD"])
+        return requests.request(method, f"{self.mlflow_url}/{path}", auth=login, timeout=60, **carried)
 
     def mlflow_runs(self, key: str, experiment: str = "pneumonia") -> list[dict[str, Any]]:
         """Return the runs of a training's key."""
@@ -241,7 +249,7 @@ class Stack:
         return [(int(entry.get("step", 0)), float(entry["value"])) for entry in found]
 
     def artifact(self, run_id: str, path: str) -> bytes:
-        answer = requests.get(f"{self.mlflow_url}/get-artifact", params={"run_id": run_id, "path": path}, timeout=60)
+        answer = self.mlflow_request("GET", "get-artifact", params={"run_id": run_id, "path": path})
         answer.raise_for_status()
         return answer.content
 

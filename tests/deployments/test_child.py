@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 
 from pneumonia.config.resolve import resolve
+from pneumonia.errors import ConfigError
 from tests.deployments.stack import DAGS
 
-pytestmark = pytest.mark.integration
+# One worker reads the DAG files, once.
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +47,10 @@ def script(folder: Path, body: str) -> Path:
 
 
 def run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
+    (folder / "work").mkdir()
     return subprocess.run(
         [sys.executable, script(folder, body)],
+        env={**os.environ, "PNEUMONIA_WORK": str(folder / "work")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -55,12 +59,75 @@ def run(folder: Path, body: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_field_left_empty_is_not_set(child: Any) -> None:
-    form = {"approval": True, "fresh": False, "train.epochs": None, "train.seed": 7, "preprocess.equalize": True}
-    assert child.assignments(json.dumps(form)) == ["train.seed=7", "preprocess.equalize=true"]
-    config = resolve("fast", assignments=child.assignments(json.dumps(form)), environment={})
+FORM = {"approval": True, "fresh": False, "train.epochs": None, "train.seed": 7, "preprocess.equalize": True}
+
+
+def assigned(child: Any, conf: dict[str, Any] | None) -> list[str]:
+    """What a run with this configuration sets; Airflow lays it over the form, unknown names included."""
+    found: list[str] = child.assignments(json.dumps({**FORM, **(conf or {})}), json.dumps(conf))
+    return found
+
+
+@pytest.mark.parametrize("conf", [None, {}, FORM])
+def test_a_field_left_empty_is_not_set(child: Any, conf: dict[str, Any] | None) -> None:
+    assert assigned(child, conf) == ["train.seed=7", "preprocess.equalize=true"]
+    config = resolve("fast", assignments=assigned(child, conf), environment={})
     assert config.train.seed == 7
     assert config.preprocess.equalize is True
+
+
+@pytest.mark.parametrize(
+    ("conf", "words"),
+    [
+        ({"aproval": True}, "aproval: unknown key; did you mean approval?"),
+        ({"Fresh": True}, "Fresh: unknown key; did you mean fresh?"),
+        ({"epochs": 3}, "epochs: unknown key; did you mean train.epochs?"),
+        ({"train": {"epoch": 3}}, "train.epoch: unknown key; did you mean train.epochs?"),
+        ({"train": 3}, "train: unknown key"),
+        ({"train.epochs": {"more": 3}, "x": None}, "x: unknown key"),
+        ({"work": "/elsewhere"}, "work: unknown key"),
+        ({"train.epochs": 3, "train": {"epochs": 4}}, "train.epochs: is set twice"),
+    ],
+)
+def test_a_mistyped_key_is_refused_with_the_nearest(child: Any, conf: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        assigned(child, conf)
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_setting_may_be_nested(child: Any) -> None:
+    conf = {"train": {"epochs": 3, "seed": None, "class_weights": False}, "gate": {}}
+    given = assigned(child, conf)
+    assert given == ["train.seed=7", "preprocess.equalize=true", "train.epochs=3", "train.class_weights=false"]
+
+
+@pytest.mark.parametrize("conf", [{"aproval": True}, {"train": {"epoch": 3}}])
+def test_the_first_step_ends_before_anything_is_made(
+    dags: dict[str, Any], tmp_path: Path, conf: dict[str, Any]
+) -> None:
+    """The DAG's own function, with what Airflow renders for it, in a process of the library's Python."""
+    step = dags["pneumonia_pipeline_fast"]["tasks"]["prepare_data"]
+    assert "dag_run.conf | tojson" in step["arguments"][2]
+    given = ("fast", json.dumps({**FORM, **conf}), json.dumps(conf))
+    (tmp_path / "step.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(DAGS)!r})\n{step['source']}\nprepare_data(*{given!r})\n"
+    )
+    environment = {**os.environ, "PNEUMONIA_WORK": str(tmp_path / "work")}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "step.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 65, done.stdout + done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("error: ")
+    assert "did you mean" in line
+    assert not (tmp_path / "work").exists()
 
 
 def test_an_address_is_the_one_that_a_browser_knows(child: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,18 +141,28 @@ def test_an_address_is_the_one_that_a_browser_knows(child: Any, monkeypatch: pyt
     ("error", "status"),
     [
         ("errors.TrackingError('http://mlflow:5000: no answer')", 75),
-        ("errors.TrainingInterrupted('stopped in epoch 2')", 75),
+        ("errors.TrackingError('the login is refused', permanent=True)", 65),
+        ("errors.TrainingInterrupted('stopped in epoch 2')", 143),
+        ("KeyboardInterrupt()", 130),
         ("OSError(28, 'No space left on device')", 75),
+        ("FileNotFoundError(2, 'No such file or directory', 'weights.safetensors')", 70),
+        ("PermissionError(13, 'Permission denied', 'weights.safetensors')", 70),
         ("errors.DataError('images/x.jpeg: truncated')", 65),
         ("errors.ConfigError('train.epochs: 0')", 65),
         ("ValueError('a mistake in the code')", 70),
     ],
 )
-def test_a_failure_ends_with_a_telling_status(tmp_path: Path, error: str, status: int) -> None:
+def test_a_failure_ends_with_a_telling_status_and_one_line(tmp_path: Path, error: str, status: int) -> None:
     done = run(tmp_path, f"raise {error}")
     assert done.returncode == status, done.stdout
-    traced = "Traceback" in done.stdout
-    assert traced is not error.startswith("errors."), done.stdout
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(("error: ", "stopped"))
+    described = error.startswith(("errors.", "KeyboardInterrupt"))
+    logs = list((tmp_path / "work/logs").glob("*"))
+    assert len(logs) == (0 if described else 1)
+    if logs:
+        assert str(logs[0]) in line
+        assert "Traceback" in logs[0].read_text()
 
 
 def test_an_error_that_the_user_can_mend_is_one_line(tmp_path: Path) -> None:

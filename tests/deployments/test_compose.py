@@ -19,6 +19,11 @@ SECRETS = (
     "POSTGRES_PASSWORD",
     "AIRFLOW_DB_PASSWORD",
     "MLFLOW_DB_PASSWORD",
+    "MLFLOW_SECRET_KEY",
+    "MLFLOW_ADMIN_USER",
+    "MLFLOW_ADMIN_PASSWORD",
+    "MLFLOW_PIPELINE_USER",
+    "MLFLOW_PIPELINE_PASSWORD",
     "AIRFLOW_JWT_SECRET",
     "AIRFLOW_SECRET_KEY",
     "AIRFLOW_FERNET_KEY",
@@ -71,11 +76,46 @@ def test_the_parts_are_the_documented_ones(services: dict[str, Any]) -> None:
 
 def test_every_port_is_this_machines_alone(services: dict[str, Any]) -> None:
     ports = {(port["host_ip"], port["published"]) for one in services.values() for port in one.get("ports", [])}
-    assert ports == {("127.0.0.1", "5432"), ("127.0.0.1", "5000"), ("127.0.0.1", "8080")}
+    assert ports == {("127.0.0.1", "5000"), ("127.0.0.1", "8080")}
+
+
+def test_the_database_is_published_only_when_asked(docker: None, env_file: Path) -> None:
+    """By COMPOSE_FILE in .env, which every make target and a plain docker compose read."""
+    asked = "COMPOSE_FILE=docker-compose.yml:deployments/compose.database-port.yml\nPOSTGRES_PORT=5499\n"
+    env_file.write_text(env_file.read_text() + asked)
+    done = config(env_file)
+    assert done.returncode == 0, done.stderr
+    (port,) = json.loads(done.stdout)["services"]["postgres"]["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "5499", 5432)
+
+
+def test_each_part_is_on_the_networks_that_it_needs_and_no_other(docker: None, env_file: Path) -> None:
+    done = json.loads(config(env_file, "--profile", "data").stdout)
+    joined = {name: set(service["networks"]) for name, service in done["services"].items()}
+    assert joined == {
+        "postgres": {"database"},
+        "mlflow": {"database", "tracking", "web"},
+        "airflow-init": {"database"},
+        "airflow-apiserver": {"database", "control", "web"},
+        "airflow-scheduler": {"database", "control", "tracking", "downloads"},
+        "airflow-dag-processor": {"database", "control"},
+        "data": {"downloads"},
+    }
+    inside = {name for name, network in done["networks"].items() if network.get("internal")}
+    assert inside == {"database", "control", "tracking"}
+
+
+def test_only_the_part_that_runs_steps_has_the_tracking_login(services: dict[str, Any]) -> None:
+    holders = {name for name, one in services.items() if "MLFLOW_TRACKING_PASSWORD" in one["environment"]}
+    assert holders == {"airflow-scheduler"}
+    for name, one in services.items():
+        if name != "mlflow":
+            assert not [key for key in one["environment"] if "MLFLOW" in key and "ADMIN" in key], name
 
 
 def test_every_part_is_watched_limited_restarted_and_confined(services: dict[str, Any]) -> None:
     for name, service in services.items():
+        assert 0 < service["pids_limit"] <= 4096, name
         assert int(service["mem_limit"]) <= 5 * 2**30, name
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
@@ -128,6 +168,23 @@ def test_the_celery_override_is_sound(docker: None, env_file: Path) -> None:
     worker = services["airflow-worker"]
     assert worker["depends_on"]["redis"]["condition"] == "service_healthy"
     assert worker["environment"]["AIRFLOW__API_AUTH__JWT_SECRET"]
+    assert worker["environment"]["MLFLOW_TRACKING_PASSWORD"]
+    assert set(worker["networks"]) == {"database", "control", "tracking", "downloads", "queue"}
+    assert all(service["pids_limit"] > 0 for service in services.values())
+
+
+def test_the_celery_queue_has_a_password_that_no_process_shows(docker: None, env_file: Path) -> None:
+    files = ("--file", "docker-compose.yml", "--file", str(CELERY))
+    services = json.loads(config(env_file, *files).stdout)["services"]
+    password = dict(line.split("=", 1) for line in env_file.read_text().splitlines())["REDIS_PASSWORD"]
+    assert len(password) >= 32
+    for name in ("airflow-scheduler", "airflow-worker", "airflow-apiserver"):
+        assert services[name]["environment"]["AIRFLOW__CELERY__BROKER_URL"] == f"redis://:{password}@redis:6379/0"
+    assert "requirepass" in " ".join(services["redis"]["command"])
+    assert password not in json.dumps([services["redis"]["command"], services["redis"]["healthcheck"]])
+    assert set(services["redis"]["networks"]) == {"queue"}
+    env_file.write_text(re.sub(r"^REDIS_PASSWORD=.*$", "", env_file.read_text(), flags=re.MULTILINE))
+    assert "REDIS_PASSWORD" in config(env_file, *files).stderr
 
 
 @pytest.mark.integration

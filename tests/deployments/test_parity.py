@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import itertools
 import json
+import os
 import sys
 from typing import Any
 
@@ -86,7 +88,7 @@ def test_retries(dags: dict[str, Any], profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_defaults(dags: dict[str, Any], child: Any, profile: str) -> None:
     form = {name: param["value"] for name, param in dags[f"pneumonia_pipeline_{profile}"]["params"].items()}
-    resolved = resolve(profile, assignments=child.assignments(json.dumps(form)), environment={})
+    resolved = resolve(profile, assignments=child.assignments(json.dumps(form), "null"), environment={})
     assert resolved == resolve(profile, environment={})
     assert form["fresh"] is inspect.signature(flow.pipeline.fn).parameters["fresh"].default
 
@@ -95,13 +97,25 @@ def test_the_same_errors_are_worth_another_try(child: Any) -> None:
     from pneumonia import errors
 
     class State:
-        def __init__(self, error: Exception) -> None:
+        def __init__(self, error: BaseException) -> None:
             self.error = error
 
         def result(self) -> None:
             raise self.error
 
-    kinds = (errors.TrackingError, errors.DataError, errors.ConfigError, errors.PneumoniaError, OSError, ValueError)
-    for kind in kinds:
-        error = kind("what happened")
-        assert (child.status(error) == child.TRY_AGAIN) is flow.worth_retrying(None, None, State(error)), kind
+    found = [
+        errors.TrackingError("no answer"),
+        errors.TrackingError("login refused", permanent=True),
+        errors.DataError("truncated"),
+        errors.ConfigError("unknown key"),
+        errors.PneumoniaError("anything"),
+        errors.TrainingInterrupted("stopped"),
+        KeyboardInterrupt(),
+        ValueError("a mistake"),
+        *(OSError(number, os.strerror(number)) for number in errno.errorcode),
+    ]
+    for error in found:
+        again = errors.worth_retrying(error)
+        assert (child.status(error) == child.TRY_AGAIN) is again, repr(error)
+        assert flow.retry_helps(None, None, State(error)) is again, repr(error)
+    assert 0 < sum(map(errors.worth_retrying, found)) < len(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ TEST_METRICS = ("test_auroc", "test_auprc", "test_accuracy", "test_sensitivity",
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc")
 KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 6, "train.seed": 21}
 REFUSED = ({"data.root": "/srv/pneumonia/data/nowhere"}, "/srv/pneumonia/data/nowhere")
+MISTYPED = ({"train": {"epoch": 3}, "aproval": True}, "aproval: unknown key; did you mean approval?")
 MISNAMED = ({**SMALL, "model.name": "pneumonia-tiny"}, "a name for them ends in -phantom")
 
 
@@ -45,6 +47,15 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
             yield process, work
         finally:
             process.kill()
+
+
+# the variables of the step's process, as the kernel knows them from its start
+STEPS_ENVIRONMENT = """
+import glob
+for folder in glob.glob("/proc/[0-9]*"):
+    if open(folder + "/cmdline", "rb").read().startswith(b"/opt/pneumonia/bin/python"):
+        print(open(folder + "/environ").read().replace(chr(0), chr(10)))
+"""
 
 
 class Approved(NamedTuple):
@@ -85,6 +96,7 @@ class Restarted(NamedTuple):
     champions: tuple[dict[str, Any], dict[str, Any]]
     containers: str
     backup: str
+    environment: set[str]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +105,7 @@ def restarted(stack: Stack, first: str, tmp_path_factory: pytest.TempPathFactory
     before = stack.champion()
     run = stack.trigger(KILLED)
     in_epoch(stack, run, 2)
+    environment = set(stack.compose("exec", "-T", "airflow-scheduler", "python", "-c", STEPS_ENVIRONMENT).splitlines())
     stack.compose("kill", "airflow-scheduler")
     stack.make("down")
     containers = stack.compose("ps", "--all", "--quiet").strip()
@@ -100,14 +113,17 @@ def restarted(stack: Stack, first: str, tmp_path_factory: pytest.TempPathFactory
     backup = stack.make("backup", f"BACKUP={folder / 'backup'}", check=False)
     assert list(folder.iterdir()) == []
     stack.up()
-    return Restarted(run, (before, stack.champion()), containers, backup)
+    return Restarted(run, (before, stack.champion()), containers, backup, environment)
 
 
 def test_make_up_ends_healthy_and_says_where_and_how_to_log_in(stack: Stack) -> None:
     settings = stack.settings()
-    for address in (stack.airflow_url, stack.mlflow_url, f"127.0.0.1:{stack.ports['POSTGRES_PORT']}"):
-        assert address in stack.up_output
-    assert f"login {settings['AIRFLOW_ADMIN_USER']}, password {settings['AIRFLOW_ADMIN_PASSWORD']}" in stack.up_output
+    for part, address in (("AIRFLOW", stack.airflow_url), ("MLFLOW", stack.mlflow_url)):
+        login = f"login {settings[f'{part}_ADMIN_USER']}, password {part}_ADMIN_PASSWORD in {stack.env_file}"
+        assert re.search(rf"{re.escape(address)} +{re.escape(login)}$", stack.up_output, re.MULTILINE), stack.up_output
+    secrets = {name: value for name, value in settings.items() if len(value) >= 16}
+    assert len(secrets) >= 11
+    assert [name for name, value in secrets.items() if value in stack.up_output] == []
     lines = stack.compose("ps", "--format", "json").splitlines()
     health = {part["Service"]: part["Health"] for part in map(json.loads, lines)}
     assert len(health) == 5
@@ -131,6 +147,25 @@ def test_only_the_right_password_opens_it(stack: Stack) -> None:
     assert requests.get(f"{stack.airflow_url}/api/v2/dags", timeout=30).status_code == 401
 
 
+def test_mlflow_lets_nobody_in_without_a_login(stack: Stack) -> None:
+    settings = stack.settings()
+    pipeline = (settings["MLFLOW_PIPELINE_USER"], settings["MLFLOW_PIPELINE_PASSWORD"])
+    admin = (settings["MLFLOW_ADMIN_USER"], settings["MLFLOW_ADMIN_PASSWORD"])
+    search, users = "api/2.0/mlflow/experiments/search?max_results=1", "api/2.0/mlflow/users/create"
+    alias = "api/2.0/mlflow/registered-models/alias"
+    body = {"name": MODEL, "alias": "champion", "version": "1"}
+    for method, path in (("GET", search), ("POST", alias), ("GET", "get-artifact?run_id=0&path=x"), ("GET", "")):
+        answer = requests.request(method, f"{stack.mlflow_url}/{path}", json=body, timeout=30)
+        assert answer.status_code == 401, (path, answer.status_code)
+        assert stack.mlflow_request(method, path, ("admin", "password1234"), json=body).status_code == 401
+    assert stack.mlflow_request("GET", search, pipeline).status_code == 200
+    assert stack.mlflow_request("GET", search, admin).status_code == 200
+    new = {"username": "another", "password": "a-long-enough-password"}
+    assert stack.mlflow_request("POST", users, pipeline, json=new).status_code == 403
+    container = ("exec", "-T", "airflow-apiserver", "env")
+    assert "MLFLOW" not in stack.compose(*container)
+
+
 def test_both_dags_are_there_without_import_errors(stack: Stack) -> None:
     found = eventually("both DAGs", lambda: len(d := stack.airflow("GET", "dags")["dags"]) == 2 and d, 60)
     assert {dag["dag_id"] for dag in found} == {FAST, "pneumonia_pipeline_full"}
@@ -151,7 +186,7 @@ def test_a_wrong_value_in_the_form_is_refused_with_its_name(stack: Stack, value:
     assert "train.epochs" in str(answer["detail"])
 
 
-@pytest.mark.parametrize(("conf", "words"), [REFUSED, pytest.param(*MISNAMED, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("conf", "words"), [REFUSED, MISTYPED, pytest.param(*MISNAMED, marks=pytest.mark.nightly)])
 def test_wrong_input_ends_at_once_with_one_readable_line(stack: Stack, conf: dict[str, Any], words: str) -> None:
     before = len(stack.versions())
     run = stack.trigger(conf)
@@ -257,6 +292,15 @@ def test_what_was_made_is_still_there_after_down_and_up(
     assert stack.mlflow("GET", "runs/get", run_id=trained["run_id"])["run"]["info"]["status"] == "FINISHED"
     assert stack.state(first) == "success"
     assert "start the stack first: make up" in restarted.backup
+
+
+def test_a_step_gets_none_of_airflows_secrets(stack: Stack, restarted: Restarted) -> None:
+    settings, names = stack.settings(), {line.partition("=")[0] for line in restarted.environment}
+    assert {"PNEUMONIA_WORK", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD"} <= names
+    assert not any(name.startswith("AIRFLOW__") for name in names)
+    secrets = {name: value for name, value in settings.items() if len(value) >= 16}
+    text = "\n".join(restarted.environment)
+    assert {name for name, value in secrets.items() if value in text} == {"MLFLOW_PIPELINE_PASSWORD"}
 
 
 def test_a_training_goes_on_where_the_scheduler_was_killed_and_the_stack_taken_down(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -23,14 +24,16 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterId,
 )
+from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError, SignatureMismatchError
+from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.deployments import document
-from flows.pipeline import main, pipeline, worth_retrying
+from flows.pipeline import main, pipeline, retry_helps
 from pneumonia.config.schema import Config
-from pneumonia.errors import ConfigError, DataError, TrackingError
+from pneumonia.errors import ConfigError, DataError, TrackingError, TrainingInterrupted
 from tests.support.small import OPEN_GATE, SMALL, small
 
 ROOT = Path(__file__).parents[2]
@@ -77,14 +80,43 @@ def _recorded(flow_run: UUID) -> tuple[dict[str, str], dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("error", "again"),
-    [(TrackingError("away"), True), (OSError("disk"), True), (DataError("bad"), False), (ConfigError("bad"), False)],
+    [
+        (TrackingError("away"), True),
+        (OSError(errno.ENOSPC, "disk"), True),
+        (FileNotFoundError(errno.ENOENT, "gone", "weights"), False),
+        (PermissionError(errno.EACCES, "denied", "weights"), False),
+        (TrainingInterrupted("stopped"), False),
+        (KeyboardInterrupt(), False),
+        (DataError("bad"), False),
+        (ConfigError("bad"), False),
+    ],
+    ids=repr,
 )
-def test_only_what_waiting_can_mend_is_tried_again(error: Exception, again: bool) -> None:
+def test_only_what_waiting_can_mend_is_tried_again(error: BaseException, again: bool) -> None:
     class Failed:
         def result(self) -> None:
             raise error
 
-    assert worth_retrying(None, None, Failed()) is again
+    assert retry_helps(None, None, Failed()) is again
+
+
+def test_a_surprise_is_one_message_and_a_file_with_the_traceback(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr("tasks.prepare_data.prepare_data", broken)
+    with pytest.raises(SystemExit) as left:
+        main(settings=[*SMALL, f"work={work}"])
+    told = capfd.readouterr()
+    (log,) = (work / "logs").iterdir()
+    assert left.value.code == 70
+    (line,) = [line for line in told.err.splitlines() if "mistake" in line]
+    assert line.startswith("error: ZeroDivisionError: a mistake. The traceback is in ")
+    assert str(log) in line
+    assert "Traceback" not in told.err + told.out
+    assert "in broken" in log.read_text()
 
 
 def test_deployments_follow_the_profiles() -> None:
@@ -99,6 +131,34 @@ def test_run_form_is_made_from_the_schema() -> None:
     text = json.dumps(schema)
     for words in ("Peak learning rate", "Share of the training patients", "Minimum of the AUROC"):
         assert words in text
+
+
+@pytest.fixture(scope="module")
+def deployed() -> UUID:
+    return pipeline.to_deployment("refusals").apply()
+
+
+def triggered(deployment: UUID, parameters: dict[str, Any]) -> None:
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
+        run_flow(pipeline, flow_run=client.read_flow_run(run.id))
+
+
+@pytest.mark.parametrize("name", ["aproval", "Fresh"])
+def test_an_unknown_parameter_is_refused_before_anything_runs(deployed: UUID, work: Path, name: str) -> None:
+    with pytest.raises(SignatureMismatchError, match=name):
+        triggered(deployed, {"config": small(work).model_dump(mode="json"), name: True})
+    assert sorted(path.name for path in work.iterdir()) == ["mlflow.db"]
+
+
+def test_an_unknown_setting_is_refused_when_the_run_is_triggered(deployed: UUID, work: Path) -> None:
+    tree = small(work).model_dump(mode="json")
+    tree["train"]["epoch"] = 3
+    with pytest.raises(PrefectHTTPStatusError, match=r"config\.train.*'epoch' was unexpected"):
+        triggered(deployed, {"config": tree})
+    with pytest.raises(ParameterTypeError, match=r"config\.train\.epoch: unknown key; did you mean epochs\?"):
+        pipeline(config=tree)
+    assert sorted(path.name for path in work.iterdir()) == ["mlflow.db"]
 
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

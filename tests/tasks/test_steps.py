@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +127,22 @@ def test_another_model_is_compared_with_the_champion_and_may_follow_it(work: Pat
     assert champion is not None
     assert champion.weights_digest == trained.weights_digest
     assert len(models.versions(trained.tracking_uri, first[3].name)) == 2, "what is refused is not registered"
+
+
+def test_a_test_image_that_vanished_is_named(work: Path, phantoms: Path, tmp_path: Path) -> None:
+    """The comparison with a champion decodes the images again: the file may be gone by then."""
+    root = tmp_path / "chest_xray"
+    shutil.copytree(phantoms, root)
+    settings = (f"data.root={root}", "train.epochs=1")
+    _, _, _, promotion = run(small(work, *settings))
+    assert promotion.promoted
+    config = small(work, *settings, "train.seed=1")
+    dataset = prepare_data(config)
+    trained = train_model(dataset, config)
+    gone = next(path for path in sorted((root / "test" / "NORMAL").iterdir()) if path.suffix != ".json")
+    gone.unlink()
+    with pytest.raises(DataError, match=rf"{re.escape(str(gone))}: is not there any more"):
+        validate_model(dataset, trained, config)
 
 
 def test_the_same_seed_in_another_place_gives_the_same_weights(work: Path, tmp_path: Path) -> None:

@@ -12,17 +12,20 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 
-from pneumonia.errors import PneumoniaError, TrackingError, TrainingInterrupted
+from pneumonia.boundary import explain, keep_tracebacks_in
+from pneumonia.config.sources import from_form
+from pneumonia.errors import PneumoniaError, TrainingInterrupted, worth_retrying
 from pneumonia.progress import Progress
 
 # sysexits.h: Airflow receives only the exit status, and decides by it whether to retry
-TRY_AGAIN, REFUSED, BROKEN = 75, 65, 70
+TRY_AGAIN, REFUSED, BROKEN, INTERRUPTED = 75, 65, 70, 130
 LINE_SECONDS = 5.0
+OWN = ("approval", "fresh")  # fields of the form that are no settings
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,7 @@ def step(name: str) -> Iterator[Progress]:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     for noisy in ("alembic", "mlflow", "urllib3", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    keep_tracebacks_in(os.environ.get("PNEUMONIA_WORK", ".pneumonia"))
     sys.excepthook = report_and_exit
     yield _lines(name)
 
@@ -49,10 +53,25 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def assignments(params: str) -> list[str]:
-    """Convert the form's values (JSON object) to assignments ``key=value``; empty fields are left out."""
-    values = {key: value for key, value in json.loads(params).items() if "." in key and value is not None}
-    return [f"{key}={json.dumps(value) if isinstance(value, bool) else value}" for key, value in values.items()]
+def assignments(params: str, conf: str) -> list[str]:
+    """Convert a run's values to assignments ``key=value``; empty fields are left out.
+
+    Args:
+        params: the form's values, JSON: the run's configuration laid over the form. Airflow keeps unknown names in it.
+        conf: the run's configuration as it was sent, JSON: what is nested is in here only.
+
+    Raises:
+        ConfigError: a name that is neither a field of the form nor a setting.
+    """
+    fields = json.loads(Path(__file__).with_name("form.json").read_text(encoding="utf-8"))
+    known = {*OWN, *(field["name"] for field in fields)}
+    sent = from_form(json.loads(conf) or {}, known)
+    values = {key: value for key, value in json.loads(params).items() if key in known and value is not None} | sent
+    return [
+        f"{key}={json.dumps(value) if isinstance(value, bool) else value}"
+        for key, value in values.items()
+        if key not in OWN
+    ]
 
 
 def public(url: str | None) -> str | None:
@@ -62,18 +81,19 @@ def public(url: str | None) -> str | None:
 
 
 def status(error: BaseException) -> int:
-    """Return the exit status of an error: whether a retry can help, by the same rule as in the Prefect flow."""
-    if isinstance(error, TrackingError | TrainingInterrupted | OSError):
+    """Return the exit status of an error; whether a retry can help is decided by the library's one list."""
+    if worth_retrying(error):
         return TRY_AGAIN
+    if isinstance(error, TrainingInterrupted):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
     return REFUSED if isinstance(error, PneumoniaError) else BROKEN
 
 
-def report_and_exit(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the error, without a traceback where the message is sufficient, and exit with its status."""
-    if isinstance(error, PneumoniaError):
-        print(f"error: {error}", flush=True)
-    else:
-        traceback.print_exception(kind, error, trace)
+def report_and_exit(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """Print the error in one message and exit with its status; the traceback of a surprise goes into a file."""
+    print("stopped" if isinstance(error, KeyboardInterrupt) else explain(error)[0], flush=True)
     raise SystemExit(status(error))
 
 

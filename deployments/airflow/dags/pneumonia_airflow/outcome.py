@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import signal
 from typing import Any
 
 from airflow.sdk import Asset, AssetAlias, BaseOperatorLink, RetryDecision, RetryPolicy
@@ -12,15 +13,19 @@ CHAMPION = AssetAlias("pneumonia_champion")
 """Alias of the asset ``<registered name>@champion``, which is updated when a promotion has moved the champion."""
 
 TRY_AGAIN = 75  # exit status of a step that may be retried; see child.py
+ASKED_TO_STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 log = logging.getLogger("pneumonia")
 
 
 class WhereItHelps(RetryPolicy):
-    """Retry after a failure of a server, a file system or a process; not after a wrong setting or unusable data."""
+    """Retry what the step calls worth it, and a process that was killed; nothing else, and no stop that was asked for.
+
+    What is worth it is decided in the step's process, by `pneumonia.errors.worth_retrying`.
+    """
 
     def evaluate(self, exception: BaseException, *_: Any, **__: Any) -> RetryDecision:
         status = exit_status(exception)
-        if status is None or status < 0 or status == TRY_AGAIN:
+        if status is None or status == TRY_AGAIN or (status < 0 and -status not in ASKED_TO_STOP):
             return RetryDecision.default()
         return RetryDecision.fail(reason="a retry would fail in the same way")
 

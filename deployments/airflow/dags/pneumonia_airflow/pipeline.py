@@ -12,11 +12,19 @@ from datetime import timedelta
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import DAG, dag, task
 
+from pneumonia_airflow.environment import step_environment
 from pneumonia_airflow.form import params
 from pneumonia_airflow.outcome import CHAMPION, MlflowRun, WhereItHelps, announce_champion, log_failure, log_retry
 
 PYTHON = os.environ.get("LIBRARY_PYTHON", "/opt/pneumonia/bin/python")
-STEP = {"python": PYTHON, "expect_airflow": False, "retry_policy": WhereItHelps(), "show_return_value_in_logs": False}
+STEP = {
+    "python": PYTHON,
+    "expect_airflow": False,
+    "inherit_env": False,
+    "env_vars": step_environment(),
+    "retry_policy": WhereItHelps(),
+    "show_return_value_in_logs": False,
+}
 
 DOC = """
 Trains a model of radiographs, validates and registers it: **prepare_data** packs, audits and divides the images,
@@ -30,20 +38,21 @@ training, which writes a checkpoint; a new run with the same settings resumes fr
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": 6.0}
 TRAINING = {"fast": timedelta(hours=2), "full": timedelta(days=1)}
 SETTINGS = "{{ params | tojson }}"
+SENT = "{{ dag_run.conf | tojson }}"  # before Airflow has laid it over the form: here a mistyped name can be seen
 REASONS = "{{ ti.xcom_pull(task_ids='validate_model')['verdict']['reasons'] | map(attribute='text') | join('; ') }}"
 RUN = "[The run in MLflow]({{ ti.xcom_pull(task_ids='train_model', key='url') }})"
 ORIGIN = {"airflow.dag_id": "{{ dag.dag_id }}", "airflow.run_id": "{{ run_id }}"}
 
 
 @task.external_python(execution_timeout=timedelta(hours=2), multiple_outputs=True, **STEP)
-def prepare_data(profile: str, params: str) -> dict:
+def prepare_data(profile: str, params: str, conf: str) -> dict:
     from pneumonia_airflow import child
 
     with child.step("prepare_data") as progress:
         from pneumonia.config.resolve import resolve
         from tasks.prepare_data import prepare_data
 
-        config = resolve(profile, assignments=child.assignments(params))
+        config = resolve(profile, assignments=child.assignments(params, conf))
         dataset = prepare_data(config, progress)
         return {"config": config.model_dump(mode="json"), "dataset": dataset.model_dump(mode="json")}
 
@@ -132,7 +141,7 @@ def pipeline(profile: str) -> DAG:
         },
     )
     def graph() -> None:
-        prepared = prepare_data(profile, SETTINGS)
+        prepared = prepare_data(profile, SETTINGS, SENT)
         dataset, config = prepared["dataset"], prepared["config"]
         training = train_model.override(execution_timeout=TRAINING[profile])(
             dataset, config, ORIGIN, SETTINGS, "{{ ti.try_number }}"

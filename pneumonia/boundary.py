@@ -1,0 +1,62 @@
+"""Turn whatever ends a program into one message with the remedy; the traceback of a surprise goes into a file.
+
+Every entry point ends here: the console script, the Prefect flow, and a DAG's step.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from pneumonia.credentials import redacted
+from pneumonia.errors import PneumoniaError
+
+UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h: neither a finding (1) nor wrong use (2)
+
+_work: Path | None = None
+
+
+def keep_tracebacks_in(work: str | Path) -> None:
+    """Name the work folder, in whose ``logs`` tracebacks are written; until then, and without it, a temporary file."""
+    global _work
+    _work = Path(work).resolve()
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """Return the message and the exit code of an error; write the traceback of one that nobody has described."""
+    if isinstance(error, PneumoniaError):
+        return f"error: {error}", error.exit_code
+    words = " ".join(redacted(str(error)).split()) or "no message"
+    return (
+        f"error: {type(error).__name__}: {words[:500]}. {_written(error)} Correct what it names and run the same "
+        "command again, which repeats no finished work; where nothing is yours to correct, report it with that file",
+        UNEXPECTED,
+    )
+
+
+def _written(error: BaseException) -> str:
+    text = redacted("".join(traceback.format_exception(error)))
+    for place in (_logs, _temporary):
+        try:
+            descriptor, path = place()
+        except OSError:
+            continue
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        return f"The traceback is in {path}."
+    return f"The traceback could not be written to a file:\n{text}"
+
+
+def _logs() -> tuple[int, str]:
+    if _work is None or not _work.is_dir():  # a command that fails at once makes no work folder
+        raise FileNotFoundError
+    folder = _work / "logs"
+    folder.mkdir(exist_ok=True)
+    return tempfile.mkstemp(suffix=".log", prefix=time.strftime("%Y%m%dT%H%M%SZ-", time.gmtime()), dir=folder)
+
+
+def _temporary() -> tuple[int, str]:
+    return tempfile.mkstemp(suffix=".log", prefix="pneumonia-")

@@ -1,0 +1,47 @@
+"""What `make up` prints: where the passwords are, and a demo's passwords alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.deployments.stack import ROOT
+
+pytestmark = pytest.mark.integration
+
+
+def up(folder: Path, *arguments: str) -> tuple[str, dict[str, str]]:
+    """Run up.sh with a stand-in for Docker's client; return what it printed, and the variables of .env."""
+    client, env_file = folder / "bin/docker", folder / "env"
+    client.parent.mkdir(exist_ok=True)
+    client.write_text("#!/bin/sh\n")
+    client.chmod(0o755)
+    done = subprocess.run(
+        [ROOT / "deployments/scripts/up.sh", *arguments],
+        env={"PATH": f"{client.parent}:{os.environ['PATH']}", "ENV_FILE": str(env_file), "PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout, dict(line.split("=", 1) for line in env_file.read_text().splitlines())
+
+
+def test_it_prints_where_the_passwords_are_and_none_of_them(tmp_path: Path) -> None:
+    printed, settings = up(tmp_path)
+    for part in ("AIRFLOW", "MLFLOW"):
+        assert f"login admin, password {part}_ADMIN_PASSWORD in {tmp_path / 'env'}\n" in printed
+    secrets = [value for name, value in settings.items() if not name.endswith("_USER")]
+    assert len(secrets) == len(settings) - 3
+    assert not any(value in printed for value in secrets)
+
+
+def test_the_demo_prints_the_passwords(tmp_path: Path) -> None:
+    printed, settings = up(tmp_path, "--demo")
+    assert "login airflow, password airflow\n" in printed
+    assert f"login admin, password {settings['MLFLOW_ADMIN_PASSWORD']}\n" in printed
