@@ -6,6 +6,7 @@ import inspect
 import itertools
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -44,6 +45,10 @@ class Recorder:
         given = [*arguments, *named.values()]
         self.edges |= {(one.name, self.name) for one in given if isinstance(one, Recorder)}
         return self
+
+    def __iter__(self) -> Iterator[Recorder]:
+        """Stand for each of the two documents that promote_model returns."""
+        return iter((self, self))
 
 
 @pytest.fixture
