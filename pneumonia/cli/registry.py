@@ -182,6 +182,8 @@ def _stated_reason(why: str) -> str:
 def _move_lines(name: str, move: Move) -> str:
     when = move.when[:19].replace("T", " ")
     versions = f"{move.from_version or 'none'} -> {move.to_version}"
+    if move.action == "rollback":
+        versions += f", which withdraws {move.from_version}"
     return f"{when} UTC  {move.action:<8}  {name}  {versions}  by {move.who}\n    {move.why}"
 
 

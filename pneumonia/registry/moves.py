@@ -125,13 +125,13 @@ def rollback(uri: str, name: str, who: str, why: str, *, leaving: str) -> Outcom
         PneumoniaError: there is no previous champion.
         TrackingError: the registry cannot be reached.
     """
+    if not models.versions(uri, name):
+        raise PneumoniaError(
+            f"{name}: no version is registered, so there is no previous champion{models.other_champions(uri)}"
+        )
     client = mlflow_client(uri)
     while True:
         known = models.versions(uri, name)
-        if not known:
-            raise PneumoniaError(
-                f"{name}: no version is registered, so there is no previous champion{models.other_champions(uri)}"
-            )
         state = _settled(client, uri, name, None)
         if state.standing.champion != leaving:
             raise ChampionMoved(_moved(name, leaving, state, "nothing was changed"), state.standing.champion)
