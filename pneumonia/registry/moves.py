@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 APPLIED = "ledger-applied"
 SETTLING_SECONDS = 5.0
 """How long aliases may differ from the ledger: a process that was overtaken sets them right within a request's time."""
+COLLISIONS = 10
+"""How often setting the aliases is tried before its error is an error."""
 
 logger = logging.getLogger(__name__)
 
@@ -263,16 +265,27 @@ def _read(client: MlflowClient, name: str) -> _State:
 
 def _apply(client: MlflowClient, name: str) -> _State:
     """Set aliases and tags for the last move of the ledger, until no further move has come meanwhile."""
-    moves: list[Move] = []
+    from mlflow.exceptions import MlflowException
+
+    done: list[Move] | None = None
+    collisions = 0
     while True:
         model = client.get_registered_model(name)
-        found = ledger_run.read(client, name, model.tags)
-        now = ledger.standing(found)
-        if found == moves:
+        moves = ledger_run.read(client, name, model.tags)
+        now = ledger.standing(moves)
+        if moves == done:
             return _State(moves, now, now.champion)
-        moves = found
-        _set_aliases(client, name, now)
-        client.set_registered_model_tag(name, APPLIED, str(len(moves)))
+        try:
+            _set_aliases(client, name, now)
+            client.set_registered_model_tag(name, APPLIED, str(len(moves)))
+        except MlflowException:
+            # Of two processes that set the same alias or tag for the first time, the database refuses the second.
+            collisions += 1
+            if collisions == COLLISIONS:
+                raise
+            time.sleep(0.05 * collisions)
+        else:
+            done = moves
 
 
 def _set_aliases(client: MlflowClient, name: str, now: Standing) -> None:

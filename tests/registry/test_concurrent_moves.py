@@ -15,6 +15,8 @@ from pneumonia.registry import models, moves
 from pneumonia.registry.moves import Outcome
 from tests.support.registered import assert_one_order, champion_of, promote, promoted, registered
 
+# Also without a process of their own: MLflow's import, if it is the first, starts one.
+pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
@@ -87,8 +89,7 @@ def test_of_rollbacks_at_once_one_is_made(any_uri: str) -> None:
     assert_one_order(any_uri, name)
 
 
-@pytest.mark.integration
-@pytest.mark.parametrize("killed_at", [-1, 1, 4, 9])
+@pytest.mark.parametrize("killed_at", [1, 4])
 def test_processes_of_which_one_is_killed(uri: str, killed_at: int) -> None:
     name = f"processes-{uuid.uuid4().hex}"
     versions = [registered(uri, name).version for _ in range(20)]
@@ -114,10 +115,10 @@ def test_processes_of_which_one_is_killed(uri: str, killed_at: int) -> None:
     for process in processes:
         process.communicate(timeout=300)
     codes = [process.returncode for process in processes]
-    assert codes == [-9 if killed_at >= 0 else 0, 0, 0, 0]
+    assert codes == [-9, 0, 0, 0]
     promote(uri, promoted(uri, 1, name)[0].version, name)  # completes what the killed one began
     entered = [move.to_version for move in models.history(uri, name)]
     assert len(entered) == len(set(entered))
-    wanted = set(versions) if killed_at < 0 else set(versions) - set(parts[0])
+    wanted = set(versions) - set(parts[0])
     assert set(entered) >= wanted
     assert_one_order(uri, name)
