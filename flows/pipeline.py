@@ -86,16 +86,25 @@ def train_model(dataset: Dataset, config: Config, fresh: bool) -> TrainedModel:
 def validate_model(dataset: Dataset, trained: TrainedModel, config: Config) -> Validation:
     with told("validate_model") as progress:
         validation = validate.validate_model(dataset, trained, config, progress)
-    create_markdown_artifact(Path(validation.report).read_text(), key="report", description="Report of the model")
-    reasons = [reason.model_dump() for reason in validation.verdict.reasons]
-    create_table_artifact(reasons, key="verdict", description="passed" if validation.verdict.passed else "not passed")
+    _publish(validation)
     return validation
 
 
+def _publish(validation: Validation) -> None:
+    create_markdown_artifact(Path(validation.report).read_text(), key="report", description="Report of the model")
+    reasons = [reason.model_dump() for reason in validation.verdict.reasons]
+    create_table_artifact(reasons, key="verdict", description="passed" if validation.verdict.passed else "not passed")
+
+
 @_step("promote_model", cache_policy=NO_CACHE)
-def promote_model(trained: TrainedModel, validation: Validation, config: Config) -> Promotion:
+def promote_model(
+    dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config
+) -> tuple[Validation, Promotion]:
     with told("promote_model") as progress:
-        return promote.promote_model(trained, validation, config, progress)
+        last, promotion = promote.promote_or_validate_again(dataset, trained, validation, config, progress)
+    if last != validation:
+        _publish(last)
+    return last, promotion
 
 
 @flow(name="pneumonia-pipeline", persist_result=False)
@@ -111,8 +120,8 @@ def pipeline(config: Config, fresh: bool = False) -> tuple[TrainedModel, Validat
     dataset = prepare_data.with_options(**stored)(config)
     trained = train_model.with_options(**stored)(dataset, config, fresh)
     validation = validate_model(dataset, trained, config)
-    promotion = promote_model(trained, validation, config)
-    return trained, validation, promotion
+    last, promotion = promote_model(dataset, trained, validation, config)
+    return trained, last, promotion
 
 
 def main(

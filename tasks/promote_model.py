@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pneumonia.config.schema import Config
-from pneumonia.progress import Progress, silent
+from pneumonia.progress import Progress, silent, within
 from pneumonia.records.model import read_record
-from pneumonia.records.steps import Promotion, TrainedModel, Validation
-from pneumonia.registry import ledger, models
+from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.registry import ledger, models, moves
+from tasks import validate_model
 
 
 def promote_model(
@@ -16,17 +17,55 @@ def promote_model(
 ) -> Promotion:
     """Register the model and make it champion, if its verdict is passed; a second call changes nothing.
 
+    A verdict is valid for the champion that it was reached against. Where another version is champion by now, nothing
+    is promoted and the result asks for a new validation.
+
     Raises:
         PneumoniaError: the registry cannot be reached, or phantoms would become champion of real radiographs.
     """
     name, uri, verdict = config.model.name, trained.tracking_uri, validation.verdict
     if not verdict.passed:
         reason = "; ".join(reason.text for reason in verdict.reasons if not reason.passed)
-        holder = models.champion(uri, name)
-        current = holder.version if holder else None
-        return Promotion(name=name, promoted=False, version=None, previous=current, reason=reason)
+        return _refused(uri, name, reason)
     progress(0.3, 1.0, f"registering {name}")
     version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
     why = "; ".join(reason.text for reason in verdict.reasons)
-    move = models.promote(uri, name, version.version, ledger.who(), why)
-    return Promotion(name=name, promoted=True, version=version.version, previous=move.from_version, reason=why)
+    against = verdict.champion.version if verdict.champion is not None else None
+    try:
+        done = moves.promote(uri, name, version.version, ledger.who(), why, against=against)
+    except moves.ChampionMoved as moved:
+        return _refused(uri, name, str(moved), validate_again=True)
+    except moves.VersionWithdrawn as withdrawn:
+        return _refused(uri, name, str(withdrawn))
+    return Promotion(
+        name=name, promoted=True, version=version.version, previous=done.move.from_version, reason=done.move.why
+    )
+
+
+def promote_or_validate_again(
+    dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config, progress: Progress = silent
+) -> tuple[Validation, Promotion]:
+    """Promote the model; where the champion has moved since the validation, validate and try once more.
+
+    Only once, so that two pipelines that promote in turns do not read the test labels without end.
+
+    Returns:
+        The last validation and the promotion's result.
+
+    Raises:
+        PneumoniaError: as `promote_model` and `tasks.validate_model.validate_model`.
+    """
+    promotion = promote_model(trained, validation, config, progress)
+    if not promotion.validate_again:
+        return validation, promotion
+    progress(0.4, 1.0, promotion.reason)
+    again = validate_model.validate_model(dataset, trained, config, within(progress, 0.4, 0.9, "validating again"))
+    return again, promote_model(trained, again, config)
+
+
+def _refused(uri: str, name: str, reason: str, *, validate_again: bool = False) -> Promotion:
+    holder = models.champion(uri, name)
+    current = holder.version if holder else None
+    return Promotion(
+        name=name, promoted=False, version=None, previous=current, reason=reason, validate_again=validate_again
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,13 +30,12 @@ from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
 from pneumonia.records.evaluation import ChampionComparison, ShortcutDependence, Verdict
-from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
+from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
-from pneumonia.registry import models
+from pneumonia.registry import models, moves, verified
 from pneumonia.reporting import report
 from pneumonia.reporting.plots import plots
 from pneumonia.statistics.metrics import Scored, compute_curves, compute_metrics, paired_differences
-from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run import Run
 
 
@@ -122,7 +120,8 @@ def _validate(
     if champion is not None:
         progress(0.6, 1.0, f"comparing with the champion, version {champion.version}")
         comparison, same = _compare(champion, candidate, trained.tracking_uri, config, dataset)
-    verdict = gate.judge(metrics, config.gate, comparison, same=same, dependence=falls)
+    withdrawn = moves.withdrawal(trained.tracking_uri, candidate.record)
+    verdict = gate.judge(metrics, config.gate, comparison, same=same, dependence=falls, withdrawn=withdrawn)
     progress(0.9, 1.0, "writing the report")
     counted = {"test_reads": reads, "audit_test_reads": _audit_reads(dataset)}
     page = _report(dataset, trained, config, candidate, verdict, counted, dependence)
@@ -154,8 +153,8 @@ def _compare(
     champion: models.Version, candidate: _Candidate, uri: str, config: Config, dataset: Dataset
 ) -> tuple[ChampionComparison, bool]:
     """Compare with the champion, in its own preprocessing, on the same images, and whether both are one model."""
-    with tempfile.TemporaryDirectory() as folder:
-        network, record = load_model(download_artifact(uri, champion.run_id, WEIGHTS_ARTIFACT, Path(folder)))
+    with verified.fetched(uri, champion) as (path, _):
+        network, record = load_model(path)
     packed = packing.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work))
     row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
     if missing := [path for path in candidate.paths if path not in row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +34,19 @@ def promote(
         str | None, typer.Option(metavar="RUN", help="Id of an MLflow run; registers its model", show_default=False)
     ] = None,
     name: Name = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="The champion that it was compared with; refused where another is by now",
+            show_default=False,
+        ),
+    ] = None,
     despite: Annotated[
-        bool, typer.Option("--despite-verdict", help="Promote a run that has not passed the gate; noted in the ledger")
+        bool,
+        typer.Option(
+            "--despite-verdict", help="Promote what has not passed the gate or was withdrawn; noted in the ledger"
+        ),
     ] = False,
     who: Who = None,
     as_json: Json = False,
@@ -49,45 +59,71 @@ def promote(
     """
     if (version is None) == (run is None):
         raise typer.BadParameter("name one of --version and --run")
-    if despite and run is None:
-        raise typer.BadParameter("--despite-verdict needs --run; every registered version has passed the gate")
     config = _resolve(file, settings, name)
     reason = _stated_reason(why)
-    asked = datetime.now(UTC)
     with working():
-        from pneumonia.registry import ledger, models
+        from pneumonia.registry import ledger, promotion
 
         uri, actor, title = _uri(config), who or ledger.who(), config.model.name
         if run is not None:
-            from pneumonia.registry.promotion import promote_run
-
-            title, move = promote_run(uri, run, actor, reason, name=name, despite=despite)
+            title, done = promotion.promote_run(uri, run, actor, reason, against=against, name=name, despite=despite)
         else:
-            move = models.promote(uri, title, str(version), actor, reason)
-    if datetime.fromisoformat(move.when) < asked:
-        complain(f"{title} {move.to_version} is champion already; nothing was changed. The last move:")
-    _print_move(title, move, as_json)
+            done = promotion.promote_version(uri, title, str(version), actor, reason, against=against, despite=despite)
+    if not done.made:
+        complain(f"{title} {done.move.to_version} is champion already; nothing was changed. The last move:")
+    _print_move(title, done.move, as_json)
 
 
 def rollback(
     why: Why,
+    leaving: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="VERSION",
+            help="The champion to leave; by default the present one, unless the last move was a rollback too",
+            show_default=False,
+        ),
+    ] = None,
     name: Name = None,
     who: Who = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Make the previous champion the champion again.
+    """Make the previous champion the champion again, and withdraw the version that is left.
 
-    Example: `pneumonia rollback --why "false alarms on portable images"`
+    Example: `pneumonia rollback --from 3 --why "false alarms on portable images"`
     """
     config = _resolve(file, settings, name)
     reason = _stated_reason(why)
     with working():
-        from pneumonia.registry import ledger, models
+        from pneumonia.registry import ledger, moves
 
-        move = models.rollback(_uri(config), config.model.name, who or ledger.who(), reason)
-    _print_move(config.model.name, move, as_json)
+        uri, title = _uri(config), config.model.name
+        left = leaving or _champion_to_leave(uri, title)
+        done = moves.rollback(uri, title, who or ledger.who(), reason, leaving=left)
+    _print_move(title, done.move, as_json)
+
+
+def _champion_to_leave(uri: str, name: str) -> str:
+    """Return the champion, for a rollback that names none; refuse one that may be the repetition of another."""
+    from pneumonia.registry import models, moves
+
+    past = models.history(uri, name)
+    if past and past[-1].action == "rollback":
+        raise PneumoniaError(
+            f"{name}: the last move was a rollback already ({past[-1]}); nothing was changed. To leave version "
+            f"{past[-1].to_version} as well: pneumonia rollback --name {name} --from {past[-1].to_version} --why TEXT"
+        )
+    champion = moves.standing(uri, name).champion
+    if champion is None:
+        there = models.listed(models.versions(uri, name))
+        raise PneumoniaError(
+            f"{name}: there is no previous champion to roll back to; versions: {there}{models.other_champions(uri)}"
+        )
+    complain(f"leaving version {champion} of {name}, which was champion when this command began")
+    return champion
 
 
 def history(
@@ -146,6 +182,8 @@ def _stated_reason(why: str) -> str:
 def _move_lines(name: str, move: Move) -> str:
     when = move.when[:19].replace("T", " ")
     versions = f"{move.from_version or 'none'} -> {move.to_version}"
+    if move.action == "rollback":
+        versions += f", which withdraws {move.from_version}"
     return f"{when} UTC  {move.action:<8}  {name}  {versions}  by {move.who}\n    {move.why}"
 
 

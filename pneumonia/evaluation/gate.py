@@ -22,6 +22,7 @@ def judge(
     *,
     same: bool = False,
     dependence: Mapping[str, Metric] | None = None,
+    withdrawn: str | None = None,
 ) -> Verdict:
     """Judge a candidate; a pure function.
 
@@ -33,6 +34,7 @@ def judge(
             None where there is no champion.
         same: the candidate is the champion itself, so that no promotion is needed.
         dependence: by shortcut, the decrease of the classes' separation when it is removed from the images.
+        withdrawn: in one sentence, how this very model was withdrawn; None where it was not.
 
     Raises:
         ValueError: a required metric is missing.
@@ -47,6 +49,8 @@ def judge(
         reasons.append(Reason(name="champion", passed=True, text="there is no champion yet to compare with"))
     else:
         reasons.append(_already_champion(champion) if same else _not_worse(champion, config.max_auroc_loss))
+    if withdrawn is not None:
+        reasons.append(Reason(name="withdrawn", passed=False, text=f"this model was champion, and {withdrawn}"))
     return Verdict(
         passed=all(reason.passed for reason in reasons),
         reasons=tuple(reasons),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from pneumonia.modelling.device import Compute
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import BATCH, predict_probabilities
 from pneumonia.progress import Progress, silent
-from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord
-from pneumonia.registry import models
+from pneumonia.records.model import ModelRecord
+from pneumonia.registry import models, verified
 from pneumonia.tracking.client import (
     check_store,
-    download_artifact,
     mlflow_client,
     tracking_uri,
     translated_errors,
@@ -92,18 +90,14 @@ class Predictor:
 
     @classmethod
     def _from_run(cls, uri: str, run_id: str, config: Config) -> Predictor:
-        network, record = _fetch(uri, run_id)
+        with verified.fetched_run(uri, run_id) as (path, _):
+            network, record = load_model(path)
         return cls(network, record, record.name, f"run:{run_id}", config)
 
     @classmethod
     def _from_registry(cls, uri: str, version: models.Version, config: Config) -> Predictor:
-        network, record = _fetch(uri, version.run_id)
-        if version.weights_digest != record.weights_digest:
-            raise PneumoniaError(
-                f"{version.uri}: run {version.run_id} holds other weights than were registered "
-                f"({record.weights_digest[:12]}, registered {version.weights_digest[:12] or 'none'}); "
-                "choose another version"
-            )
+        with verified.fetched(uri, version) as (path, _):
+            network, record = load_model(path)
         return cls(network, record, version.name, version.version, config)
 
     def score(self, files: Sequence[Path | str], progress: Progress = silent) -> list[dict[str, Any]]:
@@ -157,11 +151,6 @@ class Predictor:
             "model": self.name,
             "version": self.version,
         }
-
-
-def _fetch(uri: str, run_id: str) -> tuple[nn.Module, ModelRecord]:
-    with tempfile.TemporaryDirectory() as folder:
-        return load_model(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
 
 
 def _default(uri: str) -> models.Version:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -63,12 +64,14 @@ class ModelRecord(Document):
     config: dict[str, Any]
     library_version: str
 
+    def model_digest(self) -> str:
+        """Return the sha256, in hex, of the weights' digest and of how they are used."""
+        used = {"weights_digest", "architecture", "preprocess", "flip_tta", "threshold"}
+        return hashlib.sha256(self.model_dump_json(include=used).encode()).hexdigest()
+
     def is_same_model(self, other: ModelRecord) -> bool:
         """Return whether both describe one model: the same weights, used in the same way."""
-        return all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("weights_digest", "architecture", "preprocess", "flip_tta", "threshold")
-        )
+        return self.model_digest() == other.model_digest()
 
 
 def first_line(error: Exception) -> str:

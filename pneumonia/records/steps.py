@@ -78,7 +78,8 @@ class Promotion(Document):
     Attributes:
         name: registered model.
         version, previous: versions in the registry: the new champion (None where nothing was promoted), and the one
-            that was champion before.
+            that was champion before, or is where nothing was promoted.
+        validate_again: nothing was promoted because the model was compared with another champion than there is now.
     """
 
     name: str
@@ -86,3 +87,4 @@ class Promotion(Document):
     version: str | None
     previous: str | None
     reason: str
+    validate_again: bool = False

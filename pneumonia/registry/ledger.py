@@ -1,33 +1,29 @@
-"""Record every change of champion of a registered model in an append-only ledger.
-
-The ledger is stored next to the aliases, as tags of the registered model: one tag ``ledger.<UTC time>.<id>`` per move.
-A move in progress is in the tag ``ledger-pending``, so that an interrupted move is recognised.
-"""
+"""Describe every change of champion of a registered model, and what follows from all of them."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from pneumonia.errors import PneumoniaError
-
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
-
-ENTRY, PENDING = "ledger.", "ledger-pending"
-MAX_BYTES = 1500  # of who and of why each: MLflow's column for a tag's value holds 5,000 characters of JSON
+WHO_BYTES, WHY_BYTES = 250, 1500  # a parameter's value holds 6,000 characters, and JSON may double each
 
 Action = Literal["promote", "rollback"]
 
 
 class Move(BaseModel):
-    """A change of champion. `when` is ISO 8601 in UTC; `from_version` is None for the first champion."""
+    """A change of champion; a rollback withdraws the version that it leaves.
+
+    Attributes:
+        when: ISO 8601 in UTC.
+        from_version: None for the first champion.
+        id: distinguishes equal moves; empty in entries of earlier releases.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,7 +32,43 @@ class Move(BaseModel):
     why: str
     action: Action
     from_version: str | None
-    to_version: str | None
+    to_version: str
+    id: str = ""
+
+    def __str__(self) -> str:
+        """Return the move in one sentence."""
+        versions = f"{self.from_version or 'none'} -> {self.to_version}"
+        return f"{self.action} {versions} by {self.who} at {self.when[:19]} UTC: {self.why}"
+
+
+class Standing(NamedTuple):
+    """What a ledger amounts to.
+
+    Attributes:
+        champion: the version that is champion; None before the first move.
+        line: the champions that led to this one and are not withdrawn, oldest first, the champion last.
+        withdrawn: the versions that a rollback has left and that were not promoted since, each with its rollback.
+    """
+
+    champion: str | None
+    line: tuple[str, ...]
+    withdrawn: dict[str, Move]
+
+
+def standing(moves: Sequence[Move]) -> Standing:
+    """Return what the moves amount to, oldest first."""
+    champion: str | None = None
+    line: list[str] = []
+    withdrawn: dict[str, Move] = {}
+    for move in moves:
+        champion = move.to_version
+        withdrawn.pop(champion, None)
+        if move.action == "rollback" and move.from_version is not None:
+            withdrawn[move.from_version] = move
+            line = [version for version in line if version != move.from_version]
+        if not line or line[-1] != champion:
+            line.append(champion)
+    return Standing(champion, tuple(line), withdrawn)
 
 
 def who() -> str:
@@ -51,65 +83,25 @@ def _account() -> str:
         return f"uid {os.getuid()}"
 
 
-def moves(name: str, tags: Mapping[str, str]) -> list[Move]:
-    """Return the moves among a registered model's tags, oldest first.
-
-    Raises:
-        PneumoniaError: an entry was damaged.
-    """
-    return [_parse(name, key, tags[key]) for key in sorted(tags) if key.startswith(ENTRY)]
-
-
-def pending(name: str, tags: Mapping[str, str]) -> Move | None:
-    """Return the move that was begun and not finished, according to the tags; None where there is none.
-
-    Raises:
-        PneumoniaError: it was damaged.
-    """
-    return _parse(name, PENDING, tags[PENDING]) if PENDING in tags else None
-
-
-def _parse(name: str, key: str, text: str) -> Move:
-    try:
-        return Move.model_validate_json(text)
-    except ValidationError:
-        raise PneumoniaError(
-            f"{name}: the tag {key} of the registered model is not an entry of the ledger: {text[:80]!r}; "
-            "delete or correct the tag on the model's page in MLflow"
-        ) from None
-
-
-def compose(past: list[Move], who: str, why: str, action: Action, from_version: str | None, to_version: str) -> Move:
+def compose(
+    past: Sequence[Move], who: str, why: str, action: Action, from_version: str | None, to_version: str
+) -> Move:
     """Return a move whose time is later than that of all past ones, even if the clock was set back."""
     when = datetime.now(UTC)
     if past:
         when = max(when, datetime.fromisoformat(past[-1].when) + timedelta(microseconds=1))
     return Move(
         when=when.isoformat(timespec="microseconds"),
-        who=_one_line(who),
-        why=_one_line(why),
+        who=one_line(who, WHO_BYTES),
+        why=one_line(why, WHY_BYTES),
         action=action,
         from_version=from_version,
         to_version=to_version,
+        id=uuid.uuid4().hex,
     )
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str, size: int) -> str:
+    """Return a text in one line of at most `size` bytes."""
     line = "".join(character if character.isprintable() else " " for character in text)
-    return line.encode()[:MAX_BYTES].decode(errors="ignore")
-
-
-def announce(client: MlflowClient, name: str, move: Move) -> None:
-    """Record the move that is about to be made as pending."""
-    client.set_registered_model_tag(name, PENDING, move.model_dump_json())
-
-
-def append(client: MlflowClient, name: str, move: Move) -> None:
-    """Append a move that was made to the ledger."""
-    stamp = datetime.fromisoformat(move.when).strftime("%Y%m%dT%H%M%S.%fZ")
-    client.set_registered_model_tag(name, f"{ENTRY}{stamp}.{uuid.uuid4().hex[:8]}", move.model_dump_json())
-
-
-def clear(client: MlflowClient, name: str) -> None:
-    """Delete the pending move."""
-    client.delete_registered_model_tag(name, PENDING)
+    return line.encode()[:size].decode(errors="ignore")

@@ -1,20 +1,17 @@
-"""Manage registered models: versions, the aliases ``champion`` and ``previous``, and the ledger of their moves.
+"""Find and register the versions of registered models, and read who is champion and how that came.
 
-A move is recorded as pending before the champion's alias is set, and written to the ledger after the last alias, so
-that the next call completes the move of a killed process. MLflow has no compare-and-set: of two promotions in the same
-second both are in the ledger, and the later one is champion.
+The champion is moved by `pneumonia.registry.moves`.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import ledger
+from pneumonia.registry import ledger_run
 from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
 
@@ -24,9 +21,9 @@ if TYPE_CHECKING:
 
 
 CHAMPION, PREVIOUS = "champion", "previous"
+WITHDRAWN = "withdrawn"
+"""Tag of a version that a rollback has left: who left it, when and why."""
 PHANTOM_SUFFIX = "-phantom"
-
-logger = logging.getLogger(__name__)
 
 
 class Version(BaseModel):
@@ -40,6 +37,8 @@ class Version(BaseModel):
         uri: ``models:/name/3``.
         aliases: sorted.
         phantom: trained on phantoms.
+        model_digest: of the weights and how they are used; empty in versions of earlier releases.
+        withdrawn: who withdrew it, when and why; empty where nobody did.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +50,8 @@ class Version(BaseModel):
     uri: str
     aliases: list[str]
     phantom: bool
+    model_digest: str = ""
+    withdrawn: str = ""
 
 
 def champion(uri: str, name: str) -> Version | None:
@@ -87,7 +88,7 @@ def get(uri: str, name: str, version_or_alias: str) -> Version:
     for version in known:
         if version_or_alias == version.version or version_or_alias in version.aliases:
             return version
-    raise PneumoniaError(f"{name}: there is no version or alias {version_or_alias!r}; there are: {_listed(known)}")
+    raise PneumoniaError(f"{name}: there is no version or alias {version_or_alias!r}; there are: {listed(known)}")
 
 
 def versions(uri: str, name: str) -> list[Version]:
@@ -100,7 +101,7 @@ def versions(uri: str, name: str) -> list[Version]:
         return []
     client = mlflow_client(uri)
     with translated_errors(uri, f"list the versions of {name}"):
-        return _versions(client, name)
+        return versions_of(client, name)
 
 
 def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Version:
@@ -119,7 +120,7 @@ def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Ver
 
     def attempt() -> Version:
         _create(client, name)
-        for version in _versions(client, name):
+        for version in versions_of(client, name):
             if (version.run_id, version.weights_digest) == (run_id, record.weights_digest):
                 return version
         # By the artifact location: a store without a server would look up a `models:/` source in MLflow's process-wide
@@ -135,6 +136,7 @@ def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Ver
 def _tags(record: ModelRecord) -> dict[str, str]:
     return {
         "weights_digest": record.weights_digest,
+        "model_digest": record.model_digest(),
         "architecture": record.architecture,
         "phantom": str(record.phantom).lower(),
         "profile": str(record.config.get("profile", "unknown")),
@@ -143,78 +145,8 @@ def _tags(record: ModelRecord) -> dict[str, str]:
     }
 
 
-def promote(uri: str, name: str, version: str, who: str, why: str) -> Move:
-    """Make `version` (a number or an alias) the champion, and the old champion the previous one.
-
-    A second call changes nothing and returns the same move.
-
-    Raises:
-        PneumoniaError: there is no such version, it was not registered by this project, or it was trained on phantoms
-            and the name is not one for phantoms.
-        TrackingError: the registry cannot be reached.
-    """
-    wanted = get(uri, name, version)
-    _check_origin(wanted)
-    client = mlflow_client(uri)
-    with translated_errors(uri, f"promote {name} {version}"):
-        _resolve_pending(client, name)
-        model = client.get_registered_model(name)
-        holder, past = _aliases(model).get(CHAMPION), ledger.moves(name, model.tags)
-        if holder != wanted.version:
-            return _apply(client, name, ledger.compose(past, who, why, "promote", holder, wanted.version))
-        if past and past[-1].to_version == wanted.version:
-            return past[-1]
-        # The alias was set by hand on MLflow's page, and the ledger lacks the move.
-        before = past[-1].to_version if past else None
-        move = ledger.compose(past, who, why, "promote", before, wanted.version)
-        ledger.append(client, name, move)
-        return move
-
-
-def _check_origin(version: Version) -> None:
-    if not version.weights_digest:
-        raise PneumoniaError(
-            f"{version.uri} has no record of what it was trained on, so it cannot become champion; "
-            "choose a version that the pipeline has registered"
-        )
-    if version.phantom and not version.name.endswith(PHANTOM_SUFFIX):
-        raise PneumoniaError(
-            f"{version.uri} was trained on phantoms, so it cannot become champion of {version.name}; "
-            f"register it under a name that ends in {PHANTOM_SUFFIX}"
-        )
-
-
-def rollback(uri: str, name: str, who: str, why: str) -> Move:
-    """Make the previous version the champion again, and the champion the previous one.
-
-    Where an earlier rollback was interrupted, this only completes it.
-
-    Raises:
-        PneumoniaError: there is no previous champion.
-        TrackingError: the registry cannot be reached.
-    """
-    known = versions(uri, name)
-    if not known:
-        raise PneumoniaError(
-            f"{name}: no version is registered, so there is no previous champion{_other_champions(uri)}"
-        )
-    client = mlflow_client(uri)
-    with translated_errors(uri, f"roll back {name}"):
-        completed = _resolve_pending(client, name)
-        if completed is not None and completed.action == "rollback":
-            return completed
-        model = client.get_registered_model(name)
-        now, before = _aliases(model).get(CHAMPION), _aliases(model).get(PREVIOUS)
-        if before is None or before == now:
-            raise PneumoniaError(
-                f"{name}: there is no previous champion to roll back to; versions: {_listed(known)}; "
-                f"to choose one: pneumonia promote --name {name} --version VERSION --why TEXT"
-            )
-        past = ledger.moves(name, model.tags)
-        return _apply(client, name, ledger.compose(past, who, why, "rollback", now, before))
-
-
-def _other_champions(uri: str) -> str:
+def other_champions(uri: str) -> str:
+    """Return, as the end of a message, which models have a champion or how to get one."""
     names = ", ".join(version.name for version in champions(uri))
     return f"; models with a champion: {names}" if names else "; train one with python flows/pipeline.py"
 
@@ -231,41 +163,7 @@ def history(uri: str, name: str) -> list[Move]:
     client = mlflow_client(uri)
     with translated_errors(uri, f"read the ledger of {name}"):
         model = _model(client, name)
-        return [] if model is None else ledger.moves(name, model.tags)
-
-
-def _apply(client: MlflowClient, name: str, move: Move) -> Move:
-    ledger.announce(client, name, move)
-    client.set_registered_model_alias(name, CHAMPION, str(move.to_version))
-    return _complete(client, name, move)
-
-
-def _complete(client: MlflowClient, name: str, move: Move) -> Move:
-    """Finish a move whose champion alias is set: alias of the previous champion, ledger, pending tag."""
-    if move.from_version is not None:
-        client.set_registered_model_alias(name, PREVIOUS, move.from_version)
-    if move not in ledger.moves(name, client.get_registered_model(name).tags):
-        ledger.append(client, name, move)
-    ledger.clear(client, name)
-    return move
-
-
-def _resolve_pending(client: MlflowClient, name: str) -> Move | None:
-    """Complete a move that was interrupted after the champion's alias was set; discard one interrupted before.
-
-    Returns:
-        The completed move.
-    """
-    model = client.get_registered_model(name)
-    move = ledger.pending(name, model.tags)
-    if move is None:
-        return None
-    if _aliases(model).get(CHAMPION) == move.to_version:
-        logger.warning("%s: completing an interrupted %s of %s", name, move.action, move.when)
-        return _complete(client, name, move)
-    logger.warning("%s: discarding a %s of %s that was interrupted before it took effect", name, move.action, move.when)
-    ledger.clear(client, name)
-    return None
+        return [] if model is None else ledger_run.read(client, name, model.tags)
 
 
 def _create(client: MlflowClient, name: str) -> None:
@@ -289,16 +187,23 @@ def _model(client: MlflowClient, name: str) -> RegisteredModel | None:
         raise
 
 
-def _aliases(model: RegisteredModel) -> dict[str, str]:
+def aliases(model: RegisteredModel) -> dict[str, str]:
+    """Return the version, as text, of each alias."""
     return {alias: str(version) for alias, version in model.aliases.items()}
 
 
-def _listed(known: list[Version]) -> str:
-    texts = [version.version + "".join(f" ({alias})" for alias in version.aliases) for version in known]
+def listed(known: list[Version]) -> str:
+    """Return the versions for a message, each with its aliases and whether it is withdrawn."""
+    texts = [
+        version.version
+        + "".join(f" ({label})" for label in [*version.aliases, *(["withdrawn"] if version.withdrawn else [])])
+        for version in known
+    ]
     return ", ".join(texts) or "none"
 
 
-def _versions(client: MlflowClient, name: str) -> list[Version]:
+def versions_of(client: MlflowClient, name: str) -> list[Version]:
+    """Return all versions of `name`, oldest first; errors are MLflow's own."""
     model = _model(client, name)
     if model is None:
         return []
@@ -319,6 +224,8 @@ def _version(entry: ModelVersion, model: RegisteredModel) -> Version:
         run_id=entry.run_id or "",
         weights_digest=entry.tags.get("weights_digest", ""),
         uri=f"models:/{entry.name}/{number}",
-        aliases=sorted(alias for alias, version in _aliases(model).items() if version == number),
+        aliases=sorted(alias for alias, version in aliases(model).items() if version == number),
         phantom=entry.tags.get("phantom") == "true",
+        model_digest=entry.tags.get("model_digest", ""),
+        withdrawn=entry.tags.get(WITHDRAWN, ""),
     )

@@ -1,16 +1,13 @@
-"""Promote a run's model by hand, one that the pipeline has not promoted included."""
+"""Promote a version or a run's model by hand, one that the pipeline has not promoted included."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumonia.errors import PneumoniaError
-from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
-from pneumonia.registry import models
-from pneumonia.registry.ledger import Move
-from pneumonia.tracking.client import download_artifact, mlflow_client, translated_errors
+from pneumonia.records.model import ModelRecord
+from pneumonia.registry import models, moves, verified
+from pneumonia.tracking.client import mlflow_client, translated_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -18,9 +15,41 @@ if TYPE_CHECKING:
 VERDICT_TAG, PASSED = "verdict", "passed"
 
 
+def promote_version(
+    uri: str, name: str, version: str, who: str, why: str, *, against: str | None = None, despite: bool = False
+) -> moves.Outcome:
+    """Make a registered version the champion.
+
+    Args:
+        uri: of the tracking store.
+        name: of the registered model.
+        version: number or alias.
+        who: for the ledger.
+        why: for the ledger.
+        against: number of the champion that the person compared it with; by default the one that is champion now.
+        despite: promote the version although its run has not passed the gate or it was withdrawn.
+
+    Raises:
+        PneumoniaError: as `promote_run` and `pneumonia.registry.moves.promote`.
+        TrackingError: the store cannot be used.
+    """
+    against = against or _champion(uri, name)
+    wanted = models.get(uri, name, version)
+    if wanted.weights_digest and wanted.version != against:
+        why = _with_verdict(_run(uri, wanted.run_id), why, despite)
+    return moves.promote(uri, name, wanted.version, who, why, against=against, despite_withdrawal=despite)
+
+
 def promote_run(
-    uri: str, run_id: str, who: str, why: str, *, name: str | None = None, despite: bool = False
-) -> tuple[str, Move]:
+    uri: str,
+    run_id: str,
+    who: str,
+    why: str,
+    *,
+    against: str | None = None,
+    name: str | None = None,
+    despite: bool = False,
+) -> tuple[str, moves.Outcome]:
     """Make a run's model the champion of the name that it was trained for; register it first where needed.
 
     Args:
@@ -28,33 +57,52 @@ def promote_run(
         run_id: the run that made the model.
         who: for the ledger.
         why: for the ledger.
+        against: number of the champion that the person compared it with; by default the one that is champion now.
         name: an error where it is not the model's own name.
-        despite: promote the model although the run did not pass the gate, or was never validated.
+        despite: promote the model although the run did not pass the gate, or was never validated, or was withdrawn.
 
     Returns:
         The registered name and the move.
 
     Raises:
-        PneumoniaError: no such run, no model in it, another name, or a verdict other than passed.
+        ChampionMoved: the champion is another than `against`.
+        PneumoniaError: no such run, no model in it, another name, a verdict other than passed, or a withdrawn model.
         TrackingError: the store cannot be used.
     """
-    client = mlflow_client(uri)
-    with translated_errors(uri, f"find run {run_id}"):
-        run = client.get_run(run_id)
-    with tempfile.TemporaryDirectory() as folder:
-        record = read_record(download_artifact(uri, run_id, WEIGHTS_ARTIFACT, Path(folder)))
+    run = _run(uri, run_id)
+    with verified.fetched_run(uri, run_id) as (_, record):
+        pass
     if name is not None and name != record.name:
         raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
-    verdict = run.data.tags.get(VERDICT_TAG, "never validated")
-    if verdict != PASSED and not despite:
-        raise PneumoniaError(
-            f"run {run_id} has not passed the gate ({verdict}); its report, an artifact of the run, gives the reasons. "
-            "To promote it nevertheless: --despite-verdict, which is noted in the ledger"
-        )
-    if verdict != PASSED:
-        why = f"{why} [despite the verdict: {verdict}]"
+    against = against or _champion(uri, record.name)
+    why = _with_verdict(run, why, despite)
     version = _register(uri, run, record)
-    return record.name, models.promote(uri, record.name, version.version, who, why)
+    done = moves.promote(uri, record.name, version.version, who, why, against=against, despite_withdrawal=despite)
+    return record.name, done
+
+
+def _run(uri: str, run_id: str) -> Run:
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"find run {run_id}"):
+        return client.get_run(run_id)
+
+
+def _with_verdict(run: Run, why: str, despite: bool) -> str:
+    """Return the reason, with the verdict where it is overruled."""
+    verdict = run.data.tags.get(VERDICT_TAG, "never validated")
+    if verdict == PASSED:
+        return why
+    if not despite:
+        raise PneumoniaError(
+            f"run {run.info.run_id} has not passed the gate ({verdict}); its report, an artifact of the run, gives the "
+            "reasons. To promote it nevertheless: --despite-verdict, which is noted in the ledger"
+        )
+    return f"{why} [despite the verdict: {verdict}]"
+
+
+def _champion(uri: str, name: str) -> str | None:
+    held = models.champion(uri, name)
+    return None if held is None else held.version
 
 
 def _register(uri: str, run: Run, record: ModelRecord) -> models.Version:

@@ -50,10 +50,57 @@ def test_a_version_is_promoted_and_rolled_back(two: list[str], uri: str) -> None
     assert f"promote   {NAME}  1 -> 2  by ben\n    better\n" in second.stdout
     back = call("rollback", "--why", "false alarms")
     assert back.exit_code == 0
-    assert f"rollback  {NAME}  2 -> 1  by ada\n    false alarms\n" in back.stdout
+    assert f"rollback  {NAME}  2 -> 1, which withdraws 2  by ada\n    false alarms\n" in back.stdout
     held = models.champion(uri, NAME)
     assert held is not None
     assert held.version == "1"
+
+
+def test_a_rollback_repeated_by_a_nervous_hand_changes_nothing(two: list[str], uri: str) -> None:
+    call("promote", "--version", "1", "--why", "first")
+    call("promote", "--version", "2", "--why", "second")
+    done = call("rollback", "--why", "false alarms")
+    assert "leaving version 2 of pneumonia-resnet18" in done.stderr
+    for arguments, words in (
+        ((), "the last move was a rollback already (rollback 2 -> 1 by ada"),
+        (("--from", "2"), "version 1 is champion, not version 2 (the last move: rollback 2 -> 1 by ada"),
+    ):
+        again = call("rollback", "--why", "false alarms", *arguments)
+        assert (again.exit_code, again.stdout) == (1, "")
+        assert words in again.stderr
+    assert [move.action for move in models.history(uri, NAME)] == ["promote", "promote", "rollback"]
+
+
+def test_a_withdrawn_version_is_promoted_only_expressly(two: list[str], uri: str) -> None:
+    call("promote", "--version", "1", "--why", "first")
+    call("promote", "--version", "2", "--why", "second")
+    call("rollback", "--from", "2", "--why", "false alarms")
+    assert f"rollback  {NAME}  2 -> 1, which withdraws 2  by ada\n    false alarms" in call("history").stdout
+    for arguments in (("--version", "2"), ("--run", two[1])):
+        refused = call("promote", *arguments, "--why", "again")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "version 2 was withdrawn by ada" in refused.stderr
+        assert "--despite-verdict" in refused.stderr
+    done = call("promote", "--version", "2", "--why", "it was the device", "--despite-verdict", "--json")
+    assert "[despite the withdrawal: version 2 was withdrawn by ada" in json.loads(done.stdout)["why"]
+
+
+def test_a_promotion_names_the_champion_that_it_was_compared_with(two: list[str]) -> None:
+    call("promote", "--version", "1", "--why", "first")
+    for arguments in (("--version", "2"), ("--run", two[1])):
+        refused = call("promote", *arguments, "--why", "better", "--against", "9")
+        assert (refused.exit_code, refused.stdout) == (1, "")
+        assert "version 1 is champion, not version 9" in refused.stderr
+    assert call("promote", "--version", "2", "--why", "better", "--against", "1").exit_code == 0
+
+
+def test_a_version_whose_run_did_not_pass_needs_an_express_word_too(two: list[str], uri: str) -> None:
+    mlflow_client(uri).set_tag(two[0], "verdict", "not passed")
+    refused = call("promote", "--version", "1", "--why", "hurry")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "has not passed the gate (not passed)" in refused.stderr
+    done = call("promote", "--version", "1", "--why", "hurry", "--despite-verdict", "--json")
+    assert json.loads(done.stdout)["why"] == "hurry [despite the verdict: not passed]"
 
 
 def test_history_is_the_ledger(two: list[str], uri: str) -> None:

@@ -80,7 +80,6 @@ def test_help_says_what_it_is_not() -> None:
         (["data", "fetch", "--sha256", "0"], "64 hexadecimal digits"),
         (["promote", "--why", "x"], "name one of --version and --run"),
         (["promote", "--why", "x", "--version", "1", "--run", "r"], "name one of --version and --run"),
-        (["promote", "--why", "x", "--version", "1", "--despite-verdict"], "needs --run"),
         (["promote", "--version", "1"], "--why"),
         (["rollback", "--why", "  "], "give a reason"),
         (["rollback", "--why", "x", "--name", "a/b"], "model.name"),

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -46,6 +47,10 @@ class Recorder:
         given = [*arguments, *named.values()]
         self.edges |= {(one.name, self.name) for one in given if isinstance(one, Recorder)}
         return self
+
+    def __iter__(self) -> Iterator[Recorder]:
+        """Stand for each of the two documents that promote_model returns."""
+        return iter((self, self))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pneumonia.inference.predictor import Predictor
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import models
+from pneumonia.registry import models, moves
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from pneumonia.tracking.run import Run
 
@@ -81,7 +81,7 @@ def register(config: Config, weights: Path, name: str = NAME, weights_digest: st
     changes = {"name": name, "weights_digest": weights_digest or record.weights_digest}
     changes |= {"phantom": name.endswith("-phantom")}
     models.register(uri, record.model_copy(update=changes), run, model)
-    models.promote(uri, name, "1", "ada", "why")
+    moves.promote(uri, name, "1", "ada", "why", against=None)
 
 
 # --- scores

@@ -10,6 +10,7 @@ from pneumonia.config.schema import Config
 from pneumonia.errors import DataError, PneumoniaError, TrackingError
 from pneumonia.records.model import read_record
 from pneumonia.registry import models
+from pneumonia.registry.moves import Outcome
 from pneumonia.registry.promotion import promote_run
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.support.runs import settings
@@ -39,7 +40,7 @@ def test_a_run_that_passed_is_registered_and_becomes_champion(
     config: Config, uri: str, weights: dict[str, Path]
 ) -> None:
     run = leave_run(config, weights[NAME])
-    name, move = promote_run(uri, run, "ada", "reviewed")
+    name, (move, _) = promote_run(uri, run, "ada", "reviewed")
     held = models.champion(uri, NAME)
     assert (name, move.who, move.why, move.from_version, move.to_version) == (NAME, "ada", "reviewed", None, "1")
     assert held is not None
@@ -52,7 +53,7 @@ def test_a_run_that_passed_is_registered_and_becomes_champion(
 def test_a_run_is_registered_once(config: Config, uri: str, weights: dict[str, Path]) -> None:
     run = leave_run(config, weights[NAME])
     first = promote_run(uri, run, "ada", "reviewed")
-    assert promote_run(uri, run, "ben", "again") == first
+    assert promote_run(uri, run, "ben", "again") == (NAME, Outcome(first[1].move, made=False))
     assert len(models.versions(uri, NAME)) == 1
 
 
@@ -64,8 +65,8 @@ def test_a_verdict_is_only_overruled_expressly(
     with pytest.raises(PneumoniaError, match=f"has not passed the gate .{words}."):
         promote_run(uri, run, "ada", "hurry")
     assert models.versions(uri, NAME) == []
-    _, move = promote_run(uri, run, "ada", "hurry", despite=True)
-    assert move.why == f"hurry [despite the verdict: {words}]"
+    _, done = promote_run(uri, run, "ada", "hurry", despite=True)
+    assert done.move.why == f"hurry [despite the verdict: {words}]"
 
 
 def test_a_model_keeps_its_name(config: Config, uri: str, weights: dict[str, Path]) -> None:

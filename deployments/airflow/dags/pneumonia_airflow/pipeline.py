@@ -94,19 +94,22 @@ def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
 
 
 @task.external_python(
-    execution_timeout=timedelta(minutes=30), outlets=[CHAMPION], post_execute=announce_champion, **STEP
+    execution_timeout=timedelta(hours=2, minutes=30), outlets=[CHAMPION], post_execute=announce_champion, **STEP
 )
-def promote_model(trained: dict, validation: dict, config: dict) -> dict:
+def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("promote_model") as progress:
         from pneumonia.config.schema import Config
-        from pneumonia.records.steps import TrainedModel, Validation
-        from tasks.promote_model import promote_model
+        from pneumonia.records.steps import Dataset, TrainedModel, Validation
+        from tasks.promote_model import promote_or_validate_again
 
-        model = TrainedModel.model_validate(trained)
-        verdict = Validation.model_validate(validation)
-        return promote_model(model, verdict, Config.model_validate(config), progress).model_dump(mode="json")
+        images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        verdict, settings = Validation.model_validate(validation), Config.model_validate(config)
+        last, promotion = promote_or_validate_again(images, model, verdict, settings, progress)
+        if last != verdict:
+            print("the champion has moved since the validation, so the model was validated again", flush=True)
+        return promotion.model_dump(mode="json")
 
 
 class Approval(ApprovalOperator):
@@ -155,7 +158,7 @@ def pipeline(profile: str) -> DAG:
             defaults="Reject",
             response_timeout=timedelta(days=1),
         )
-        promotion = promote_model(trained, validation, config)
+        promotion = promote_model(dataset, trained, validation, config)
         validation >> approval >> promotion
         for result in (training, validation):
             result.operator.operator_extra_links = (MlflowRun(),)
