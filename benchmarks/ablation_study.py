@@ -137,17 +137,17 @@ def _metrics(
     from pneumonia.modelling.scoring import predict_probabilities
     from pneumonia.statistics.metrics import Scored, compute_metrics
 
-    network = assemble_network(state, config.model.architecture, flip_tta=config.evaluate.flip_tta)
+    network = assemble_network(state, config.model.architecture, flip_tta=config.operating_point.flip_tta)
     exact, quick = Compute.of(config.train, precision="fp32"), Compute.of(config.train)
 
     def metrics(images: Images, scores: NDArray[np.float64]) -> dict[str, float]:
-        found = compute_metrics(Scored(images.labels, scores, images.patients, threshold), config.evaluate)
+        found = compute_metrics(Scored(images.labels, scores, images.patients, threshold), config.evaluation)
         return {name: round(found[name].value, 4) for name in METRICS}
 
     held = data.validation
     drawn = margins(network, held, _changes(config), AUGMENTED, quick, seed=AUGMENT_SEED)
     bare = remove_shortcuts(held.pixels[held.rows], config.preprocess)
-    dependence = measure_dependence(network, held, config.preprocess, config.evaluate, quick)
+    dependence = measure_dependence(network, held, config.preprocess, config.evaluation, quick)
     found: dict[str, Any] = {
         "validation": metrics(held, predict_probabilities(network, held.pixels, held.rows, exact)),
         "without_shortcuts": metrics(held, predict_probabilities(network, bare, np.arange(len(held)), quick)),

@@ -53,7 +53,7 @@ def evaluate(
         skip = on_unreadable is Unreadable.skip
         images = find_labelled(folder)
         predictor = load_predictor(model, threshold, config)
-        found = evaluate_folder(predictor, images, config.evaluate, skip_unreadable=skip, progress=on_progress)
+        found = evaluate_folder(predictor, images, config.evaluation, skip_unreadable=skip, progress=on_progress)
     if as_json:
         emit_json(found)
     else:

@@ -57,7 +57,7 @@ def promote(
     with working():
         from pneumonia.registry import ledger, models
 
-        uri, actor, title = _uri(config), who or ledger.who(), config.model.name
+        uri, actor, title = _uri(config), who or ledger.who(), config.registry.name
         if run is not None:
             from pneumonia.registry.promotion import promote_run
 
@@ -86,8 +86,8 @@ def rollback(
     with working():
         from pneumonia.registry import ledger, models
 
-        move = models.rollback(_uri(config), config.model.name, who or ledger.who(), reason)
-    _print_move(config.model.name, move, as_json)
+        move = models.rollback(_uri(config), config.registry.name, who or ledger.who(), reason)
+    _print_move(config.registry.name, move, as_json)
 
 
 def history(
@@ -126,7 +126,7 @@ def _resolve(file: Path | None, settings: list[str] | None, name: str | None) ->
     With profile full and a data root that is not phantom, neither profile fast's name nor that of phantoms applies.
     """
     given = [f"data.root={os.devnull}", *(settings or [])]
-    return resolve_config(file, given, {"model.name": name}, profile="full")
+    return resolve_config(file, given, {"registry.name": name}, profile="full")
 
 
 def _uri(config: Config) -> str:

@@ -28,10 +28,11 @@ from pneumonia.files import AtomicFile
 from pneumonia.imaging import radiograph
 from pneumonia.imaging.image_statistics import COUNT, measure
 from pneumonia.progress import Progress, silent
+from pneumonia.source_digest import source_digest
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # to be increased when the same file gives other pixels or another entry
+FORMAT = 2  # to be increased when the same file gives another entry; the code that makes pixels is in the key itself
 LISTED = 20
 POOL_FROM = 64  # decoding fewer images takes less time than starting the threads
 
@@ -70,9 +71,9 @@ def pack(
 ) -> Packed:
     """Decode all images below ``root`` into ``work/pixels/<key>.npy``, or open the array of an earlier call.
 
-    The key is a digest of the images' paths, sizes and times of change and of the preprocessing, so that a second call
-    decodes nothing. The split is assigned afterwards and is not part of the key. Decoding runs in threads: the decoders
-    and the hash release the interpreter's lock, and threads work under any orchestrator.
+    The key is a digest of the images' paths, sizes and times of change, the preprocessing and the code that decodes, so
+    that a second call decodes nothing. The split is assigned afterwards and is not part of the key. Decoding runs in
+    threads: the decoders and the hash release the interpreter's lock, and threads work under any orchestrator.
 
     Args:
         root: holds train/ and test/ (and perhaps val/) with NORMAL/ and PNEUMONIA/ in each, or one folder that does.
@@ -98,17 +99,9 @@ def pack(
     return Packed(manifest, pixels, features, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
-def packing_key(root: Path, preprocess: PreprocessConfig) -> str:
-    """Return the key that `pack` gives to these images in their present state.
-
-    Raises:
-        DataError: the layout is wrong.
-    """
-    return _key(scan(root), preprocess)
-
-
 def _key(images: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
-    versions = (FORMAT, version("pillow"), version("pydicom"))
+    decoder = source_digest("pneumonia.imaging.radiograph", "pneumonia.imaging.image_statistics")
+    versions = (FORMAT, decoder, version("pillow"), version("pydicom"))
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
     for image in images:
         state.update(repr((image.path, image.size, image.changed)).encode("utf-8", "surrogateescape"))

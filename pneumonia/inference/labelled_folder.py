@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumonia.config.schema import CLASSES, EvaluateConfig
+from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.data.layout import SUFFIXES, find_files
 from pneumonia.data.patients import patient_of
 from pneumonia.errors import DataError
@@ -34,7 +34,7 @@ def find_labelled(folder: Path) -> dict[str, int]:
 def evaluate_folder(
     predictor: Predictor,
     labels: Mapping[str, int],
-    config: EvaluateConfig,
+    config: EvaluationConfig,
     *,
     skip_unreadable: bool = False,
     progress: Progress = silent,

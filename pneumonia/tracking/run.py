@@ -1,4 +1,4 @@
-"""Manage a training's run in MLflow: reopened after a kill, and complete although the server was unavailable."""
+"""Manage a training's run in MLflow: one owner, reopened after a kill, complete although the server was unavailable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from pneumonia.tracking.client import (
     with_retries,
 )
 from pneumonia.tracking.epoch_buffer import EpochBuffer
-from pneumonia.tracking.experiments import open_experiment, open_run
+from pneumonia.tracking.experiments import is_registered, open_experiment, open_run
+from pneumonia.tracking.ownership import Ownership
 from pneumonia.tracking.system_metrics import SystemMetrics
 
 if TYPE_CHECKING:
@@ -56,13 +57,14 @@ class Run:
         self.id: str = run.info.run_id
         self._epochs = EpochBuffer(client, uri, self.id)
         self._monitor: SystemMetrics | None = None
+        self._ownership = Ownership(client, uri, self.id)
         self.uri = uri
         self.url = _page(uri, self._experiment, self.id)
         self.reopened = reopened
 
     @classmethod
     def open(cls, config: Config, key: str, name: str, tags: Mapping[str, str]) -> Run:
-        """Reopen the unfinished run with this key, or begin one.
+        """Reopen the unfinished run with this key, or begin one; a run that a registered version refers to stays.
 
         Args:
             config: names the store and the experiment.
@@ -71,7 +73,7 @@ class Run:
             tags: further tags.
 
         Raises:
-            TrackingError: the store cannot be used.
+            TrackingError: the store cannot be used, or another process that is alive writes this run.
         """
         uri = tracking_uri(config)
         check_store(uri)
@@ -79,6 +81,7 @@ class Run:
         experiment = with_retries(uri, "open the experiment", lambda: open_experiment(client, config))
         begun, found = with_retries(uri, "begin a run", lambda: open_run(client, experiment, key, name, tags))
         run = cls(client, uri, begun, reopened=found)
+        run._ownership.claim(tags)
         if found:
             with_retries(uri, "reopen the run", lambda: run._reopen(tags))
         if config.tracking.system_metrics:
@@ -87,16 +90,28 @@ class Run:
 
     @classmethod
     def attach(cls, uri: str, run_id: str) -> Run:
-        """Reopen a run that another step has begun; it stays open until `finish`.
+        """Add to a run that another step has finished, until `release`; its status stays as it is.
 
         Raises:
-            TrackingError: there is no such run, or the store cannot be used.
+            TrackingError: there is no such run, another process writes it, or the store cannot be used.
         """
         check_store(uri)
         client = mlflow_client(uri)
         run = cls(client, uri, with_retries(uri, f"find run {run_id}", lambda: client.get_run(run_id)), reopened=True)
-        with_retries(uri, "reopen the run", lambda: run._reopen({}))
+        run._ownership.claim({})
         return run
+
+    def release(self) -> None:
+        """Let go of a run that `attach` returned."""
+        self._ownership.release()
+
+    def is_registered(self) -> bool:
+        """Return whether a registered version refers to this run, so that its artifacts may not change.
+
+        Raises:
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
+        """
+        return with_retries(self.uri, "look for registered versions", lambda: is_registered(self._client, self.id))
 
     def count_test_read(self, data_digest: str) -> int:
         """Count one more read of the test labels of this data version; called before the read.
@@ -185,7 +200,11 @@ class Run:
 
         Returns:
             Whether the run now has every epoch that was ever given.
+
+        Raises:
+            TrackingError: another process has taken the run over.
         """
+        self._ownership.check()
         complete = self._epochs.add(epochs)
         if complete and self._monitor is not None:
             self._monitor.revive()
@@ -289,21 +308,43 @@ class Run:
                 the original error.
 
         Raises:
-            TrackingError: FINISHED, and the run cannot be completed within `pneumonia.tracking.client.PATIENCE`.
+            TrackingError: FINISHED, and the run cannot be completed within `pneumonia.tracking.client.PATIENCE`, or
+                another process has taken it over.
         """
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
+        try:
+            self._close(status)
+        finally:
+            self._ownership.release()
+
+    def _close(self, status: str) -> None:
         if status == "FINISHED":
+            self._ownership.check()
             self.flush(PATIENCE)
             with_retries(self.uri, "close the run", lambda: self._client.set_terminated(self.id, status))
             return
-        self._epochs.send()
         try:
+            self._ownership.check()
+            self._epochs.send()
             with translated_errors(self.uri, "close the run"):
                 self._client.set_terminated(self.id, status)
         except TrackingError as error:
             logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)
+
+
+def close_complete_run(uri: str, run_id: str) -> None:
+    """Close a run that has everything and whose process was killed before it could close it.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    client = mlflow_client(uri)
+    found = with_retries(uri, f"find run {run_id}", lambda: client.get_run(run_id))
+    if found.info.status != "FINISHED":
+        run = Run.attach(uri, run_id)
+        run.finish()
 
 
 def _page(uri: str, experiment: str, run: str) -> str | None:
