@@ -58,7 +58,7 @@ def worth_retrying(_task: object, _run: object, state: object) -> bool:
 
 
 def _step(name: str):  # type: ignore[no-untyped-def]
-    return task(  # type: ignore[call-overload]
+    return task(
         name=name,
         retries=RETRIES,
         retry_delay_seconds=RETRY_SECONDS,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pneumonia.config.schema import CLASSES, Config, ModelConfig
+from pneumonia.config.schema import CLASSES, Config, RegistryConfig
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.modelling.device import Compute
@@ -165,7 +165,7 @@ def _fetch(uri: str, run_id: str) -> tuple[nn.Module, ModelRecord]:
 
 
 def _default(uri: str) -> models.Version:
-    name = ModelConfig().name
+    name = RegistryConfig().name
     held = models.champion(uri, name)
     if held is not None:
         return held

@@ -112,3 +112,17 @@ def test_as_many_images_of_each_class_as_are_asked_for(monkeypatch: pytest.Monke
         counter, make_images("mark"), PLAIN, EvaluationConfig(bootstrap=100, ablation_images_per_class=8)
     )
     assert seen == [16] * (1 + len(ABLATIONS))
+
+
+def test_what_is_flat_stays_flat_without_brightness() -> None:
+    """A black border is one grey level; sorted by rank its ties would become a gradient from top to bottom."""
+    images = np.random.default_rng(0).integers(30, 256, (6, 32, 32), dtype=np.uint8)
+    images[:3, :12] = 0
+    images[3] = 0
+    changed = ABLATIONS["brightness"](images)
+    for border in (changed[0, :12], changed[1, :12], changed[3]):
+        assert len(np.unique(border)) == 1
+    assert changed[0, :12].max() <= changed[0, 12:].min(), "the order of the levels stays"
+    for before, after in zip(images, changed, strict=True):
+        pairs = {(int(old), int(new)) for old, new in zip(before.ravel(), after.ravel(), strict=True)}
+        assert len(pairs) == len(np.unique(before)), "equal levels stay equal"

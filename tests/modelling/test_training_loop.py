@@ -19,6 +19,7 @@ from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.modelling import training_loop
 from pneumonia.modelling.augment import augment
+from pneumonia.modelling.checkpoint import load_checkpoint
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_loop import Fitted, fit
@@ -151,6 +152,28 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
     )
     fitted = train(tmp_path, turned, "train.epochs=30", "train.patience=2", "train.bn_recalibration_images=16")
     assert len(fitted.history) == fitted.best_epoch + 2 < 30
+
+
+def test_patience_waits_for_the_full_image_size(tmp_path: Path) -> None:
+    """Small images only prepare: a training that ends on them has never seen what it is validated on."""
+    data = make_images(16, 8, side=64)
+    turned = dataclasses.replace(
+        data, validation=dataclasses.replace(data.validation, labels=1 - data.validation.labels)
+    )
+    growing = ("preprocess.size=64", "train.progressive_start_size=32", "train.bn_recalibration_images=16")
+    fitted = train(tmp_path, turned, *growing, "train.epochs=12", "train.patience=1")
+    assert fitted.best_epoch < 7, "patience had run out long before"
+    assert len(fitted.history) == 9, "the last third of the training uses the full size: its first epoch is the ninth"
+
+
+def test_a_finished_training_keeps_its_result_and_nothing_else(tmp_path: Path) -> None:
+    one = train(tmp_path, make_images(16, 8), *FULL)
+    found = load_checkpoint(tmp_path / CHECKPOINT, "key")
+    assert found is not None
+    state, groups = found
+    assert set(groups) == {"best"}
+    assert (state.finished_at, tuple(state.computed_with)) == (one.finished_at, one.computed_with)
+    assert "1 threads" in one.computed_with[0]
 
 
 def test_a_last_image_alone_is_left_out(tmp_path: Path) -> None:
