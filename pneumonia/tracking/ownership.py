@@ -29,8 +29,8 @@ OWNER_TAG = "pneumonia.owner"
 HEARTBEAT_TAG = "pneumonia.heartbeat"
 """Tags with the owner as JSON, and its last sign of life in seconds since 1970; 0 after it has let the run go."""
 ORCHESTRATOR_TAGS = ("prefect.flow_run_id", "airflow.run_id")
-HEARTBEAT_SECONDS = 15.0
-EXPIRY_SECONDS = 60.0
+HEARTBEAT_SECONDS = 10.0
+EXPIRY_SECONDS = 45.0
 
 logger = logging.getLogger(__name__)
 
