@@ -94,6 +94,21 @@ def _train(
     run.log_parameters(config.model_dump(mode="json"))
     run.log_dataset(dataset.kind, dataset.digest, dataset.root, {"counts": dataset.counts, "dvc_md5": dataset.dvc_md5})
     data = TrainingSet.of(np.load(dataset.pixels, mmap_mode="r"), Manifest.load(Path(dataset.manifest)))
+    fitted = _fit(data, config, progress, folder, training, run)
+    progress(1.0, 1.0, "finding the operating point")
+    point, state = calibrate(fitted.state, data, config) if config.operating_point.calibrate else (None, fitted.state)
+    fitted = replace(fitted, state=state, weights_digest=state_digest(state))
+    weights = _model_folder(folder, key) / "model.safetensors"
+    record = _record(dataset, config, fitted, point)
+    save_weights(weights, state, record)
+    network, _ = load_model(weights)
+    run.flush(FLUSH_SECONDS)
+    run.log_intervals(_validation_metrics(network, data, record, config), validation_prefix(config))
+    return _log_and_return(dataset, config, fitted, network, record, weights, training, key, run)
+
+
+def _fit(data: TrainingSet, config: Config, progress: Progress, folder: Path, training: str, run: Run) -> Fitted:
+    """Train, or take the finished training, and log its epochs and what it was computed with."""
     history: list[Epoch] = []
 
     def on_epoch(epoch: Epoch) -> None:
@@ -118,16 +133,7 @@ def _train(
             BIT_EQUAL_TAG: str(len(fitted.computed_with) == 1).lower(),
         }
     )
-    progress(1.0, 1.0, "finding the operating point")
-    point, state = calibrate(fitted.state, data, config) if config.operating_point.calibrate else (None, fitted.state)
-    fitted = replace(fitted, state=state, weights_digest=state_digest(state))
-    weights = _model_folder(folder, key) / "model.safetensors"
-    record = _record(dataset, config, fitted, point)
-    save_weights(weights, state, record)
-    network, _ = load_model(weights)
-    run.flush(FLUSH_SECONDS)
-    run.log_intervals(_validation_metrics(network, data, record, config), validation_prefix(config))
-    return _log_and_return(dataset, config, fitted, network, record, weights, training, key, run)
+    return fitted
 
 
 def validation_prefix(config: Config) -> str:

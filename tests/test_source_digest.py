@@ -64,7 +64,7 @@ def test_code_that_trains_counts(changed: Callable[[str, str, str], bool], name:
         ("modelling/calibration.py", "SEED = 7_919", "SEED = 7_920"),
         ("modelling/architectures/resnet18.py", "def build(", "CHANGED = 1\n\n\ndef build("),
         ("statistics/bootstrap.py", "250_000", "250_001"),
-        ("tracking/run.py", "BATCH = 100", "BATCH = 99"),
+        ("tracking/inputs.py", "BATCH = 100", "BATCH = 99"),
         ("config/schema.py", "Peak learning rate", "Highest learning rate"),
     ],
 )

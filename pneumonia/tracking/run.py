@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
 from pneumonia.records.evaluation import Metric
+from pneumonia.tracking import inputs
 from pneumonia.tracking.client import (
     PATIENCE,
     check_store,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 DATA_TAG = "pneumonia.data_digest"
 READS_TAG = "pneumonia.test_reads"
 """Tags with the data version and how often this run has read its test labels."""
-
-BATCH = 100  # MLflow takes at most 100 parameters in one request
 
 logger = logging.getLogger(__name__)
 
@@ -148,18 +146,7 @@ class Run:
         Raises:
             TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
-        with_retries(self.uri, "log the parameters", lambda: self._log_parameters(dict(_flat(tree))))
-
-    def _log_parameters(self, wanted: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        present = self._client.get_run(self.id).data.params
-        changed = sorted(name for name in wanted.keys() & present.keys() if wanted[name] != present[name])
-        if changed:
-            logger.warning("run %s keeps the parameters that it was started with: %s", self.id, ", ".join(changed))
-        missing = [Param(name, value) for name, value in wanted.items() if name not in present]
-        for start in range(0, len(missing), BATCH):
-            self._client.log_batch(self.id, params=missing[start : start + BATCH])
+        with_retries(self.uri, "log the parameters", lambda: inputs.log_parameters(self._client, self.id, tree))
 
     def log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
         """Log the dataset that the run used; repeated calls log it once.
@@ -173,24 +160,11 @@ class Run:
         Raises:
             TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
-        with_retries(self.uri, "log the dataset", lambda: self._log_dataset(name, digest[:36], source, counts))
-
-    def _log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        inputs = self._client.get_run(self.id).inputs
-        known = [] if inputs is None else [entry.dataset for entry in inputs.dataset_inputs]
-        if any((dataset.name, dataset.digest) == (name, digest) for dataset in known):
-            return
-        dataset = Dataset(
-            name=name,
-            digest=digest,
-            source_type="local",
-            source=json.dumps({"uri": source}),
-            profile=json.dumps(dict(counts)),
+        with_retries(
+            self.uri,
+            "log the dataset",
+            lambda: inputs.log_dataset(self._client, self.id, name, digest[:36], source, counts),
         )
-        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-        self._client.log_inputs(self.id, datasets=[entry])
 
     def log_epochs(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Log the epochs that the run lacks, each with its ``epoch`` from 1; see `EpochBuffer.add`.
@@ -353,11 +327,3 @@ def _page(uri: str, experiment: str, run: str) -> str | None:
         return None
     scheme, rest = uri.rstrip("/").split("://", 1)
     return f"{scheme}://{rest.rpartition('@')[2]}/#/experiments/{experiment}/runs/{run}"
-
-
-def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)

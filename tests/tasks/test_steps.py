@@ -27,7 +27,7 @@ from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
 from tasks.promote_model import promote_model
-from tasks.train_model import train_model, training_key
+from tasks.train_model import train_model
 from tasks.validate_model import validate_model
 from tests.support.small import small
 from tests.support.steps import run
@@ -137,14 +137,6 @@ def test_the_same_seed_in_another_place_gives_the_same_weights(work: Path, tmp_p
     assert [epoch.model_dump(exclude=timeless) for epoch in one.epochs] == [
         epoch.model_dump(exclude=timeless) for epoch in two.epochs
     ]
-
-
-def test_a_training_is_named_by_what_its_weights_depend_on(work: Path) -> None:
-    dataset = prepare_data(small(work))
-    key = training_key(dataset, small(work))
-    assert training_key(dataset, small(work, "tracking.experiment=other", "gate.min_auroc=0.5")) == key
-    for change in ("train.seed=1", "augment.flip=0", "preprocess.equalize=true", "train.batch_size=8"):
-        assert training_key(dataset, small(work, change)) != key
 
 
 CHILD = """
