@@ -114,10 +114,13 @@ def child(variant: str, seed: int, given: argparse.Namespace) -> None:
 
 def _key(manifest: Manifest, config: Config) -> str:
     """Return the digest of all that a run's weights depend on."""
+    from pneumonia.modelling.identity import training_code
     from pneumonia.modelling.weights import weights_origin
 
     parts = {
         "split": manifest.split_digest,
+        "pixels": manifest.pixels_digest,
+        "code": training_code(config.model.architecture),
         "start": weights_origin(config.model.weights),
         **{section: getattr(config, section).model_dump() for section in ("preprocess", "augment", "train")},
     }

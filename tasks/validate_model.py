@@ -53,6 +53,7 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
     path = Path(trained.weights).parent / "validation.json"
     champion = models.champion(uri, config.registry.name)
     if (done := _saved(path, trained, champion, config)) is not None:
+        progress(1.0, 1.0, f"reusing the verdict with which the model {trained.key[:8]} was promoted")
         return done
     run = Run.attach(uri, trained.run_id)
     try:

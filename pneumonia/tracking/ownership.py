@@ -115,7 +115,7 @@ class Ownership:
         self._stop.set()
         if self._thread is None:
             return
-        self._thread.join()
+        self._thread.join(timeout=5)  # a server that does not answer may hold it longer
         self._thread = None
         try:
             with translated_errors(self._uri, "release the run"):
