@@ -114,10 +114,13 @@ def child(variant: str, seed: int, given: argparse.Namespace) -> None:
 
 def _key(manifest: Manifest, config: Config) -> str:
     """Return the digest of all that a run's weights depend on."""
+    from pneumonia.modelling.identity import training_code
     from pneumonia.modelling.weights import weights_origin
 
     parts = {
         "split": manifest.split_digest,
+        "pixels": manifest.pixels_digest,
+        "code": training_code(config.model.architecture),
         "start": weights_origin(config.model.weights),
         **{section: getattr(config, section).model_dump() for section in ("preprocess", "augment", "train")},
     }
@@ -137,19 +140,19 @@ def _metrics(
     from pneumonia.modelling.scoring import predict_probabilities
     from pneumonia.statistics.metrics import Scored, compute_metrics
 
-    network = assemble_network(state, config.model.architecture, flip_tta=config.evaluate.flip_tta)
+    network = assemble_network(state, config.model.architecture, flip_tta=config.operating_point.flip_tta)
     exact, quick = Compute.of(config.train, precision="fp32"), Compute.of(config.train)
 
     def metrics(images: Images, scores: NDArray[np.float64]) -> dict[str, float]:
         found = compute_metrics(
-            Scored(images.labels, scores, images.patients, threshold, images.copies), config.evaluate
+            Scored(images.labels, scores, images.patients, threshold, images.copies), config.evaluation
         )
         return {name: round(found[name].value, 4) for name in METRICS}
 
     held = data.validation
     drawn = margins(network, held, _changes(config), AUGMENTED, quick, seed=AUGMENT_SEED)
     bare = remove_shortcuts(held.pixels[held.rows], config.preprocess)
-    dependence = measure_dependence(network, held, config.preprocess, config.evaluate, quick)
+    dependence = measure_dependence(network, held, config.preprocess, config.evaluation, quick)
     found: dict[str, Any] = {
         "validation": metrics(held, predict_probabilities(network, held.pixels, held.rows, exact)),
         "without_shortcuts": metrics(held, predict_probabilities(network, bare, np.arange(len(held)), quick)),

@@ -60,7 +60,7 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
         "weights_digest": trained.weights_digest,
         "epochs": len(trained.epochs),
         "best_epoch": trained.best_epoch,
-        "best_val_accuracy": round(trained.best_val_accuracy, 4),
+        "best_epoch_val_accuracy": round(trained.best_epoch_val_accuracy, 4),
         "promoted": promotion.promoted,
         "metrics": {
             name: {end: round(value, 4) for end, value in metric.model_dump().items()}

@@ -55,18 +55,19 @@ def retry_helps(_task: object, _run: object, state: object) -> bool:
     return False
 
 
-def _step(name: str, **options: object):  # type: ignore[no-untyped-def]
-    return task(  # type: ignore[call-overload]
+def _step(name: str):  # type: ignore[no-untyped-def]
+    return task(
         name=name,
         retries=RETRIES,
         retry_delay_seconds=RETRY_SECONDS,
         retry_condition_fn=retry_helps,
-        result_serializer="json",
-        **options,
+        # the steps find finished work themselves, by its name, and check that it is still there
+        cache_policy=NO_CACHE,
+        persist_result=False,
     )
 
 
-@_step("prepare_data", cache_key_fn=lambda context, given: prepare.inputs_digest(given["config"]))
+@_step("prepare_data")
 def prepare_data(config: Config) -> Dataset:
     with told("prepare_data") as progress:
         dataset = prepare.prepare_data(config, progress)
@@ -74,7 +75,7 @@ def prepare_data(config: Config) -> Dataset:
     return dataset
 
 
-@_step("train_model", cache_key_fn=lambda context, given: train.inputs_digest(given["dataset"], given["config"]))
+@_step("train_model")
 def train_model(dataset: Dataset, config: Config, fresh: bool) -> TrainedModel:
     run = {"prefect.flow_run_id": str(runtime.flow_run.id)}
     first = runtime.task_run.run_count == 1  # a retry goes on from the checkpoint
@@ -82,7 +83,7 @@ def train_model(dataset: Dataset, config: Config, fresh: bool) -> TrainedModel:
         return train.train_model(dataset, config, progress, run, fresh=fresh and first)
 
 
-@_step("validate_model", cache_policy=NO_CACHE)  # each reading of the test labels is one, and is counted
+@_step("validate_model")
 def validate_model(dataset: Dataset, trained: TrainedModel, config: Config) -> Validation:
     with told("validate_model") as progress:
         validation = validate.validate_model(dataset, trained, config, progress)
@@ -96,7 +97,7 @@ def _publish(validation: Validation) -> None:
     create_table_artifact(reasons, key="verdict", description="passed" if validation.verdict.passed else "not passed")
 
 
-@_step("promote_model", cache_policy=NO_CACHE)
+@_step("promote_model")
 def promote_model(
     dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config
 ) -> tuple[Validation, Promotion]:
@@ -115,10 +116,8 @@ def pipeline(config: Config, fresh: bool = False) -> tuple[TrainedModel, Validat
         config: the whole configuration; `pneumonia config --profile full` prints one.
         fresh: train anew, although this training has been done before.
     """
-    results = Path(config.work).resolve() / "results"  # beside what they refer to, and gone with it
-    stored = {"result_storage": results, "persist_result": True, "refresh_cache": fresh}
-    dataset = prepare_data.with_options(**stored)(config)
-    trained = train_model.with_options(**stored)(dataset, config, fresh)
+    dataset = prepare_data(config)
+    trained = train_model(dataset, config, fresh)
     validation = validate_model(dataset, trained, config)
     last, promotion = promote_model(dataset, trained, validation, config)
     return trained, last, promotion

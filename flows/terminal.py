@@ -49,7 +49,7 @@ def announce(config: Config) -> None:
     """Say which data are used, and see that the tracking server answers before anything is computed."""
     keep_tracebacks_in(config.work)
     kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
-    print(f"Data: {kind}; profile {config.profile}; model {config.model.name}", flush=True)
+    print(f"Data: {kind}; profile {config.profile}; model {config.registry.name}", flush=True)
     check_store(tracking_uri(config))
 
 
@@ -77,8 +77,8 @@ def _leave(message: str, code: int) -> NoReturn:
 
 def summarise(config: Config, trained: TrainedModel, validation: Validation, promotion: Promotion) -> None:
     """Print the metrics, the verdict and where everything is."""
-    coverage = f"{100 * config.evaluate.confidence:g} % interval"
-    print(f"\n{config.model.name} on the test films. Not a medical device.")
+    coverage = f"{100 * config.evaluation.confidence:g} % interval"
+    print(f"\n{config.registry.name} on the test films. Not a medical device.")
     table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")

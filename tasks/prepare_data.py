@@ -7,7 +7,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from pneumonia.config.schema import CLASSES, PHANTOM_ROOT, Config
+from pneumonia.config.schema import CLASSES, PHANTOM_ROOT, Config, DataConfig
 from pneumonia.data import packing
 from pneumonia.data.audit.report import audit, markdown
 from pneumonia.data.dvc import dvc_md5
@@ -32,12 +32,14 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
     work = Path(config.work).resolve()
     root = Path(config.data.root).resolve()
     if config.data.root == PHANTOM_ROOT:
-        root = dataset.generate(work / "phantoms", config.phantom, within(progress, 0.0, 0.5, "drawing phantoms"))
+        folder = dataset.folder_of(work, config.phantom)
+        root = dataset.generate(folder, config.phantom, within(progress, 0.0, 0.5, "drawing phantoms"))
     packed = packing.pack(root, config.data, config.preprocess, work, within(progress, 0.5, 1.0, "decoding images"))
-    if packed.phantom and not config.model.name.endswith("-phantom"):
-        raise ConfigError(f"model.name={config.model.name}: {root} holds phantoms; a name for them ends in -phantom")
+    if packed.phantom and not config.registry.name.endswith("-phantom"):
+        name = config.registry.name
+        raise ConfigError(f"registry.name={name}: {root} holds phantoms; a name for them ends in -phantom")
     report = audit(packed, config.data)
-    folder = work / "audits" / packed.manifest.split_digest[:16]
+    folder = work / "audits" / _audit_name(packed.manifest, config.data)
     write_text(folder / "audit.json", report.model_dump_json(indent=2))
     write_text(folder / "audit.md", markdown(report))
     if report.leaks:
@@ -60,11 +62,11 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
     )
 
 
-def inputs_digest(config: Config) -> str:
-    """Return a digest of this step's inputs: settings, and the files with their sizes and times of change."""
-    settings = config.model_dump_json(include={"data", "phantom", "preprocess", "model"})
-    state = "" if config.data.root == PHANTOM_ROOT else packing.packing_key(Path(config.data.root), config.preprocess)
-    return hashlib.sha256(f"{settings} {state}".encode()).hexdigest()
+def _audit_name(manifest: Manifest, config: DataConfig) -> str:
+    """Name an audit and its manifest by all that they depend on: split, pixels, and when something is flagged."""
+    limits = config.model_dump_json(include={"near_duplicate_correlation", "shortcut_auroc"})
+    rest = hashlib.sha256(f"{manifest.pixels_digest} {limits}".encode()).hexdigest()
+    return f"{manifest.split_digest[:16]}-{rest[:16]}"
 
 
 def _counts(manifest: Manifest) -> dict[str, dict[str, int]]:

@@ -23,7 +23,7 @@ def promote_model(
     Raises:
         PneumoniaError: the registry cannot be reached, or phantoms would become champion of real radiographs.
     """
-    name, uri, verdict = config.model.name, trained.tracking_uri, validation.verdict
+    name, uri, verdict = config.registry.name, trained.tracking_uri, validation.verdict
     if not verdict.passed:
         reason = "; ".join(reason.text for reason in verdict.reasons if not reason.passed)
         return _refused(uri, name, reason)

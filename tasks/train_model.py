@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 import pneumonia
@@ -21,11 +19,12 @@ from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
 from pneumonia.modelling.calibration import calibrate
 from pneumonia.modelling.device import Compute
+from pneumonia.modelling.identity import model_key, training_key
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import predict_probabilities
-from pneumonia.modelling.training_loop import Fitted, fit
+from pneumonia.modelling.training_loop import CHECKPOINT, Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
-from pneumonia.modelling.weights import save_weights, state_digest, weights_origin
+from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.progress import Progress, silent
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
@@ -33,8 +32,13 @@ from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
-from pneumonia.tracking.run import Run
+from pneumonia.tracking.run import Run, close_complete_run
 
+TRAINING_TAG = "pneumonia.training_key"
+COMPUTED_TAG = "pneumonia.computed_with"
+BIT_EQUAL_TAG = "pneumonia.bit_equal"
+"""Tags with the training's key, what it was computed with, and false where that changed in the middle."""
+log = logging.getLogger(__name__)
 FLUSH_SECONDS = 300.0  # how long a finished training waits for an unavailable tracking server
 
 
@@ -45,7 +49,7 @@ def train_model(
     tags: Mapping[str, str] | None = None,
     fresh: bool = False,
 ) -> TrainedModel:
-    """Train a network: start or resume its training, or return the result of a finished one.
+    """Deliver a trained model: start or resume its training, reuse a finished one, or return the model that is there.
 
     Args:
         dataset: from `prepare_data`.
@@ -55,20 +59,25 @@ def train_model(
         fresh: delete the files of an earlier training with the same key and start again.
 
     Raises:
-        PneumoniaError: the data, the weights, the work folder or the tracking server cannot be used.
+        PneumoniaError: the data, the weights, the work folder or the tracking server cannot be used, or the run is
+            being written by another process.
         TrainingInterrupted: SIGTERM was received; the same call resumes from the checkpoint.
     """
     uri = tracking_uri(config)
-    key = training_key(dataset, config)
-    folder = Path(config.work).resolve() / "training" / key[:16]
+    training = training_key(dataset, config)
+    key = model_key(training, dataset, config)
+    folder = Path(config.work).resolve() / "training" / training[:16]
     with locked_folder(folder):
         if fresh:
-            _clear(folder)
-        if (done := _finished(folder, uri)) is not None:
+            _clear(folder, key)
+        if (done := _finished(_model_folder(folder, key), uri)) is not None:
+            _report_reuse(progress, f"the finished model {key[:8]}", done.finished_at, done.computed_with)
             return done
         run = Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
         try:
-            trained = _train(dataset, config, progress, folder, key, run)
+            trained = _train(dataset, config, progress, folder, training, key, run)
+            # before the run is closed: a process that is killed in between leaves a run that the next one closes
+            write_text(_model_folder(folder, key) / "trained.json", trained.model_dump_json(indent=2))
         except TrainingInterrupted:
             run.finish("KILLED")
             raise
@@ -76,73 +85,78 @@ def train_model(
             run.finish("FAILED")
             raise
         run.finish()
-        write_text(folder / "trained.json", trained.model_dump_json(indent=2))
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return trained
 
 
-def training_key(dataset: Dataset, config: Config) -> str:
-    """Return the digest of all that a training's weights depend on, sha256 in hex."""
-    sections = ("preprocess", "augment", "model", "train", "evaluate")
-    parts = {
-        "split": dataset.split_digest,
-        "pixels": dataset.pixels_digest,
-        "weights": weights_origin(config.model.weights),
-        "library": pneumonia.__version__,
-        "torch": str(torch.__version__),
-        **{section: getattr(config, section).model_dump(mode="json") for section in sections},
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def inputs_digest(dataset: Dataset, config: Config) -> str:
-    """Return a digest of this step's inputs: the training, and the store that tracks it."""
-    return hashlib.sha256(f"{training_key(dataset, config)} {tracking_uri(config)}".encode()).hexdigest()
-
-
-def _train(dataset: Dataset, config: Config, progress: Progress, folder: Path, key: str, run: Run) -> TrainedModel:
+def _train(
+    dataset: Dataset, config: Config, progress: Progress, folder: Path, training: str, key: str, run: Run
+) -> TrainedModel:
     run.log_parameters(config.model_dump(mode="json"))
     run.log_dataset(dataset.kind, dataset.digest, dataset.root, {"counts": dataset.counts, "dvc_md5": dataset.dvc_md5})
     data = TrainingSet.of(np.load(dataset.pixels, mmap_mode="r"), Manifest.load(Path(dataset.manifest)))
+    fitted = _fit(data, config, progress, folder, training, run)
+    progress(1.0, 1.0, "finding the operating point")
+    point, state = calibrate(fitted.state, data, config) if config.operating_point.calibrate else (None, fitted.state)
+    fitted = replace(fitted, state=state, weights_digest=state_digest(state))
+    weights = _model_folder(folder, key) / "model.safetensors"
+    record = _record(dataset, config, fitted, point)
+    save_weights(weights, state, record)
+    network, _ = load_model(weights)
+    run.flush(FLUSH_SECONDS)
+    run.log_intervals(_validation_metrics(network, data, record, config), validation_prefix(config))
+    return _log_and_return(dataset, config, fitted, network, record, weights, training, key, run)
+
+
+def _fit(data: TrainingSet, config: Config, progress: Progress, folder: Path, training: str, run: Run) -> Fitted:
+    """Train, or take the finished training, and log its epochs and what it was computed with."""
     history: list[Epoch] = []
 
     def on_epoch(epoch: Epoch) -> None:
         history.append(epoch)
         run.log_epochs([epoch.model_dump() for epoch in history])
 
+    stepped: list[float] = []
+
     def on_step(done: float, total: float, message: str = "") -> None:
+        stepped.append(done)
         steps = math.ceil(len(data.train) / config.train.batch_size)
         last = f", validation AUROC {history[-1].auroc:.3f}" if history else ""
         progress(done, total, message or f"epoch {math.ceil(done / steps)}/{config.train.epochs}{last}")
 
-    fitted = fit(data, config, folder, key, on_epoch, on_step)
-    progress(1.0, 1.0, "finding the operating point")
-    point, state = calibrate(fitted.state, data, config) if config.evaluate.calibrate else (None, fitted.state)
-    fitted = replace(fitted, state=state, weights_digest=state_digest(state))
-    weights = folder / "model.safetensors"
-    record = _record(dataset, config, fitted, point)
-    save_weights(weights, state, record)
-    network, _ = load_model(weights)
-    run.flush(FLUSH_SECONDS)
-    run.log_intervals(_validation_metrics(network, data, record, config), "validation_")
-    return _log_and_return(dataset, config, fitted, network, record, weights, key, run)
+    fitted = fit(data, config, folder, training, on_epoch, on_step)
+    if fitted.resumed and not stepped:
+        _report_reuse(progress, f"the finished training {training[:8]}", fitted.finished_at, fitted.computed_with)
+    run.set_tags(
+        {
+            TRAINING_TAG: training,
+            COMPUTED_TAG: "; ".join(fitted.computed_with),
+            BIT_EQUAL_TAG: str(len(fitted.computed_with) == 1).lower(),
+        }
+    )
+    return fitted
+
+
+def validation_prefix(config: Config) -> str:
+    """Return the prefix of the validation metrics, which says where the operating point was found on these images."""
+    return "validation_calibrated_on_" if config.operating_point.calibrate else "validation_"
 
 
 def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> ModelRecord:
     return ModelRecord(
-        name=config.model.name,
+        name=config.registry.name,
         phantom=dataset.kind == "phantom",
         architecture=config.model.architecture,
         preprocess=config.preprocess,
-        threshold=config.evaluate.threshold if point is None else point.threshold,
+        threshold=config.operating_point.threshold if point is None else point.threshold,
         calibration=None if point is None else point.model_dump(),
-        flip_tta=config.evaluate.flip_tta,
+        flip_tta=config.operating_point.flip_tta,
         weights_digest=fitted.weights_digest,
         data_digest=dataset.digest,
         split_digest=dataset.split_digest,
         dvc_md5=dataset.dvc_md5,
         config=config.model_dump(mode="json"),
         library_version=pneumonia.__version__,
+        computed_with=fitted.computed_with,
     )
 
 
@@ -153,7 +167,7 @@ def _validation_metrics(
     images = data.validation
     scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
     return compute_metrics(
-        Scored(images.labels, scores, images.patients, record.threshold, images.copies), config.evaluate
+        Scored(images.labels, scores, images.patients, record.threshold, images.copies), config.evaluation
     )
 
 
@@ -164,11 +178,12 @@ def _log_and_return(
     network: nn.Module,
     record: ModelRecord,
     weights: Path,
+    training: str,
     key: str,
     run: Run,
 ) -> TrainedModel:
-    best_val_accuracy = max(epoch.val_accuracy for epoch in fitted.history)
-    run.log_metrics({"best_val_accuracy": best_val_accuracy, "best_epoch": fitted.best_epoch})
+    accuracy = fitted.history[fitted.best_epoch - 1].val_accuracy
+    run.log_metrics({"best_epoch_val_accuracy": accuracy, "best_epoch": fitted.best_epoch})
     run.log_metrics({f"calibration_{name}": value for name, value in (record.calibration or {}).items()})
     run.log_file(weights, "weights")
     run.log_file(Path(dataset.manifest), "data")
@@ -178,6 +193,7 @@ def _log_and_return(
     uri = run.log_model(network, example, record.model_dump(mode="json"))
     return TrainedModel(
         key=key,
+        training_key=training,
         run_id=run.id,
         tracking_uri=run.uri,
         run_url=run.url,
@@ -186,28 +202,43 @@ def _log_and_return(
         model_uri=uri,
         epochs=tuple(fitted.history),
         best_epoch=fitted.best_epoch,
-        best_val_accuracy=best_val_accuracy,
+        best_epoch_val_accuracy=accuracy,
+        finished_at=fitted.finished_at,
+        computed_with=fitted.computed_with,
     )
 
 
+def _model_folder(folder: Path, key: str) -> Path:
+    return folder / key[:16]
+
+
 def _finished(folder: Path, uri: str) -> TrainedModel | None:
-    """Return the result of this training, if it is finished, its weights exist and its run is in this store."""
+    """Return the model that is delivered, if its weights exist and its run is in this store; close its run."""
     path = folder / "trained.json"
     if not path.exists():
         return None
     trained = TrainedModel.model_validate_json(path.read_text(encoding="utf-8"))
     there = Path(trained.weights).exists() and trained.tracking_uri == uri
-    return trained if there and run_exists(uri, trained.run_id) else None
+    if not there or not run_exists(uri, trained.run_id):
+        return None
+    close_complete_run(uri, trained.run_id)
+    return trained
 
 
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != "lock":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+def _report_reuse(progress: Progress, what: str, finished_at: str, computed_with: Sequence[str]) -> None:
+    line = f"reusing {what} of {finished_at}, computed with {'; then '.join(computed_with)}"
+    log.info(line)
+    progress(1.0, 1.0, line)
+
+
+def _clear(folder: Path, key: str) -> None:
+    """Delete the training, and the model that is asked for; models of other operating points stay."""
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(_model_folder(folder, key), ignore_errors=True)
 
 
 def _run_name(config: Config) -> str:
-    return f"{config.model.name.removeprefix('pneumonia-')}-{config.profile}-seed{config.train.seed}"
+    return f"{config.registry.name.removeprefix('pneumonia-')}-{config.profile}-seed{config.train.seed}"
 
 
 def _tags(dataset: Dataset, config: Config) -> dict[str, str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 import pneumonia
@@ -50,16 +51,15 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
     """
     uri = trained.tracking_uri
     path = Path(trained.weights).parent / "validation.json"
-    champion = models.champion(uri, config.model.name)
+    champion = models.champion(uri, config.registry.name)
     if (done := _saved(path, trained, champion, config)) is not None:
+        progress(1.0, 1.0, f"reusing the verdict with which the model {trained.key[:8]} was promoted")
         return done
     run = Run.attach(uri, trained.run_id)
     try:
         validation = _validate(dataset, trained, config, champion, progress, run)
-    except BaseException:
-        run.finish("FAILED")
-        raise
-    run.finish()
+    finally:
+        run.release()  # a validation that fails leaves a finished training finished
     write_text(path, _SavedValidation(settings=_settings(config), validation=validation).model_dump_json(indent=2))
     return validation
 
@@ -72,7 +72,7 @@ class _SavedValidation(Document):
 
 
 def _settings(config: Config) -> str:
-    return config.model_dump_json(include={"evaluate", "gate"})
+    return config.model_dump_json(include={"evaluation", "gate"})
 
 
 def _saved(path: Path, trained: TrainedModel, champion: models.Version | None, config: Config) -> Validation | None:
@@ -110,10 +110,15 @@ def _validate(
     progress(0.1, 1.0, "scoring the test images")
     candidate = _scored(dataset, trained, config)
     progress(0.5, 1.0, "bootstrap by patient")
-    metrics = compute_metrics(candidate.scored, config.evaluate)
+    metrics = compute_metrics(candidate.scored, config.evaluation)
     progress(0.55, 1.0, "scoring again without each shortcut")
     dependence = measure_dependence(
-        candidate.network, candidate.images, candidate.record.preprocess, config.evaluate, Compute.of(config.train)
+        candidate.network,
+        candidate.images,
+        candidate.record.preprocess,
+        config.evaluation,
+        # as the metrics: what is promoted is served in float32
+        Compute.of(config.train, precision="fp32"),
     )
     falls = {name: found.separation for name, found in dependence.items()}
     comparison, same = None, False
@@ -129,7 +134,8 @@ def _validate(
     run.log_intervals(falls, "shortcut_dependence_")
     run.log_metrics(counted)
     run.set_tags({"verdict": "passed" if verdict.passed else "not passed"})
-    run.log_folder(page.parent, "report")
+    # the first report is one of a registered version's files, which do not change
+    run.log_folder(page.parent, f"report-{reads}" if run.is_registered() else "report")
     return Validation(verdict=verdict, test_reads=reads, report=str(page))
 
 
@@ -155,22 +161,46 @@ def _compare(
     """Compare with the champion, in its own preprocessing, on the same images, and whether both are one model."""
     with verified.fetched(uri, champion) as (path, _):
         network, record = load_model(path)
-    packed = packing.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work))
-    row = {entry.path: index for index, entry in enumerate(packed.manifest.entries)}
-    if missing := [path for path in candidate.paths if path not in row]:
-        raise DataError(
-            f"{Path(dataset.root) / missing[0]}: is not there any more ({len(missing)} of the test images that were "
-            "packed); bring it back, or run prepare_data again to judge without it"
-        )
-    rows = np.array([row[path] for path in candidate.paths], dtype=np.int64)
+    packed = packing.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work).resolve())
+    kept, rows = _equal_rows(candidate, packed.manifest)
+    own = _part(candidate.scored, kept)
     scores = predict_probabilities(network, packed.pixels, rows, Compute.of(config.train, precision="fp32"))
-    other = replace(candidate.scored, probabilities=scores, threshold=record.threshold)
+    other = replace(own, probabilities=scores, threshold=record.threshold)
     comparison = ChampionComparison(
         version=champion.version,
         weights_digest=champion.weights_digest,
-        differences=paired_differences(candidate.scored, other, config.evaluate),
+        differences=paired_differences(own, other, config.evaluation),
+        images=len(kept),
+        of=len(candidate.images),
     )
     return comparison, candidate.record.is_same_model(record)
+
+
+def _equal_rows(candidate: _Candidate, manifest: Manifest) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    """Match the candidate's test images with the rows of another manifest by the content of their files.
+
+    Returns:
+        The positions of the images that both have, and their rows in the other manifest.
+
+    Raises:
+        DataError: none of the images, or only ones of one class, are the same.
+    """
+    row = {entry.sha256: index for index, entry in enumerate(manifest.entries)}
+    digests = [candidate.manifest.entries[at].sha256 for at in candidate.images.rows]
+    kept = np.array([at for at, digest in enumerate(digests) if digest in row], dtype=np.intp)
+    if len(np.unique(candidate.images.labels[kept])) < 2:
+        raise DataError(
+            f"the files of {len(digests) - len(kept)} of {len(digests)} test images have changed since they were "
+            "decoded, and what is left cannot be compared with the champion; run the pipeline again from prepare_data"
+        )
+    return kept, np.array([row[digests[at]] for at in kept], dtype=np.int64)
+
+
+def _part(scored: Scored, kept: NDArray[np.intp]) -> Scored:
+    patients = None if scored.patients is None else [scored.patients[at] for at in kept]
+    labels, probabilities = np.asarray(scored.labels)[kept], np.asarray(scored.probabilities)[kept]
+    copies = None if scored.copies is None else np.asarray(scored.copies)[kept]
+    return Scored(labels, probabilities, patients, scored.threshold, copies)
 
 
 def _report(
@@ -198,7 +228,7 @@ def _report(
         **reads,
     )
     used = report.ModelUsed(
-        name=config.model.name,
+        name=config.registry.name,
         weights_digest=trained.weights_digest,
         threshold=candidate.record.threshold,
         best_epoch=trained.best_epoch,

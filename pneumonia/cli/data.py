@@ -73,7 +73,7 @@ def fetch(
 @app.command()
 def phantom(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Target folder; phantoms/ in the work folder by default")
+        Path | None, typer.Argument(metavar="DIR", help="Target folder; one of the work folder's by default")
     ] = None,
     train: Annotated[int | None, typer.Option(metavar="N", help="Images in train/, both classes together")] = None,
     test: Annotated[int | None, typer.Option(metavar="N", help="Images in test/, both classes together")] = None,
@@ -90,7 +90,7 @@ def phantom(
     named = {"train": train, "test": test, "size": size, "seed": seed}
     config = resolve_config(file, settings, {f"phantom.{key}": value for key, value in named.items()})
     with working():
-        root = _draw(config, folder or Path(config.work) / "phantoms")
+        root = _draw(config, folder)
     if as_json:
         emit_json({"root": str(root), **config.phantom.model_dump()})
     else:
@@ -120,7 +120,7 @@ def audit(
 
         root = Path(config.data.root)
         if config.data.root == PHANTOM_ROOT:
-            root = _draw(config, Path(config.work) / "phantoms")
+            root = _draw(config)
         # here unreadable images are a finding, even where they would stop the pipeline
         lenient = config.data.model_copy(update={"on_unreadable": "skip"})
         with progress("decoding images") as on_progress:
@@ -136,8 +136,9 @@ def audit(
         raise typer.Exit(FINDING)
 
 
-def _draw(config: Config, folder: Path) -> Path:
+def _draw(config: Config, folder: Path | None = None) -> Path:
     from pneumonia.data.phantom import dataset
 
     with progress("drawing phantoms") as on_progress:
-        return dataset.generate(folder, config.phantom, on_progress)
+        target = folder or dataset.folder_of(Path(config.work), config.phantom)
+        return dataset.generate(target, config.phantom, on_progress)

@@ -23,8 +23,8 @@ import pneumonia
 from pneumonia.cli.ui_servers import port_problem
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
-from pneumonia.data.patient_key import FILE as KEY_FILE
 from pneumonia.credentials import redacted
+from pneumonia.data.patient_key import FILE as KEY_FILE
 from pneumonia.errors import PneumoniaError
 from pneumonia.tracking.client import address, check_store, tracking_uri
 

@@ -58,7 +58,7 @@ def evaluate(
         patients = find_patients(folder, images, by_folder=config.data.patients == "folder")
         predictor = load_predictor(model, threshold, config)
         found = evaluate_folder(
-            predictor, images, patients, config.evaluate, skip_unreadable=skip, progress=on_progress
+            predictor, images, patients, config.evaluation, skip_unreadable=skip, progress=on_progress
         )
     if as_json:
         emit_json(found)

@@ -64,7 +64,7 @@ def promote(
     with working():
         from pneumonia.registry import ledger, promotion
 
-        uri, actor, title = _uri(config), who or ledger.who(), config.model.name
+        uri, actor, title = _uri(config), who or ledger.who(), config.registry.name
         if run is not None:
             title, done = promotion.promote_run(uri, run, actor, reason, against=against, name=name, despite=despite)
         else:
@@ -100,7 +100,7 @@ def rollback(
     with working():
         from pneumonia.registry import ledger, moves
 
-        uri, title = _uri(config), config.model.name
+        uri, title = _uri(config), config.registry.name
         left = leaving or _champion_to_leave(uri, title)
         done = moves.rollback(uri, title, who or ledger.who(), reason, leaving=left)
     _print_move(title, done.move, as_json)
@@ -162,7 +162,7 @@ def _resolve(file: Path | None, settings: list[str] | None, name: str | None) ->
     With profile full and a data root that is not phantom, neither profile fast's name nor that of phantoms applies.
     """
     given = [f"data.root={os.devnull}", *(settings or [])]
-    return resolve_config(file, given, {"model.name": name}, profile="full")
+    return resolve_config(file, given, {"registry.name": name}, profile="full")
 
 
 def _uri(config: Config) -> str:

@@ -21,6 +21,7 @@ from pneumonia.config.schema import (
     PROFILES,
     Config,
     ModelConfig,
+    RegistryConfig,
 )
 from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
 from pneumonia.credentials import redacted
@@ -62,21 +63,28 @@ def resolve(
     if is_phantom(root):
         layers.insert(1, ("profile phantom", _profile("phantom")))
     decided = _validate([*layers, ("data.root", {"data": {"root": root}})])
-    named = any(_holds(layer, ["model", "name"]) for _, layer in chosen)
-    return decided.model_copy(update={"model": _model(decided.model, named=named, phantom=is_phantom(root))})
+    named = any(_holds(layer, ["registry", "name"]) for _, layer in chosen)
+    model = _model(decided.model, phantom=is_phantom(root))
+    registry = _registry(decided.registry, model.architecture, named=named)
+    return decided.model_copy(update={"model": model, "registry": registry})
 
 
-def _model(model: ModelConfig, *, named: bool, phantom: bool) -> ModelConfig:
-    """Decide the initial weights, and a registered name that no other architecture uses."""
-    name = model.name if named else model.name.replace(DEFAULT_ARCHITECTURE, model.architecture)
+def _model(model: ModelConfig, *, phantom: bool) -> ModelConfig:
+    """Decide the initial weights."""
+    weights = ("none" if phantom else "imagenet") if model.weights == "auto" else model.weights
+    return model.model_copy(update={"weights": weights})
+
+
+def _registry(registry: RegistryConfig, architecture: str, *, named: bool) -> RegistryConfig:
+    """Decide a registered name that no other architecture uses."""
+    name = registry.name if named else registry.name.replace(DEFAULT_ARCHITECTURE, architecture)
     for other in ARCHITECTURES:
-        if other != model.architecture and other in name:
+        if other != architecture and other in name:
             raise ConfigError(
-                f"model.name={name}: names models of {other}, not of model.architecture={model.architecture}; "
+                f"registry.name={name}: names models of {other}, not of model.architecture={architecture}; "
                 "choose another name"
             )
-    weights = ("none" if phantom else "imagenet") if model.weights == "auto" else model.weights
-    return model.model_copy(update={"name": name, "weights": weights})
+    return registry.model_copy(update={"name": name})
 
 
 def _validate(layers: list[tuple[str, dict[str, Any]]]) -> Config:

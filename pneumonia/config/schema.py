@@ -165,9 +165,6 @@ class ModelConfig(Section):
         description="imagenet: torchvision's IMAGENET1K_V1; none: random; or a file with a state dict "
         "(.safetensors or .pt); auto: imagenet for radiographs, none for phantoms",
     )
-    name: str = Field(
-        "pneumonia-resnet18", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", description="Registered name in MLflow"
-    )
 
 
 class TrainConfig(Section):
@@ -208,8 +205,8 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of initialisation, order and augmentation")
 
 
-class EvaluateConfig(Section):
-    """How the model is evaluated."""
+class OperatingPointConfig(Section):
+    """How a trained network is used; a change calibrates again and trains nothing."""
 
     threshold: Fraction = Field(
         0.5, description="Probability of PNEUMONIA from which an image is classified as PNEUMONIA"
@@ -230,6 +227,11 @@ class EvaluateConfig(Section):
     flip_tta: bool = Field(
         False, description="Average the logits of each image and of its mirror image, at twice the computation"
     )
+
+
+class EvaluationConfig(Section):
+    """How metrics are reported; a change neither trains nor calibrates."""
+
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
@@ -253,6 +255,14 @@ class GateConfig(Section):
     )
     max_auroc_loss: Fraction = Field(
         0.01, description="Largest decrease of the AUROC against the champion, at the bootstrap's confidence"
+    )
+
+
+class RegistryConfig(Section):
+    """Where a model that has passed is registered."""
+
+    name: str = Field(
+        "pneumonia-resnet18", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$", description="Registered name in MLflow"
     )
 
 
@@ -295,6 +305,8 @@ class Config(Section):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
+    operating_point: OperatingPointConfig = OperatingPointConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
     gate: GateConfig = GateConfig()
+    registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()

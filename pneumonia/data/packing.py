@@ -29,10 +29,11 @@ from pneumonia.files import AtomicFile
 from pneumonia.imaging import radiograph
 from pneumonia.imaging.image_statistics import COUNT, measure
 from pneumonia.progress import Progress, silent
+from pneumonia.source_digest import source_digest
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # to be increased when the same file gives other pixels or another entry
+FORMAT = 3  # to be increased when the same file gives another entry; the code that makes pixels is in the key itself
 LISTED = 20
 POOL_FROM = 64  # decoding fewer images takes less time than starting the threads
 
@@ -71,9 +72,9 @@ def pack(
 ) -> Packed:
     """Decode all images below ``root`` into ``work/pixels/<key>.npy``, or open the array of an earlier call.
 
-    The key is a digest of the images' paths, sizes and times of change and of the preprocessing, so that a second call
-    decodes nothing. Patients and split are assigned afterwards and are not part of the key. Decoding runs in threads:
-    the decoders and the hash release the interpreter's lock, and threads work under any orchestrator.
+    The key is a digest of the images' paths, sizes and times of change, the preprocessing and the code that decodes, so
+    that a second call decodes nothing. Patients and split are assigned afterwards and are not part of the key. Decoding
+    runs in threads: the decoders and the hash release the interpreter's lock, and threads work under any orchestrator.
 
     Args:
         root: holds train/ and test/ (and perhaps val/) with NORMAL/ and PNEUMONIA/ in each, or one folder that does.
@@ -102,16 +103,6 @@ def pack(
     return Packed(manifest, pixels, features, path, tuple(record["unreadable"]), bool(record["phantom"]))
 
 
-def packing_key(root: Path, preprocess: PreprocessConfig) -> str:
-    """Return a key of what `pack` reads, in its present state: the images and ``patients.csv``.
-
-    Raises:
-        DataError: the layout is wrong, or ``patients.csv`` cannot be read.
-    """
-    table = find_root(root) / patients.TABLE
-    return _key(scan(root), preprocess) + (f" {_sha256(table)}" if table.is_file() else "")
-
-
 def _table(root: Path, images: Sequence[ImageFile], pseudonyms: Pseudonyms) -> dict[str, str] | None:
     inner = find_root(root)
     if inner != root and (root / patients.TABLE).is_file():
@@ -127,7 +118,8 @@ def _identified(entries: Sequence[Entry], table: dict[str, str] | None, config: 
 
 
 def _key(images: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
-    versions = (FORMAT, version("pillow"), version("pydicom"))
+    decoder = source_digest("pneumonia.imaging.radiograph", "pneumonia.imaging.image_statistics")
+    versions = (FORMAT, decoder, version("pillow"), version("pydicom"))
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
     for image in images:
         state.update(repr((image.path, image.size, image.changed)).encode("utf-8", "surrogateescape"))

@@ -96,9 +96,13 @@ def _not_worse(champion: ChampionComparison, loss: float) -> Reason:
     low, bound = _comparable_texts(metric.low, limit, "+")
     text = (
         f"AUROC differs from that of champion version {champion.version} by {metric.value:+z.3f} ({low} to "
-        f"{metric.high:+z.3f}), and the lower end is {'at least' if passed else 'below'} {bound}"
+        f"{metric.high:+z.3f}){_on(champion)}, and the lower end is {'at least' if passed else 'below'} {bound}"
     )
     return Reason(name="champion", passed=passed, text=text, value=metric.low, limit=limit)
+
+
+def _on(champion: ChampionComparison) -> str:
+    return "" if champion.images is None else f" on {champion.images} of {champion.of} images"
 
 
 def _comparable_texts(value: float, limit: float, sign: str = "") -> tuple[str, str]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumonia.config.schema import EvaluateConfig, PreprocessConfig
+from pneumonia.config.schema import EvaluationConfig, PreprocessConfig
 from pneumonia.data.images import Images
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.modelling.augment import compress
@@ -33,7 +33,7 @@ STRETCH = 1.2
 
 
 def measure_dependence(
-    network: nn.Module, images: Images, preprocess: PreprocessConfig, config: EvaluateConfig, compute: Compute = CPU
+    network: nn.Module, images: Images, preprocess: PreprocessConfig, config: EvaluationConfig, compute: Compute = CPU
 ) -> dict[str, ShortcutDependence]:
     """Measure the dependence on each shortcut feature: score images unchanged and without the feature.
 
@@ -66,7 +66,7 @@ def _preprocessed(images: NDArray[np.uint8], preprocess: PreprocessConfig) -> ND
     return np.stack([equalize(image) for image in images]) if preprocess.equalize else images
 
 
-def _balanced_sample(labels: NDArray[np.int64], config: EvaluateConfig) -> NDArray[np.int64]:
+def _balanced_sample(labels: NDArray[np.int64], config: EvaluationConfig) -> NDArray[np.int64]:
     """Draw at most ``ablation_images_per_class`` images of each class, with the bootstrap's seed."""
     rng = np.random.default_rng(config.seed)
     classes = [rng.permutation(np.flatnonzero(labels == label))[: config.ablation_images_per_class] for label in (0, 1)]
@@ -74,7 +74,7 @@ def _balanced_sample(labels: NDArray[np.int64], config: EvaluateConfig) -> NDArr
 
 
 def _change(
-    images: Images, before: NDArray[np.float64], after: NDArray[np.float64], config: EvaluateConfig
+    images: Images, before: NDArray[np.float64], after: NDArray[np.float64], config: EvaluationConfig
 ) -> ShortcutDependence:
     """Compute the changes of the mean probabilities, with their intervals by patient."""
     sample = Sample.of(images.labels, images.patients, images.copies)
@@ -133,12 +133,19 @@ def _stretched(images: Tensor) -> Tensor:
 
 
 def _one_histogram(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give every image the mean of all images' sorted grey levels, rank by rank."""
+    """Give every image the mean of all images' sorted grey levels, rank by rank.
+
+    Pixels of one grey level share the mean of their ranks, so that what is flat stays flat.
+    """
     flat = images.reshape(len(images), -1)
-    order = np.argsort(flat, axis=1, kind="stable")
-    levels = np.rint(np.take_along_axis(flat, order, 1).mean(axis=0)).astype(np.uint8)
+    levels = np.sort(flat, axis=1).mean(axis=0)
+    below = np.concatenate([[0.0], np.cumsum(levels)])
     changed = np.empty_like(flat)
-    np.put_along_axis(changed, order, np.broadcast_to(levels, flat.shape), 1)
+    for row, image in zip(changed, flat, strict=True):
+        ends = np.cumsum(np.bincount(image, minlength=256))
+        starts = np.concatenate([[0], ends[:-1]])
+        mean = (below[ends] - below[starts]) / np.maximum(ends - starts, 1)
+        row[:] = np.rint(mean).astype(np.uint8)[image]
     return changed.reshape(images.shape)
 
 

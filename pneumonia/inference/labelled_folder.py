@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumonia.config.schema import CLASSES, EvaluateConfig
+from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.data import patients
 from pneumonia.data.images import repeated
 from pneumonia.data.layout import SUFFIXES, find_files
@@ -70,7 +70,7 @@ def evaluate_folder(
     predictor: Predictor,
     labels: Mapping[str, int],
     known: Mapping[str, Patient],
-    config: EvaluateConfig,
+    config: EvaluationConfig,
     *,
     skip_unreadable: bool = False,
     progress: Progress = silent,

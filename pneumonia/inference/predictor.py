@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from pneumonia.config.schema import CLASSES, Config, ModelConfig
+from pneumonia.config.schema import CLASSES, Config, RegistryConfig
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
@@ -154,7 +154,7 @@ class Predictor:
 
 
 def _default(uri: str) -> models.Version:
-    name = ModelConfig().name
+    name = RegistryConfig().name
     held = models.champion(uri, name)
     if held is not None:
         return held

@@ -18,7 +18,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from pneumonia.config.schema import AugmentConfig, Config, EvaluateConfig
+from pneumonia.config.schema import AugmentConfig, Config, EvaluationConfig, OperatingPointConfig
 from pneumonia.data.images import Images
 from pneumonia.modelling.augment import augment
 from pneumonia.modelling.device import CPU, Compute
@@ -31,20 +31,22 @@ from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 
 SEED = 7_919
 """Seed of the augmentation; other than the training's, so that no draw is repeated."""
+INTERVAL = EvaluationConfig(bootstrap=2000, confidence=0.95, seed=0)
+"""The interval whose lower end the threshold is; apart from the reported ones, so that these change no model."""
 MAX_SLOPE = 10.0
 """Largest factor by which margins are multiplied or divided: perfectly separated images have no optimal one."""
 
 
 def calibrate(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
     """Find the operating point of these weights; return it, and the weights with its calibration in the last layer."""
-    network = assemble_network(state, config.model.architecture, flip_tta=config.evaluate.flip_tta)
+    network = assemble_network(state, config.model.architecture, flip_tta=config.operating_point.flip_tta)
     compute = Compute.of(config.train, precision="fp32")
-    point = find_operating_point(network, data.validation, config.augment, config.evaluate, compute)
+    point = find_operating_point(network, data.validation, config.augment, config.operating_point, compute)
     return point, apply_calibration(state, point)
 
 
 def find_operating_point(
-    network: nn.Module, images: Images, changes: AugmentConfig, config: EvaluateConfig, compute: Compute = CPU
+    network: nn.Module, images: Images, changes: AugmentConfig, config: OperatingPointConfig, compute: Compute = CPU
 ) -> OperatingPoint:
     """Fit the calibration and choose the threshold.
 
@@ -52,14 +54,14 @@ def find_operating_point(
         network: in evaluation mode.
         images: of validation; both classes must occur.
         changes: the augmentation of the training.
-        config: augmented copies of each image, target sensitivity, and the bootstrap of its interval.
+        config: augmented copies of each image, and target sensitivity.
         compute: device, precision, threads.
     """
     truth = images.labels
     found = margins(network, images, changes, config.perturbations, compute)
     slope, bias = _platt(found, truth)
     scores = expit(found * slope + bias)
-    threshold = _threshold(scores, images, config)
+    threshold = _threshold(scores, images, config.target_sensitivity)
     return OperatingPoint(
         temperature=1 / slope,
         bias=bias,
@@ -106,7 +108,7 @@ def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float,
     return slope, round(float(found.x[1] - slope * centre), 4)
 
 
-def _threshold(scores: NDArray[np.float64], images: Images, config: EvaluateConfig) -> float:
+def _threshold(scores: NDArray[np.float64], images: Images, target: float) -> float:
     """Return the highest threshold at which the lower end of the sensitivity's interval is at least the target.
 
     It is the lower end of the interval, by patient, of the highest threshold with the target sensitivity.
@@ -120,11 +122,11 @@ def _threshold(scores: NDArray[np.float64], images: Images, config: EvaluateConf
     def highest(counts: Counts) -> Floats:
         weights = counts[:, positive[order]]
         missed = np.cumsum(weights, axis=1) - weights  # below each value
-        allowed = (1 - config.target_sensitivity) * weights.sum(axis=1, keepdims=True)
+        allowed = (1 - target) * weights.sum(axis=1, keepdims=True)
         found: Floats = values[order][(missed <= allowed).sum(axis=1) - 1]
         return found[None]
 
-    (kept,) = intervals(sample, highest, config)
+    (kept,) = intervals(sample, highest, INTERVAL)
     # rounded down, so that writing and reading it changes no decision
     return float(np.floor(kept.low * 1e4) / 1e4)
 

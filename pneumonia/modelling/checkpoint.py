@@ -20,7 +20,7 @@ from pneumonia.errors import DataError
 from pneumonia.files import write_bytes
 from pneumonia.modelling.weights import state_digest
 
-FORMAT = 1
+FORMAT = 2
 START_AGAIN = "remove it to start the training again"
 
 
@@ -35,6 +35,8 @@ class TrainingState:
         history: finished epochs, as documents.
         best_epoch, best_loss: the epoch, from 1, with the lowest validation loss; 0 while there is none.
         finished: whether the training is complete.
+        finished_at: when it was completed, ISO 8601 in UTC; empty before.
+        computed_with: every device, precision and number of threads that it was computed with, in order.
     """
 
     epoch: int = 0
@@ -46,6 +48,12 @@ class TrainingState:
     best_epoch: int = 0
     best_loss: float = float("inf")
     finished: bool = False
+    finished_at: str = ""
+    computed_with: list[str] = field(default_factory=list)
+
+
+Loaded = tuple[TrainingState, dict[str, dict[str, Tensor]]]
+"""A training's state and its groups of tensors."""
 
 
 def save_checkpoint(
@@ -75,7 +83,7 @@ def save_checkpoint(
     write_bytes(path, serialise(flat, metadata))
 
 
-def load_checkpoint(path: Path, key: str) -> tuple[TrainingState, dict[str, dict[str, Tensor]]] | None:
+def load_checkpoint(path: Path, key: str) -> Loaded | None:
     """Read a checkpoint; None where there is none.
 
     Raises:

@@ -41,6 +41,13 @@ class Compute:
         device = _device(train)
         return cls(device, precision or _precision(train, device), train.threads)
 
+    def describe(self) -> str:
+        """Return what the last bits of a training depend on: device, precision, and on a CPU the threads."""
+        if self.device.type == "cuda":
+            return f"{torch.cuda.get_device_name(self.device)}, {self.precision}"
+        threads = self.threads or torch.get_num_threads()
+        return f"CPU with {torch.backends.cpu.get_cpu_capability()}, {self.precision}, {threads} threads"
+
     def autocast(self) -> Any:
         """Return the context in which the network computes in this precision."""
         bf16 = self.precision == "bf16"

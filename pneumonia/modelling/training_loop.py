@@ -1,6 +1,7 @@
 """Train a network on packed pixels and return the best weights; resumable at every step.
 
 The same configuration, data, thread count and machine type give bit-identical weights, with or without interruptions.
+The file of a finished training keeps its weights and history, from which models of any operating point are made.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -37,20 +39,38 @@ from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
 from pneumonia.progress import Progress, silent
-from pneumonia.records.epoch import Epoch
+from pneumonia.records.epoch import EPOCH_THRESHOLD, Epoch
+
+CHECKPOINT = "checkpoint.safetensors"
+"""File in a training's folder: its state, and in the end its result."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A finished training: the weights of the epoch with the lowest validation loss (their moving average, if used)."""
+    """A finished training: the weights of the epoch with the lowest validation loss (their moving average, if used).
+
+    Attributes:
+        finished_at: when it was completed, ISO 8601 in UTC.
+        computed_with: every device, precision and number of threads that it was computed with; where there are
+            several, another training with this key does not give the same bits.
+    """
 
     state: dict[str, Tensor]
     weights_digest: str
     history: list[Epoch]
     best_epoch: int
     resumed: bool
+    finished_at: str
+    computed_with: tuple[str, ...]
+
+    @classmethod
+    def of(cls, state: TrainingState, best: dict[str, Tensor], *, resumed: bool) -> Fitted:
+        """Return what a finished training has come to."""
+        history = [Epoch.model_validate(epoch) for epoch in state.history]
+        digest, computed = state_digest(best), tuple(state.computed_with)
+        return cls(best, digest, history, state.best_epoch, resumed, state.finished_at, computed)
 
 
 def fit(
@@ -61,13 +81,13 @@ def fit(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Progress = silent,
 ) -> Fitted:
-    """Train a network, or resume from the checkpoint in `folder`.
+    """Train a network, resume from the checkpoint in `folder`, or return the finished training that it holds.
 
     Args:
         data: packed images; both splits must hold both classes.
         config: the resolved configuration.
         folder: folder of the checkpoint.
-        key: digest of data, configuration and initial weights.
+        key: see `pneumonia.modelling.identity.training_key`.
         on_epoch: called after each epoch with its metrics; after a resume, first with each finished epoch.
         on_step: called after each step with the steps done and in all.
 
@@ -76,8 +96,15 @@ def fit(
         TrainingInterrupted: SIGTERM was received; the checkpoint is written.
     """
     _check(data)
+    path = folder / CHECKPOINT
+    found = checkpoint.load_checkpoint(path, key)
+    if found is not None and found[0].finished:
+        fitted = Fitted.of(found[0], found[1]["best"], resumed=True)
+        for epoch in fitted.history:
+            on_epoch(epoch)
+        return fitted
     with Compute.of(config.train).limited(), kept_memory(), _termination() as stop:
-        session = _Session(data, config, folder / "checkpoint.safetensors", key)
+        session = _Session(data, config, path, key, found)
         for epoch in session.history:
             on_epoch(epoch)
         while not session.state.finished:
@@ -85,7 +112,7 @@ def fit(
             on_epoch(session.history[-1])
             if stop.is_set():
                 raise TrainingInterrupted(f"stopped after epoch {session.state.epoch}; run it again to resume")
-    return session.result()
+    return Fitted.of(session.state, session.best, resumed=session.resumed)
 
 
 def _check(data: TrainingSet) -> None:
@@ -100,7 +127,9 @@ def _check(data: TrainingSet) -> None:
 class _Session:
     """The network, optimiser and state of one training."""
 
-    def __init__(self, data: TrainingSet, config: Config, path: Path, key: str) -> None:
+    def __init__(
+        self, data: TrainingSet, config: Config, path: Path, key: str, found: checkpoint.Loaded | None
+    ) -> None:
         self.data, self.config, self.train = data, config, config.train
         self.path, self.key = path, key
         self.compute = Compute.of(self.train)
@@ -112,7 +141,10 @@ class _Session:
         self.state = TrainingState()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
         self.weight = class_weights(data.train.labels, self.train).to(self.compute.device)
-        self.resumed = self._restore()
+        self.resumed = found is not None
+        if found is not None:
+            self._restore(*found)
+        self._note_compute()
 
     @property
     def history(self) -> list[Epoch]:
@@ -199,16 +231,24 @@ class _Session:
             state.best_loss, state.best_epoch = epoch.val_loss, epoch.epoch
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.evaluated.state_dict().items()}
         state.epoch, state.step, state.loss, state.correct, state.seen = epoch.epoch, 0, 0.0, 0, 0
-        waited = epoch.epoch - state.best_epoch
-        out_of_patience = bool(self.train.patience) and waited >= self.train.patience
-        state.finished = epoch.epoch == self.train.epochs or out_of_patience
+        state.finished = epoch.epoch == self.train.epochs or self._out_of_patience()
+        state.finished_at = datetime.now(UTC).isoformat(timespec="seconds") if state.finished else ""
         self._save()
+
+    def _out_of_patience(self) -> bool:
+        """Return whether to stop early: after an epoch at full image size, which smaller images only prepare."""
+        state, train = self.state, self.train
+        full = self.config.preprocess.size
+        first = (state.epoch - 1) * self.steps
+        if not train.patience or image_side(train, full, first, self.steps) < full:
+            return False
+        return state.epoch - state.best_epoch >= train.patience
 
     def _validate(self) -> dict[str, float]:
         images, labels = self.data.validation, self.data.validation.labels
         positive = predict_probabilities(self.evaluated, images.pixels, images.rows, self.compute)
         likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
-        predicted = positive >= self.config.evaluate.threshold
+        predicted = positive >= EPOCH_THRESHOLD
         hits = int((predicted & (labels == 1)).sum())
         precision = hits / max(int(predicted.sum()), 1)
         recall = hits / int((labels == 1).sum())
@@ -222,29 +262,39 @@ class _Session:
         }
 
     def _save(self) -> None:
-        groups = {
-            "model": self.network.state_dict(),
-            "ema": self.average.network.state_dict() if self.average is not None else {},
-            "best": self.best,
-            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
-        }
+        # nothing goes on from a finished training but its result
+        groups: dict[str, dict[str, Tensor]] = (
+            {"best": self.best}
+            if self.state.finished
+            else {
+                "model": self.network.state_dict(),
+                "ema": self.average.network.state_dict() if self.average is not None else {},
+                "best": self.best,
+                "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+            }
+        )
         checkpoint.save_checkpoint(self.path, self.key, self.state, groups, self.config.model_dump_json())
 
-    def _restore(self) -> bool:
-        found = checkpoint.load_checkpoint(self.path, self.key)
-        if found is None:
-            return False
-        self.state, groups = found
+    def _restore(self, state: TrainingState, groups: dict[str, dict[str, Tensor]]) -> None:
+        self.state = state
         self.network.load_state_dict(groups["model"])
         if self.average is not None:
             self.average.network.load_state_dict(groups["ema"])
         self.best = groups.get("best", {})
         checkpoint.restore_optimizer(self.optimizer, groups["optimizer"])
         log.info("resumed at epoch %d, step %d", self.state.epoch + 1, self.state.step)
-        return True
 
-    def result(self) -> Fitted:
-        return Fitted(self.best, state_digest(self.best), self.history, self.state.best_epoch, self.resumed)
+    def _note_compute(self) -> None:
+        """Record what the training is computed with, and report a resume with something else."""
+        now, used = self.compute.describe(), self.state.computed_with
+        if used and now not in used:
+            log.warning(
+                "the training %s was computed with %s and goes on with %s: its weights will not be bit-equal to those "
+                "of one that is not interrupted, and its run is marked so",
+                *(self.key[:8], "; ".join(used), now),
+            )
+        if now not in used:
+            used.append(now)
 
 
 @contextmanager

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pneumonia.records.base import Document
 
+EPOCH_THRESHOLD = 0.5
+"""Of an epoch's metrics: an operating point is found after the training, and is no part of it."""
+
 
 class Epoch(Document):
     """The metrics of one epoch.
 
-    Precision, recall and f1 are those of PNEUMONIA on validation images, at the configured threshold. `train_accuracy`
-    is measured on augmented batches while the weights change. `images_per_second` counts training steps alone;
-    `data_wait` is the share of their time spent on fetching pixels, before any augmentation.
+    Precision, recall and f1 are those of PNEUMONIA on validation images, at `EPOCH_THRESHOLD`, before any calibration.
+    `train_accuracy` is measured on augmented batches while the weights change. `images_per_second` counts training
+    steps alone; `data_wait` is the share of their time spent on fetching pixels, before any augmentation.
     """
 
     epoch: int

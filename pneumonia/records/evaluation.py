@@ -48,11 +48,17 @@ class Reason(Document):
 
 
 class ChampionComparison(Document):
-    """The champion that the candidate was compared with, and the differences candidate − champion."""
+    """The champion that the candidate was compared with, and the differences candidate − champion.
+
+    Attributes:
+        images, of: how many of how many test images both were scored on: those whose files had equal content.
+    """
 
     version: str
     weights_digest: str | None = None
     differences: dict[str, Metric] = Field(default_factory=dict)
+    images: int | None = None
+    of: int | None = None
 
 
 class Verdict(Document):

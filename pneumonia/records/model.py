@@ -46,6 +46,8 @@ class ModelRecord(Document):
         calibration: the operating point that the threshold comes from; its calibration is already in the weights.
         flip_tta: the logits of an image and of its mirror image are averaged.
         weights_digest, data_digest, split_digest: sha256 in hex.
+        computed_with: every device, precision and number of threads that the training was computed with; where there
+            are several, another training with these settings does not give the same bits. Empty: not recorded.
     """
 
     format: Literal[2] = 2
@@ -63,6 +65,7 @@ class ModelRecord(Document):
     dvc_md5: str | None = None
     config: dict[str, Any]
     library_version: str
+    computed_with: tuple[str, ...] = ()
 
     def model_digest(self) -> str:
         """Return the sha256, in hex, of the weights' digest and of how they are used."""

@@ -39,14 +39,19 @@ class TrainedModel(Document):
     """The result of `train_model`: a finished training.
 
     Attributes:
-        key: digest of the training's inputs: data, configuration, initial weights and library versions.
+        key, training_key: digests of all that the model and that its training depend on
+            (`pneumonia.modelling.identity`).
         run_id, tracking_uri, run_url: the MLflow run, and the address of its page where a server serves one.
         weights, weights_digest: safetensors file with its record, and sha256 of the tensors.
         model_uri: the MLflow model.
-        epochs, best_epoch, best_val_accuracy: metrics of every epoch, the epoch that was chosen, and the best accuracy.
+        epochs, best_epoch, best_epoch_val_accuracy: metrics of every epoch, the epoch whose weights were chosen, and
+            the validation accuracy of these.
+        finished_at: when the training was completed, ISO 8601 in UTC.
+        computed_with: every device, precision and number of threads that it was computed with.
     """
 
     key: str
+    training_key: str
     run_id: str
     tracking_uri: str
     run_url: str | None
@@ -55,7 +60,9 @@ class TrainedModel(Document):
     model_uri: str
     epochs: tuple[Epoch, ...]
     best_epoch: int
-    best_val_accuracy: float
+    best_epoch_val_accuracy: float
+    finished_at: str
+    computed_with: tuple[str, ...]
 
 
 class Validation(Document):

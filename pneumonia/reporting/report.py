@@ -12,8 +12,8 @@ from pydantic import Field
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config
 from pneumonia.records.base import Document
-from pneumonia.records.epoch import Epoch
-from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
+from pneumonia.records.epoch import EPOCH_THRESHOLD, Epoch
+from pneumonia.records.evaluation import ChampionComparison, Metric, ShortcutDependence, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE
 
 METRIC_NAMES = {
@@ -29,7 +29,18 @@ METRIC_NAMES = {
     "ece": "Expected calibration error (lower is better)",
 }
 # Without the work folder and the tracking: they change no result, and a tracking URI may contain a password.
-RECIPE = ("data", "phantom", "preprocess", "augment", "model", "train", "evaluate", "gate")
+RECIPE = (
+    "data",
+    "phantom",
+    "preprocess",
+    "augment",
+    "model",
+    "train",
+    "operating_point",
+    "evaluation",
+    "gate",
+    "registry",
+)
 
 GROUPS = 100  # of equal images that are named
 
@@ -86,7 +97,7 @@ def markdown(
         "## Data",
         _data(data),
         "## Training",
-        _epochs(history, model.best_epoch, config.evaluate.threshold),
+        _epochs(history, model.best_epoch),
         "## Recipe",
         f"Profile `{config.profile}`, as resolved; saved as a file, it can be passed with `--config FILE`:",
         f"```toml\n{recipe(config)}```",
@@ -134,7 +145,7 @@ def _verdict(verdict: Verdict) -> str:
 
 def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict) -> str:
     test = data.counts.get("test", {})
-    settings = config.evaluate
+    settings = config.evaluation
     text = (
         f"On the test folder, {sum(test.values())} images ({', '.join(f'{n} {name}' for name, n in test.items())}), at "
         f"threshold {model.threshold:g}. Intervals: {settings.confidence:.0%}, percentile bootstrap of "
@@ -152,11 +163,15 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
             f" The shortcut audit has read their labels too, without a model and without a choice depending on it: it "
             f"evaluated {data.audit_test_reads} features on them."
         )
-    if settings.calibrate:
-        text += " Probabilities are calibrated for classes that are equally likely; add the log odds of yours."
+    if config.operating_point.calibrate:
+        text += (
+            " Probabilities are calibrated for classes that are equally likely; add the log odds of yours. The metrics "
+            "`validation_calibrated_on_…` of the MLflow run are of the images that the calibration was found on, so "
+            "that they say nothing about other images."
+        )
     parts = [text, _metric_table("Metric", verdict.metrics)]
     if verdict.champion is not None and verdict.champion.differences:
-        parts.append(f"Against champion version {verdict.champion.version} on the same images (candidate − champion):")
+        parts.append(_compared(verdict.champion))
         parts.append(_metric_table("Difference", verdict.champion.differences, "+z"))
     return "\n\n".join(parts)
 
@@ -175,8 +190,13 @@ def _unit(data: DataUsed) -> str:
     )
 
 
+def _compared(champion: ChampionComparison) -> str:
+    counted = "" if champion.images is None else f", {champion.images} of {champion.of}"
+    return f"Against champion version {champion.version} on the same images{counted} (candidate − champion):"
+
+
 def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) -> str:
-    count = config.evaluate.ablation_images_per_class
+    count = config.evaluation.ablation_images_per_class
     text = (
         f"Up to {count} test images of each class, scored again after each shortcut feature was removed from all of "
         "them. The separation is the mean probability of the positives less that of the negatives; its decrease is the "
@@ -234,7 +254,7 @@ def _duplicates(groups: Sequence[Sequence[str]]) -> list[str]:
     return [f"{text}; each group lies in one split:", _table(("Group", "Images"), [*rows, *more])]
 
 
-def _epochs(history: Sequence[Epoch], best: int, threshold: float) -> str:
+def _epochs(history: Sequence[Epoch], best: int) -> str:
     if not history:
         return ""
     head = ("Epoch", "Train loss", "Train acc.", "Val. loss", "Val. acc.", "Precision", "Recall", "F1", "AUROC")
@@ -246,7 +266,7 @@ def _epochs(history: Sequence[Epoch], best: int, threshold: float) -> str:
     table = _table((*head, "Seconds"), rows, numbers=len(head) + 1)
     return (
         f"The weights are those of epoch {best}; precision, recall, F1 and AUROC are those of validation, before any "
-        f"calibration, at threshold {threshold:g}.\n\n{table}"
+        f"calibration, at threshold {EPOCH_THRESHOLD:g}.\n\n{table}"
     )
 
 

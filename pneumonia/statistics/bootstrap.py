@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumonia.config.schema import CLASSES, EvaluateConfig
+from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.errors import DataError
 from pneumonia.records.evaluation import Metric
 
@@ -79,7 +79,7 @@ class Sample:
         index[~repeats] = known
         return cls(truth.astype(np.float64), index, len(unique), len(unique) + bool(repeats.any()))
 
-    def resamples(self, config: EvaluateConfig) -> Iterator[NDArray[np.intp]]:
+    def resamples(self, config: EvaluationConfig) -> Iterator[NDArray[np.intp]]:
         """Yield blocks [b, columns] of how often each patient was drawn; copies never are."""
         rng = np.random.default_rng(config.seed)
         block = max(1, _BLOCK // len(self.labels))
@@ -97,7 +97,7 @@ class Sample:
         return (counts @ positive > 0) & (counts @ negative > 0)
 
 
-def intervals(sample: Sample, score: Callable[[Counts], Floats], config: EvaluateConfig) -> list[Metric]:
+def intervals(sample: Sample, score: Callable[[Counts], Floats], config: EvaluationConfig) -> list[Metric]:
     """Compute metrics of the data, with intervals from the percentiles over the resamples.
 
     Args:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pneumonia.config.schema import EvaluateConfig
+from pneumonia.config.schema import EvaluationConfig
 from pneumonia.errors import DataError
 from pneumonia.records.evaluation import Bin, Curves, Metric
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
@@ -40,7 +40,7 @@ class Scored:
     copies: ArrayLike | None = None
 
 
-def compute_metrics(scored: Scored, config: EvaluateConfig) -> dict[str, Metric]:
+def compute_metrics(scored: Scored, config: EvaluationConfig) -> dict[str, Metric]:
     """Compute the metrics named in `METRICS`, each with its interval.
 
     Precision and F1 are 0 where no image is classified as PNEUMONIA. `auprc` is the average precision (no
@@ -62,7 +62,7 @@ def compute_metrics(scored: Scored, config: EvaluateConfig) -> dict[str, Metric]
     return _summarise(sample, [_Scorer.of(sample, scored)], METRICS, config)
 
 
-def paired_differences(a: Scored, b: Scored, config: EvaluateConfig) -> dict[str, Metric]:
+def paired_differences(a: Scored, b: Scored, config: EvaluationConfig) -> dict[str, Metric]:
     """Compute the differences a − b of the metrics named in `PAIRED_METRICS`, both models on the same resamples.
 
     Args:
@@ -161,7 +161,7 @@ class _Scorer:
 
 
 def _summarise(
-    sample: Sample, scorers: list[_Scorer], names: Sequence[str], config: EvaluateConfig
+    sample: Sample, scorers: list[_Scorer], names: Sequence[str], config: EvaluationConfig
 ) -> dict[str, Metric]:
     """Return the named metrics of one scorer, or of the first minus the second, with intervals."""
 

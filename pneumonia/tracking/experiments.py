@@ -70,17 +70,25 @@ def _check(found: Experiment, config: Config, place: str | None) -> None:
 
 
 def open_run(client: MlflowClient, experiment: str, key: str, name: str, tags: Mapping[str, str]) -> tuple[Run, bool]:
-    """Return the experiment's unfinished run with this key, otherwise a new one; and whether it existed."""
+    """Return the experiment's unfinished run with this key, otherwise a new one; and whether it existed.
+
+    A run that a registered version refers to is never begun again, whatever its status: its files are the version's.
+    """
     found = client.search_runs(
         [experiment],
         filter_string=f"tags.`{KEY_TAG}` = '{key}' and attributes.status != 'FINISHED'",
         order_by=["attributes.start_time DESC"],
-        max_results=1,
     )
-    if found:
-        return found[0], True
+    for run in found:
+        if not is_registered(client, run.info.run_id):
+            return run, True
     labels = {"mlflow.user": _user(), **tags, KEY_TAG: key}
     return client.create_run(experiment, tags=labels, run_name=name), False
+
+
+def is_registered(client: MlflowClient, run_id: str) -> bool:
+    """Return whether a registered version refers to this run."""
+    return bool(client.search_model_versions(f"run_id = '{run_id}'", max_results=1))
 
 
 def _user() -> str:

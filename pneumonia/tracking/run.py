@@ -1,17 +1,17 @@
-"""Manage a training's run in MLflow: reopened after a kill, and complete although the server was unavailable."""
+"""Manage a training's run in MLflow: one owner, reopened after a kill, complete although the server was unavailable."""
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
 from pneumonia.records.evaluation import Metric
+from pneumonia.tracking import inputs
 from pneumonia.tracking.client import (
     PATIENCE,
     address,
@@ -22,7 +22,8 @@ from pneumonia.tracking.client import (
     with_retries,
 )
 from pneumonia.tracking.epoch_buffer import EpochBuffer
-from pneumonia.tracking.experiments import open_experiment, open_run
+from pneumonia.tracking.experiments import is_registered, open_experiment, open_run
+from pneumonia.tracking.ownership import Ownership
 from pneumonia.tracking.system_metrics import SystemMetrics
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 DATA_TAG = "pneumonia.data_digest"
 READS_TAG = "pneumonia.test_reads"
 """Tags with the data version and how often this run has read its test labels."""
-
-BATCH = 100  # MLflow takes at most 100 parameters in one request
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +56,14 @@ class Run:
         self.id: str = run.info.run_id
         self._epochs = EpochBuffer(client, uri, self.id)
         self._monitor: SystemMetrics | None = None
+        self._ownership = Ownership(client, uri, self.id)
         self.uri = uri
         self.url = _page(uri, self._experiment, self.id)
         self.reopened = reopened
 
     @classmethod
     def open(cls, config: Config, key: str, name: str, tags: Mapping[str, str]) -> Run:
-        """Reopen the unfinished run with this key, or begin one.
+        """Reopen the unfinished run with this key, or begin one; a run that a registered version refers to stays.
 
         Args:
             config: names the store and the experiment.
@@ -72,7 +72,7 @@ class Run:
             tags: further tags.
 
         Raises:
-            TrackingError: the store cannot be used.
+            TrackingError: the store cannot be used, or another process that is alive writes this run.
         """
         uri = tracking_uri(config)
         check_store(uri)
@@ -80,6 +80,7 @@ class Run:
         experiment = with_retries(uri, "open the experiment", lambda: open_experiment(client, config))
         begun, found = with_retries(uri, "begin a run", lambda: open_run(client, experiment, key, name, tags))
         run = cls(client, uri, begun, reopened=found)
+        run._ownership.claim(tags)
         if found:
             with_retries(uri, "reopen the run", lambda: run._reopen(tags))
         if config.tracking.system_metrics:
@@ -88,16 +89,28 @@ class Run:
 
     @classmethod
     def attach(cls, uri: str, run_id: str) -> Run:
-        """Reopen a run that another step has begun; it stays open until `finish`.
+        """Add to a run that another step has finished, until `release`; its status stays as it is.
 
         Raises:
-            TrackingError: there is no such run, or the store cannot be used.
+            TrackingError: there is no such run, another process writes it, or the store cannot be used.
         """
         check_store(uri)
         client = mlflow_client(uri)
         run = cls(client, uri, with_retries(uri, f"find run {run_id}", lambda: client.get_run(run_id)), reopened=True)
-        with_retries(uri, "reopen the run", lambda: run._reopen({}))
+        run._ownership.claim({})
         return run
+
+    def release(self) -> None:
+        """Let go of a run that `attach` returned."""
+        self._ownership.release()
+
+    def is_registered(self) -> bool:
+        """Return whether a registered version refers to this run, so that its artifacts may not change.
+
+        Raises:
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
+        """
+        return with_retries(self.uri, "look for registered versions", lambda: is_registered(self._client, self.id))
 
     def count_test_read(self, data_digest: str) -> int:
         """Count one more read of the test labels of this data version; called before the read.
@@ -134,18 +147,7 @@ class Run:
         Raises:
             TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
-        with_retries(self.uri, "log the parameters", lambda: self._log_parameters(dict(_flat(tree))))
-
-    def _log_parameters(self, wanted: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        present = self._client.get_run(self.id).data.params
-        changed = sorted(name for name in wanted.keys() & present.keys() if wanted[name] != present[name])
-        if changed:
-            logger.warning("run %s keeps the parameters that it was started with: %s", self.id, ", ".join(changed))
-        missing = [Param(name, value) for name, value in wanted.items() if name not in present]
-        for start in range(0, len(missing), BATCH):
-            self._client.log_batch(self.id, params=missing[start : start + BATCH])
+        with_retries(self.uri, "log the parameters", lambda: inputs.log_parameters(self._client, self.id, tree))
 
     def log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
         """Log the dataset that the run used; repeated calls log it once.
@@ -159,24 +161,11 @@ class Run:
         Raises:
             TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
-        with_retries(self.uri, "log the dataset", lambda: self._log_dataset(name, digest[:36], source, counts))
-
-    def _log_dataset(self, name: str, digest: str, source: str, counts: Mapping[str, object]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        inputs = self._client.get_run(self.id).inputs
-        known = [] if inputs is None else [entry.dataset for entry in inputs.dataset_inputs]
-        if any((dataset.name, dataset.digest) == (name, digest) for dataset in known):
-            return
-        dataset = Dataset(
-            name=name,
-            digest=digest,
-            source_type="local",
-            source=json.dumps({"uri": source}),
-            profile=json.dumps(dict(counts)),
+        with_retries(
+            self.uri,
+            "log the dataset",
+            lambda: inputs.log_dataset(self._client, self.id, name, digest[:36], source, counts),
         )
-        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
-        self._client.log_inputs(self.id, datasets=[entry])
 
     def log_epochs(self, epochs: Sequence[Mapping[str, Any]]) -> bool:
         """Log the epochs that the run lacks, each with its ``epoch`` from 1; see `EpochBuffer.add`.
@@ -186,7 +175,11 @@ class Run:
 
         Returns:
             Whether the run now has every epoch that was ever given.
+
+        Raises:
+            TrackingError: another process has taken the run over.
         """
+        self._ownership.check()
         complete = self._epochs.add(epochs)
         if complete and self._monitor is not None:
             self._monitor.revive()
@@ -290,21 +283,43 @@ class Run:
                 the original error.
 
         Raises:
-            TrackingError: FINISHED, and the run cannot be completed within `pneumonia.tracking.client.PATIENCE`.
+            TrackingError: FINISHED, and the run cannot be completed within `pneumonia.tracking.client.PATIENCE`, or
+                another process has taken it over.
         """
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
+        try:
+            self._close(status)
+        finally:
+            self._ownership.release()
+
+    def _close(self, status: str) -> None:
         if status == "FINISHED":
+            self._ownership.check()
             self.flush(PATIENCE)
             with_retries(self.uri, "close the run", lambda: self._client.set_terminated(self.id, status))
             return
-        self._epochs.send()
         try:
+            self._ownership.check()
+            self._epochs.send()
             with translated_errors(self.uri, "close the run"):
                 self._client.set_terminated(self.id, status)
         except TrackingError as error:
             logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)
+
+
+def close_complete_run(uri: str, run_id: str) -> None:
+    """Close a run that has everything and whose process was killed before it could close it.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    client = mlflow_client(uri)
+    found = with_retries(uri, f"find run {run_id}", lambda: client.get_run(run_id))
+    if found.info.status != "FINISHED":
+        run = Run.attach(uri, run_id)
+        run.finish()
 
 
 def _page(uri: str, experiment: str, run: str) -> str | None:
@@ -313,11 +328,3 @@ def _page(uri: str, experiment: str, run: str) -> str | None:
     if not place.startswith(("http://", "https://")):
         return None
     return f"{place.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
-
-
-def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)

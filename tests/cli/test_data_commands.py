@@ -58,7 +58,9 @@ def test_phantoms_are_drawn_where_it_is_said() -> None:
 def test_phantoms_go_to_the_work_folder_and_settings_say_how_many() -> None:
     small = ("--set", "phantom.train=8", "--set", "phantom.test=8", "--set", "phantom.size=64", "--set", "work=w")
     done = call("data", "phantom", *small, "--json")
-    assert json.loads(done.stdout)["root"] == "w/phantoms/chest_xray"
+    root = Path(json.loads(done.stdout)["root"])
+    assert (root.parent.parent, root.name) == (Path("w/phantoms"), "chest_xray"), "in a folder named by its settings"
+    assert len(list(root.rglob("*.jpeg"))) == 16
 
 
 def test_phantoms_never_take_the_place_of_images(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pneumonia.cli.common import DISCLAIMER
-from pneumonia.config.schema import Config, EvaluateConfig
+from pneumonia.config.schema import Config, EvaluationConfig
 from pneumonia.data.patients import identify
 from pneumonia.inference.predictor import Predictor
 from pneumonia.statistics.metrics import Scored, compute_metrics
@@ -87,7 +87,7 @@ def test_without_a_champion_the_error_says_how_to_make_one(image: Path, work: Pa
 
 
 def test_metrics_are_those_of_the_library(weights: Path, labelled: Path) -> None:
-    done = call("evaluate", str(labelled), "--model", str(weights), "--json", "--set", "evaluate.bootstrap=200")
+    done = call("evaluate", str(labelled), "--model", str(weights), "--json", "--set", "evaluation.bootstrap=200")
     assert done.exit_code == 0
     found = json.loads(done.stdout)
     predictor = Predictor.load(str(weights), Config())
@@ -95,7 +95,7 @@ def test_metrics_are_those_of_the_library(weights: Path, labelled: Path) -> None
     labels = [int(file.parent.name == "PNEUMONIA") for file in files]
     scores = [result["probability"] for result in predictor.score(files)]
     patients = [identify(file.name).key for file in files]
-    expected = compute_metrics(Scored(labels, scores, patients, 0.5), EvaluateConfig(bootstrap=200))
+    expected = compute_metrics(Scored(labels, scores, patients, 0.5), EvaluationConfig(bootstrap=200))
     for name, metric in expected.items():
         assert found[name] == pytest.approx(metric.model_dump(), abs=1e-6), name
     assert found["n"] == 24
@@ -110,7 +110,7 @@ def test_intervals_are_drawn_by_patient(weights: Path, labelled: Path) -> None:
     for file in list(labelled.rglob("*.jpeg")):
         for copy in range(9):
             shutil.copyfile(file, file.with_name(f"{file.stem}-{copy}.jpeg"))  # person1_bacteria_1-2: still person 1
-    options = ("--model", str(weights), "--json", "--set", "evaluate.bootstrap=500")
+    options = ("--model", str(weights), "--json", "--set", "evaluation.bootstrap=500")
     many = json.loads(call("evaluate", str(labelled), *options).stdout)
     assert many["n"] == 240
     width = many["auroc"]["high"] - many["auroc"]["low"]
@@ -119,7 +119,7 @@ def test_intervals_are_drawn_by_patient(weights: Path, labelled: Path) -> None:
 
 
 def test_text_names_metrics_and_their_coverage(weights: Path, labelled: Path) -> None:
-    done = call("evaluate", str(labelled), "--model", str(weights), "--set", "evaluate.confidence=0.9")
+    done = call("evaluate", str(labelled), "--model", str(weights), "--set", "evaluation.confidence=0.9")
     assert done.exit_code == 0
     for words in ("24 images (12 NORMAL + 12 PNEUMONIA)", "90 % interval", "AUROC", "sensitivity", DISCLAIMER):
         assert words in done.stdout

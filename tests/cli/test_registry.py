@@ -157,7 +157,7 @@ def test_the_default_is_the_model_of_real_images(uri: str) -> None:
     """Also where no images lie and the pipeline would draw phantoms; and a name can be given in every way."""
     assert f"{NAME}:" in call("rollback", "--why", "x").stderr
     assert f"{PHANTOM}:" in call("rollback", "--why", "x", "--name", PHANTOM).stderr
-    assert f"{NAME}-fast:" in call("rollback", "--why", "x", "--set", f"model.name={NAME}-fast").stderr
+    assert f"{NAME}-fast:" in call("rollback", "--why", "x", "--set", f"registry.name={NAME}-fast").stderr
 
 
 def test_a_server_that_is_away_is_told(uri: str) -> None:

@@ -73,7 +73,7 @@ def test_full_takes_everything(folder: Path) -> None:
 
 
 def test_the_profiles_can_never_be_mistaken_for_one_another(folder: Path) -> None:
-    names = [make(profile, f"data.root={root}").model.name for root in ("images", "phantom") for profile in PROFILES]
+    names = [make(profile, f"data.root={root}").registry.name for root in ("images", "phantom") for profile in PROFILES]
     assert names == [
         "pneumonia-resnet18-fast",
         "pneumonia-resnet18",
@@ -94,7 +94,7 @@ def test_a_folder_of_phantoms_is_known_by_its_signature(folder: Path) -> None:
     (folder / "some" / "chest_xray" / "phantom.json").write_text("{}")
     for root in ("some", "some/chest_xray", "phantom"):
         assert is_phantom(root)
-        assert make("full", f"data.root={root}").model.name == "pneumonia-resnet18-phantom"
+        assert make("full", f"data.root={root}").registry.name == "pneumonia-resnet18-phantom"
 
 
 # ---- precedence
@@ -210,11 +210,11 @@ def test_an_unknown_section_names_the_known_ones(folder: Path, key: str, meant: 
         "augment.flip=1.2",
         "augment.rotation=181",
         "preprocess.size=31",
-        "evaluate.threshold=-0.1",
-        "evaluate.confidence=0.5",
+        "operating_point.threshold=-0.1",
+        "evaluation.confidence=0.5",
         "gate.min_auroc=96",
         "model.architecture=resnet50",
-        "model.name=../escape",
+        "registry.name=../escape",
         "train=3",
         "train.epochs.more=3",
     ],

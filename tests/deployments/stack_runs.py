@@ -18,7 +18,7 @@ SMALL: dict[str, Any] = {
     "train.threads": 1,
     "train.device": "cpu",
     "train.precision": "fp32",
-    "evaluate.bootstrap": 100,
+    "evaluation.bootstrap": 100,
     "gate.min_auroc": 0.0,
     "gate.min_sensitivity": 0.0,
     "gate.min_specificity": 0.0,

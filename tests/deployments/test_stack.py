@@ -24,7 +24,7 @@ EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "pr
 KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 6, "train.seed": 21}
 REFUSED = ({"data.root": "/srv/pneumonia/data/nowhere"}, "/srv/pneumonia/data/nowhere")
 MISTYPED = ({"train": {"epoch": 3}, "aproval": True}, "aproval: unknown key; did you mean approval?")
-MISNAMED = ({**SMALL, "model.name": "pneumonia-tiny"}, "a name for them ends in -phantom")
+MISNAMED = ({**SMALL, "registry.name": "pneumonia-tiny"}, "a name for them ends in -phantom")
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +223,7 @@ def test_mlflow_has_the_run_with_metrics_parameters_and_artifacts(
     run = stack.mlflow("GET", "runs/get", run_id=trained["run_id"])["run"]
     assert run["info"]["status"] == "FINISHED"
     metrics = {metric["key"]: metric["value"] for metric in run["data"]["metrics"]}
-    assert {*TEST_METRICS, *EPOCH_METRICS, "best_val_accuracy"} <= set(metrics)
+    assert {*TEST_METRICS, *EPOCH_METRICS, "best_epoch_val_accuracy"} <= set(metrics)
     assert {f"{name}_low" for name in TEST_METRICS} <= set(metrics)
     assert [step for step, _ in stack.history(trained["run_id"], "val_loss")] == [1, 2]
     tags = {tag["key"]: tag["value"] for tag in run["data"]["tags"]}
@@ -251,7 +251,7 @@ def test_the_flow_on_the_same_phantoms_comes_to_the_same_model(
     """Prefect here, Airflow there: split, every epoch's metrics, verdict and weights are equal."""
     process, work = flow
     assert process.wait(300) == 0, (work / "output").read_text()[-3000:]
-    (found,) = work.glob("training/*/trained.json")
+    (found,) = work.glob("training/*/*/trained.json")
     other = json.loads(found.read_text())
     assert other["weights_digest"] == trained["weights_digest"]
     assert other["key"] == trained["key"]
@@ -264,7 +264,7 @@ def test_the_flow_on_the_same_phantoms_comes_to_the_same_model(
     (manifest,) = work.glob("audits/*/manifest.csv")
     dataset = stack.xcom(first, "prepare_data", "dataset")
     assert dataset["split_digest"].startswith(manifest.parent.name)
-    verdict = json.loads(next(work.glob("training/*/report/verdict.json")).read_text())
+    verdict = json.loads(next(work.glob("training/*/*/report/verdict.json")).read_text())
     assert verdict == stack.xcom(first, "validate_model")["verdict"]
 
 

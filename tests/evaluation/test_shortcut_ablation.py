@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pneumonia.config.schema import EvaluateConfig, PreprocessConfig, Shortcut
+from pneumonia.config.schema import EvaluationConfig, PreprocessConfig, Shortcut
 from pneumonia.data.images import Images
 from pneumonia.data.phantom.dataset import render
 from pneumonia.data.phantom.planted_shortcuts import plant
@@ -19,7 +19,7 @@ from pneumonia.evaluation.shortcut_ablation import ABLATIONS, measure_dependence
 from pneumonia.imaging.preprocessing import equalize
 
 PLAIN = PreprocessConfig(size=64)
-QUICK = EvaluateConfig(bootstrap=200, ablation_images_per_class=40)
+QUICK = EvaluationConfig(bootstrap=200, ablation_images_per_class=40)
 
 
 class Reader(nn.Module):
@@ -108,5 +108,21 @@ def test_as_many_images_of_each_class_as_are_asked_for(monkeypatch: pytest.Monke
             return super().forward(images)
 
     counter = Counter(lambda grey: grey.mean(dim=(1, 2)), 0.5)
-    measure_dependence(counter, make_images("mark"), PLAIN, EvaluateConfig(bootstrap=100, ablation_images_per_class=8))
+    measure_dependence(
+        counter, make_images("mark"), PLAIN, EvaluationConfig(bootstrap=100, ablation_images_per_class=8)
+    )
     assert seen == [16] * (1 + len(ABLATIONS))
+
+
+def test_what_is_flat_stays_flat_without_brightness() -> None:
+    """A black border is one grey level; sorted by rank its ties would become a gradient from top to bottom."""
+    images = np.random.default_rng(0).integers(30, 256, (6, 32, 32), dtype=np.uint8)
+    images[:3, :12] = 0
+    images[3] = 0
+    changed = ABLATIONS["brightness"](images)
+    for border in (changed[0, :12], changed[1, :12], changed[3]):
+        assert len(np.unique(border)) == 1
+    assert changed[0, :12].max() <= changed[0, 12:].min(), "the order of the levels stays"
+    for before, after in zip(images, changed, strict=True):
+        pairs = {(int(old), int(new)) for old, new in zip(before.ravel(), after.ravel(), strict=True)}
+        assert len(pairs) == len(np.unique(before)), "equal levels stay equal"

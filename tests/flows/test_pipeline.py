@@ -23,9 +23,12 @@ from prefect.client.schemas.filters import (
     DeploymentFilterName,
     FlowRunFilter,
     FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
 )
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError, SignatureMismatchError
 from prefect.flow_engine import run_flow
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
@@ -45,7 +48,7 @@ def _prefect() -> Iterator[None]:
         yield
 
 
-def test_four_steps_with_artifacts_and_the_second_time_from_the_cache(work: Path) -> None:
+def test_four_steps_with_artifacts_and_the_second_time_the_library_finds_them_done(work: Path) -> None:
     state: State = pipeline(small(work), return_state=True)
     trained, validation, promotion = state.result()
     assert promotion.promoted
@@ -62,7 +65,27 @@ def test_four_steps_with_artifacts_and_the_second_time_from_the_cache(work: Path
     assert again.result() == (trained, validation, promotion)
     assert again.state_details.flow_run_id is not None
     runs, _ = _recorded(again.state_details.flow_run_id)
-    assert (runs["prepare_data"], runs["train_model"]) == ("Cached", "Cached")
+    assert set(runs.values()) == {"Completed"}, "the steps themselves find what is done, and say so"
+    assert f"reusing the finished model {trained.key[:8]} of {trained.finished_at}" in _logged(
+        again.state_details.flow_run_id
+    )
+    assert not list(work.glob("results/*"))
+
+
+def test_a_model_whose_weights_are_gone_is_made_again(work: Path) -> None:
+    first, _, _ = pipeline(small(work))
+    Path(first.weights).unlink()
+    again, _, _ = pipeline(small(work))
+    assert Path(again.weights).is_file()
+    assert again.weights_digest == first.weights_digest
+
+
+def _logged(flow_run: UUID) -> str:
+    """Return the lines of a flow run's log."""
+    APILogHandler.flush()
+    with get_client(sync_client=True) as client:
+        found = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run])))
+    return "\n".join(entry.message for entry in found)
 
 
 def _recorded(flow_run: UUID) -> tuple[dict[str, str], dict[str, str]]:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumonia.config.schema import CLASSES, EvaluateConfig
+from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.errors import DataError
 from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled, find_patients
 from pneumonia.inference.predictor import Predictor
 from tests.support.images import dicom, jpeg, picture
 
-CONFIG = EvaluateConfig(bootstrap=300)
+CONFIG = EvaluationConfig(bootstrap=300)
 
 
 class _Record:

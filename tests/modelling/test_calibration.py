@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from pneumonia.config.schema import AugmentConfig, EvaluateConfig
+from pneumonia.config.schema import AugmentConfig, OperatingPointConfig
 from pneumonia.data.images import Images
-from pneumonia.modelling.calibration import MAX_SLOPE, apply_calibration, find_operating_point, margins
+from pneumonia.modelling.calibration import INTERVAL, MAX_SLOPE, apply_calibration, find_operating_point, margins
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.records.model import OperatingPoint
@@ -45,7 +45,7 @@ def make_images(count: int = 400, side: int = 16, apart: float = 20.0, each: int
 
 @pytest.mark.parametrize("target", [0.8, 0.95, 0.99])
 def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: float) -> None:
-    data, config = make_images(4000), EvaluateConfig(target_sensitivity=target, perturbations=1, bootstrap=500)
+    data, config = make_images(4000), OperatingPointConfig(target_sensitivity=target, perturbations=1)
     network = Brightness(1.0)
     point = find_operating_point(network, data, SOME, config)
     # 3000 positive images: the interval's lower end is two standard errors of a share below the value
@@ -55,12 +55,12 @@ def test_the_threshold_keeps_the_sensitivity_and_no_more_than_it_has_to(target: 
     scores = 1 / (1 + np.exp(-(found / point.temperature + point.bias)))
     for moved, kept in ((0.0, True), (0.01, False)):
         scored = Scored(data.labels, scores, data.patients, point.threshold + moved)
-        assert (compute_metrics(scored, config)["sensitivity"].low >= target - 1e-9) is kept
+        assert (compute_metrics(scored, INTERVAL)["sensitivity"].low >= target - 1e-9) is kept
 
 
 def test_fewer_patients_make_the_threshold_more_cautious() -> None:
     """Ten images of each patient are not ten observations."""
-    config = EvaluateConfig(target_sensitivity=0.8)
+    config = OperatingPointConfig(target_sensitivity=0.8)
     alone = find_operating_point(Brightness(1.0), make_images(), NONE, config)
     data = make_images()
     # the images of a patient alike: sorted by brightness, ten at a time
@@ -75,17 +75,17 @@ def test_fewer_patients_make_the_threshold_more_cautious() -> None:
 
 
 def test_a_harder_change_costs_specificity() -> None:
-    plain = find_operating_point(Brightness(1.0), make_images(), NONE, EvaluateConfig())
+    plain = find_operating_point(Brightness(1.0), make_images(), NONE, OperatingPointConfig())
     wild = AugmentConfig(flip=0, rotation=0, brightness=0.3, contrast=0)
-    hard = find_operating_point(Brightness(1.0), make_images(), wild, EvaluateConfig())
+    hard = find_operating_point(Brightness(1.0), make_images(), wild, OperatingPointConfig())
     assert hard.specificity < plain.specificity - 0.1
     assert hard.auroc < plain.auroc
 
 
 @pytest.mark.parametrize("sharpness", [0.3, 3.0, 30.0])
 def test_the_temperature_does_away_with_a_sharpness_that_was_put_in(sharpness: float) -> None:
-    unit = find_operating_point(Brightness(1.0), make_images(), NONE, EvaluateConfig()).temperature
-    found = find_operating_point(Brightness(sharpness), make_images(), NONE, EvaluateConfig()).temperature
+    unit = find_operating_point(Brightness(1.0), make_images(), NONE, OperatingPointConfig()).temperature
+    found = find_operating_point(Brightness(sharpness), make_images(), NONE, OperatingPointConfig()).temperature
     wanted = np.clip(unit * sharpness, 1 / MAX_SLOPE, MAX_SLOPE)
     assert found == pytest.approx(wanted, rel=0.02)
 
@@ -94,7 +94,7 @@ def test_probabilities_are_right_where_both_classes_are_equally_likely() -> None
     """Of two normal distributions of one spread the log odds are linear, and known."""
     data, apart, spread = make_images(4000), 20.0, 12.0
     network = Brightness(1.0)
-    point = find_operating_point(network, data, NONE, EvaluateConfig(bootstrap=100))
+    point = find_operating_point(network, data, NONE, OperatingPointConfig())
     # the margin is in units of the normalised image; a step of one grey level moves it by this much
     found = margins(network, data, NONE, 1)[0]
     grey = np.polyfit(data.pixels.mean(axis=(1, 2)), found, 1)

@@ -122,7 +122,7 @@ def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     path = tmp_path / "checkpoint.safetensors"
     save(path)
     monkeypatch.setattr(checkpoint, "FORMAT", checkpoint.FORMAT + 1)
-    with pytest.raises(DataError, match="has format 1, not 2; remove it"):
+    with pytest.raises(DataError, match="has format 2, not 3; remove it"):
         checkpoint.load_checkpoint(path, "key")
 
 

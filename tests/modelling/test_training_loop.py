@@ -19,6 +19,7 @@ from pneumonia.config.schema import AugmentConfig
 from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.modelling import training_loop
 from pneumonia.modelling.augment import augment
+from pneumonia.modelling.checkpoint import load_checkpoint
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_loop import Fitted, fit
@@ -68,13 +69,13 @@ def test_a_history_counts_epochs_and_keeps_the_best(reference: Fitted) -> None:
 
 def test_an_epochs_metrics_are_those_of_its_weights(tmp_path: Path) -> None:
     data = make_images(validation=40)
-    fitted = train(tmp_path, data, "evaluate.threshold=0.6")
+    fitted = train(tmp_path, data, "operating_point.threshold=0.6")
     (epoch,) = fitted.history
     network = build_network("tiny", "none", 0)
     network.load_state_dict(fitted.state)
     positive = predict_probabilities(network, data.validation.pixels, data.validation.rows)
     labels = data.validation.labels
-    called = positive >= 0.6
+    called = positive >= 0.5  # an operating point is no part of a training
     assert epoch.val_loss == pytest.approx(F.nll_loss(_log(positive), torch.from_numpy(labels)).item(), rel=1e-5)
     assert epoch.val_accuracy == np.mean(called == labels)
     assert epoch.auroc == pytest.approx(roc_auc_score(labels, positive))
@@ -151,6 +152,28 @@ def test_patience_ends_a_training_that_gets_no_better(tmp_path: Path) -> None:
     )
     fitted = train(tmp_path, turned, "train.epochs=30", "train.patience=2", "train.bn_recalibration_images=16")
     assert len(fitted.history) == fitted.best_epoch + 2 < 30
+
+
+def test_patience_waits_for_the_full_image_size(tmp_path: Path) -> None:
+    """Small images only prepare: a training that ends on them has never seen what it is validated on."""
+    data = make_images(16, 8, side=64)
+    turned = dataclasses.replace(
+        data, validation=dataclasses.replace(data.validation, labels=1 - data.validation.labels)
+    )
+    growing = ("preprocess.size=64", "train.progressive_start_size=32", "train.bn_recalibration_images=16")
+    fitted = train(tmp_path, turned, *growing, "train.epochs=12", "train.patience=1")
+    assert fitted.best_epoch < 7, "patience had run out long before"
+    assert len(fitted.history) == 9, "the last third of the training uses the full size: its first epoch is the ninth"
+
+
+def test_a_finished_training_keeps_its_result_and_nothing_else(tmp_path: Path) -> None:
+    one = train(tmp_path, make_images(16, 8), *FULL)
+    found = load_checkpoint(tmp_path / CHECKPOINT, "key")
+    assert found is not None
+    state, groups = found
+    assert set(groups) == {"best"}
+    assert (state.finished_at, tuple(state.computed_with)) == (one.finished_at, one.computed_with)
+    assert "1 threads" in one.computed_with[0]
 
 
 def test_a_last_image_alone_is_left_out(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from pneumonia.config.resolve import resolve
-from pneumonia.config.schema import CLASSES, Config, EvaluateConfig
+from pneumonia.config.schema import CLASSES, Config, EvaluationConfig
 from pneumonia.errors import PneumoniaError
 from pneumonia.evaluation.gate import judge
 from pneumonia.records.evaluation import ChampionComparison, Curves, Metric, Verdict
@@ -56,7 +56,7 @@ def scored() -> Evaluated:
     labels = np.arange(120) % 2
     one, other = (1 / (1 + np.exp(-3 * (labels - 0.5) - rng.normal(size=120))) for _ in range(2))
     patients = [str(i // 2) for i in range(120)]
-    config = EvaluateConfig(bootstrap=100)
+    config = EvaluationConfig(bootstrap=100)
     found = compute_metrics(Scored(labels, one, patients, 0.4), config)
     differences = paired_differences(Scored(labels, one, patients, 0.4), Scored(labels, other, patients, 0.4), config)
     verdict = judge(
@@ -189,7 +189,8 @@ def test_a_path_cannot_break_a_table(scored: Evaluated) -> None:
 CHANGES = [
     [],
     ["train.epochs=3", "train.class_weights=false", "train.learning_rate=1e-05", "model.weights=my weights.pt"],
-    ["augment.flip=0", "data.root=some where/it's", "model.name=mine", "gate.min_auroc=0.5", "evaluate.bootstrap=150"],
+    ["augment.flip=0", "data.root=some where/it's", "registry.name=mine", "gate.min_auroc=0.5"],
+    ["evaluation.bootstrap=150", "operating_point.threshold=0.4"],
     ["data.root=phantom", "phantom.train=64", "preprocess.equalize=true"],
 ]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from pneumonia.config.schema import EvaluateConfig
+from pneumonia.config.schema import EvaluationConfig
 from pneumonia.errors import DataError
 from pneumonia.records.evaluation import Curves, Metric
 from pneumonia.statistics.metrics import (
@@ -27,7 +27,7 @@ from pneumonia.statistics.metrics import (
     paired_differences,
 )
 
-QUICK = EvaluateConfig(bootstrap=100)
+QUICK = EvaluationConfig(bootstrap=100)
 
 
 def make_images(
@@ -100,7 +100,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_only_when_grouped_by_
     rng = np.random.default_rng(1)
     distance, patients, a_patient, repeats = 1.5, 60, 5, 200
     truth = 0.5 * (1 + math.erf(distance / 2))  # AUROC of two unit normals: Phi(distance / sqrt 2)
-    config = EvaluateConfig(bootstrap=400)
+    config = EvaluationConfig(bootstrap=400)
     covered = {"grouped": 0, "images": 0}
     labels = np.repeat(np.arange(patients) % 2, a_patient)
     keys = {
@@ -127,12 +127,13 @@ def test_the_order_of_the_images_and_repeating_the_call_change_nothing() -> None
     )
     for name, metric in first.items():
         assert other[name].model_dump() == pytest.approx(metric.model_dump(), abs=1e-12)
-    assert compute_metrics(Scored(labels, probabilities, patients, 0.5), EvaluateConfig(bootstrap=100, seed=1)) != first
+    scored, other_seed = Scored(labels, probabilities, patients, 0.5), EvaluationConfig(bootstrap=100, seed=1)
+    assert compute_metrics(scored, other_seed) != first
 
 
 def test_less_confidence_is_a_narrower_interval() -> None:
     wide, narrow = (
-        compute_metrics(Scored(*make_images(), 0.5), EvaluateConfig(bootstrap=500, confidence=confidence))["auroc"]
+        compute_metrics(Scored(*make_images(), 0.5), EvaluationConfig(bootstrap=500, confidence=confidence))["auroc"]
         for confidence in (0.95, 0.6)
     )
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
@@ -167,7 +168,7 @@ def test_a_model_does_not_differ_from_itself_but_for_its_threshold() -> None:
 
 def test_resamples_of_one_class_are_left_out_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
     labels, probabilities, patients = [0, 1, 1, 1], [0.2, 0.9, 0.8, 0.1], ["negative", "a", "b", "b"]
-    config = EvaluateConfig(bootstrap=2000)
+    config = EvaluationConfig(bootstrap=2000)
     with caplog.at_level(logging.WARNING):
         found = compute_metrics(Scored(labels, probabilities, patients, 0.5), config)
     told = re.search(r"(\d+) of 2000 bootstrap resamples held one class only", caplog.text)
@@ -266,7 +267,7 @@ def test_bad_input_is_refused(
 def test_two_thousand_resamples_are_quick_and_small() -> None:
     labels, probabilities, patients = make_images(624, a_patient=2)
     start = time.process_time()
-    compute_metrics(Scored(labels, probabilities, patients, 0.5), EvaluateConfig(bootstrap=2000))
+    compute_metrics(Scored(labels, probabilities, patients, 0.5), EvaluationConfig(bootstrap=2000))
     assert time.process_time() - start < 2
     labels, probabilities, patients = make_images(50_000, a_patient=2)
     tracemalloc.start()

@@ -17,7 +17,7 @@ SMALL = (
     "train.epochs=2",
     "train.batch_size=16",
     "train.threads=1",
-    "evaluate.bootstrap=100",
+    "evaluation.bootstrap=100",
     "tracking.system_metrics=false",
 )
 OPEN_GATE = ("gate.min_auroc=0", "gate.min_sensitivity=0", "gate.min_specificity=0", "gate.max_shortcut_dependence=2")

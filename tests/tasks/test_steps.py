@@ -29,7 +29,7 @@ from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
 from tasks.promote_model import promote_model
-from tasks.train_model import train_model, training_key
+from tasks.train_model import train_model
 from tasks.validate_model import validate_model
 from tests.support.small import small
 from tests.support.steps import run
@@ -38,7 +38,7 @@ from tests.tasks.conftest import Finished
 ROOT = Path(__file__).parents[2]
 METRICS = {
     *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc"),
-    *("learning_rate", "images_per_second", "best_val_accuracy", "test_reads", "audit_test_reads"),
+    *("learning_rate", "images_per_second", "best_epoch_val_accuracy", "test_reads", "audit_test_reads"),
     *(f"test_{name}{end}" for name in ("accuracy", "sensitivity", "specificity", "auroc", "auprc")
       for end in ("", "_low", "_high")),
 }  # fmt: skip
@@ -107,7 +107,7 @@ def test_a_second_training_of_the_same_weights_is_no_better(work: Path) -> None:
 
 def test_the_same_weights_used_in_another_way_are_another_model(work: Path) -> None:
     first = run(small(work))
-    _, trained, validation, _ = run(small(work, "evaluate.flip_tta=true"))
+    _, trained, validation, _ = run(small(work, "operating_point.flip_tta=true"))
     assert trained.weights_digest == first[1].weights_digest
     assert not any("already champion" in reason.text for reason in validation.verdict.reasons)
 
@@ -155,14 +155,6 @@ def test_the_same_seed_in_another_place_gives_the_same_weights(work: Path, tmp_p
     assert [epoch.model_dump(exclude=timeless) for epoch in one.epochs] == [
         epoch.model_dump(exclude=timeless) for epoch in two.epochs
     ]
-
-
-def test_a_training_is_named_by_what_its_weights_depend_on(work: Path) -> None:
-    dataset = prepare_data(small(work))
-    key = training_key(dataset, small(work))
-    assert training_key(dataset, small(work, "tracking.experiment=other", "gate.min_auroc=0.5")) == key
-    for change in ("train.seed=1", "augment.flip=0", "preprocess.equalize=true", "train.batch_size=8"):
-        assert training_key(dataset, small(work, change)) != key
 
 
 CHILD = """
@@ -217,14 +209,14 @@ def test_a_leak_stops_the_pipeline_and_is_named(work: Path) -> None:
 
 def test_phantoms_may_not_bear_the_name_of_radiographs(work: Path) -> None:
     with pytest.raises(ConfigError, match="-phantom"):
-        prepare_data(small(work, "model.name=pneumonia-tiny"))
+        prepare_data(small(work, "registry.name=pneumonia-tiny"))
 
 
 def test_unsigned_phantoms_are_recognised(work: Path) -> None:
     dataset = prepare_data(small(work))
     (Path(dataset.root) / "phantom.json").unlink()
     config = resolve("fast", assignments=[f"data.root={dataset.root}", f"work={work}"], environment={})
-    assert config.model.name == "pneumonia-resnet18-fast", "nothing beside the files tells that they are phantoms"
+    assert config.registry.name == "pneumonia-resnet18-fast", "nothing beside the files tells that they are phantoms"
     with pytest.raises(ConfigError, match="phantoms"):
         prepare_data(config)
 
@@ -241,7 +233,7 @@ def test_unreachable_tracking_server_is_told_before_training(work: Path) -> None
 def test_scores_of_the_report_give_its_metrics(finished: Finished) -> None:
     config, validation = finished.config, finished.validation
     rows = [line.split(",") for line in (Path(validation.report).parent / "scores.csv").read_text().splitlines()[1:]]
-    right = sum((float(row[3]) >= config.evaluate.threshold) == (row[2] == "1") for row in rows)
+    right = sum((float(row[3]) >= config.operating_point.threshold) == (row[2] == "1") for row in rows)
     assert right / len(rows) == pytest.approx(validation.verdict.metrics["accuracy"].value)
     kept = json.loads((Path(validation.report).parent / "verdict.json").read_text())
     assert kept == validation.verdict.model_dump(mode="json")
@@ -249,14 +241,15 @@ def test_scores_of_the_report_give_its_metrics(finished: Finished) -> None:
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: bool, exports: None) -> None:
-    config = small(work, "evaluate.calibrate=true", "evaluate.perturbations=2", f"evaluate.flip_tta={mirror}")
+    point = ("calibrate=true", "perturbations=2", f"flip_tta={mirror}")
+    config = small(work, *(f"operating_point.{setting}" for setting in point))
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
     logged = mlflow_client(trained.tracking_uri).get_run(trained.run_id).data.metrics
     network, record = load_model(Path(trained.weights))
     assert record.calibration is not None
     assert record.threshold == record.calibration["threshold"] == logged["calibration_threshold"]
-    assert logged["calibration_sensitivity"] > config.evaluate.target_sensitivity
+    assert logged["calibration_sensitivity"] > config.operating_point.target_sensitivity
     plain = train_model(dataset, small(work))
     assert plain.weights_digest != trained.weights_digest, "the calibration is inside the weights"
     before, _ = load_model(Path(plain.weights))
@@ -266,7 +259,11 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     assert ratio.numpy() == pytest.approx(record.calibration["temperature"], rel=1e-4)
     held = Images.of(np.load(dataset.pixels), Manifest.load(Path(dataset.manifest)), "validation")
     called = predict_probabilities(network, held.pixels, held.rows)[held.labels == 1] >= record.threshold
-    assert logged["validation_sensitivity"] == pytest.approx(called.mean()), "measured as the model is used"
+    assert logged["validation_calibrated_on_sensitivity"] == pytest.approx(called.mean()), "measured as it is used"
+    assert "validation_sensitivity" not in logged, "on these images the operating point was found"
+    plainly = mlflow_client(plain.tracking_uri).get_run(plain.run_id).data.metrics
+    assert "validation_sensitivity" in plainly
+    assert "validation_calibrated_on_sensitivity" not in plainly
     verdict = validate_model(dataset, trained, config).verdict
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
     images = np.load(dataset.pixels)[:3]
@@ -297,7 +294,7 @@ def test_a_model_that_reads_a_planted_feature_is_refused_by_its_name(work: Path,
         "train.batch_size=16",
         "train.threads=1",
     )
-    quick = ("data.root=phantom", "evaluate.bootstrap=100", "tracking.system_metrics=false", f"work={work}")
+    quick = ("data.root=phantom", "evaluation.bootstrap=100", "tracking.system_metrics=false", f"work={work}")
     config = resolve("fast", assignments=[*images, *training, *quick])
     dataset, _trained, validation, promotion = run(config)
     found = json.loads(Path(dataset.audit).read_text())["shortcuts"]

@@ -137,8 +137,9 @@ def test_a_run_is_gone_on_with_by_its_id(work: Path) -> None:
     begun = Run.open(settings(work), "key", "name", {})
     begun.finish()
     run = Run.attach(begun.uri, begun.id)
-    assert status(run) == "RUNNING"
-    run.finish()
+    run.log_metrics({"test_auroc": 0.9})
+    assert status(run) == "FINISHED", "what another step adds does not begin the training again"
+    run.release()
     assert status(run) == "FINISHED"
 
 

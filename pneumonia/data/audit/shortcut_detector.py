@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.config.schema import DataConfig, EvaluateConfig
+from pneumonia.config.schema import DataConfig, EvaluationConfig
 from pneumonia.data.audit import shortcut_features
 from pneumonia.data.audit.checks import Finding
 from pneumonia.data.manifest import Manifest
@@ -127,7 +127,7 @@ def _row(
 
 
 def _auroc(labels: NDArray[np.int64], scores: NDArray[np.float64], patients: Sequence[str]) -> dict[str, float]:
-    metric = compute_metrics(Scored(labels, scores, patients), EvaluateConfig(bootstrap=300))["auroc"]
+    metric = compute_metrics(Scored(labels, scores, patients), EvaluationConfig(bootstrap=300))["auroc"]
     return {"auroc": round(metric.value, 3), "low": round(metric.low, 3), "high": round(metric.high, 3)}
 
 
@@ -142,10 +142,17 @@ def _folds(labels: NDArray[np.int64], patients: Sequence[str]) -> Folds:
 
 
 def _cross_validated(values: NDArray[np.float64], labels: NDArray[np.int64], folds: Folds) -> NDArray[np.float64]:
-    """Return scores [n] of images by classifiers that were not trained on the same patient."""
+    """Return scores [n], 0 to 1, of images by classifiers that were not trained on the same patient.
+
+    The scores of a fold are ranked inside it: each fold has a classifier of its own, with an offset of its own, and
+    pooled probabilities of several would be in no common order.
+    """
+    from scipy.stats import rankdata
+
     scores = np.zeros(len(labels))
     for fitted, held in folds:
-        scores[held] = _fit(values[fitted], labels[fitted])(values[held])
+        ranks = rankdata(_fit(values[fitted], labels[fitted])(values[held]))  # ties share the mean of theirs
+        scores[held] = (ranks - 0.5) / len(held)
     return scores
 
 

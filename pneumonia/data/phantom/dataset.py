@@ -8,6 +8,7 @@ They are laid out, named and encoded like the published set, and the JPEG commen
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -29,9 +30,8 @@ from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
 from pneumonia.progress import Progress, silent
+from pneumonia.source_digest import source_digest
 
-FORMAT = 1
-"""To be increased when the same seed gives other images, so that old folders are drawn again."""
 QUALITY = 90
 POOL_FROM = 256
 """Number of images from which a process pool saves more time than its start takes."""
@@ -63,6 +63,19 @@ def render(label: int, rng: np.random.Generator, size: int) -> NDArray[np.uint8]
     return anatomy.draw_image(anatomy.Anatomy.draw(rng), label == _PNEUMONIA, rng, size)
 
 
+def folder_of(work: Path, config: PhantomConfig) -> Path:
+    """Return the folder of the work folder for these phantoms, named by the digest of all that they depend on.
+
+    Images of another seed have the same paths, so that one folder for both would exchange them below a running step.
+    """
+    digest = hashlib.sha256(json.dumps(_record(config), sort_keys=True).encode()).hexdigest()
+    return work / "phantoms" / digest[:16]
+
+
+def _record(config: PhantomConfig) -> dict[str, Any]:
+    return {"code": source_digest("pneumonia.data.phantom.dataset"), "quality": QUALITY, **config.model_dump()}
+
+
 def generate(root: Path, config: PhantomConfig, progress: Progress = silent) -> Path:
     """Write ``root/chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg``, unless it is complete already.
 
@@ -81,7 +94,7 @@ def generate(root: Path, config: PhantomConfig, progress: Progress = silent) -> 
         DataError: the folder cannot be written, or exists and is not a folder of phantoms.
     """
     target = root / "chest_xray"
-    record = {"format": FORMAT, "quality": QUALITY, **config.model_dump()}
+    record = _record(config)
     if _complete(target, record):
         return target
     with atomic_folder(target) as folder:

@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from pneumonia.config.schema import DataConfig, PhantomConfig, PreprocessConfig, Shortcut
-from pneumonia.data.audit import shortcut_features
+from pneumonia.data.audit import shortcut_detector, shortcut_features
 from pneumonia.data.audit.shortcut_detector import DESCRIPTIONS, TOGETHER, detect_shortcuts
 from pneumonia.data.packing import pack
 from pneumonia.data.phantom import dataset
@@ -97,3 +98,19 @@ def test_the_originals_tell_their_class_by_encoding_size_and_grey_levels(shared:
     assert "mark" not in flagged(found)
     assert found["encoding"]["low"] > 0.97
     assert found["encoding"]["test high"] < 0.5, "what was learned from the encoding misleads on the test folder"
+
+
+def test_folds_are_ranked_before_they_are_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fold's classifier has an offset of its own, which says nothing about an image."""
+    offsets = iter(np.linspace(0, 10, shortcut_detector.FOLDS))
+
+    def fit(values: np.ndarray, labels: np.ndarray) -> Any:
+        offset = next(offsets)
+        return lambda images: images[:, 0] + offset
+
+    monkeypatch.setattr(shortcut_detector, "_fit", fit)
+    labels = np.arange(100) % 2
+    values = labels[:, None] + np.random.default_rng(0).normal(0, 0.1, (100, 1))
+    scores = shortcut_detector._cross_validated(values, labels, [str(row) for row in range(100)])
+    assert roc_auc_score(labels, scores) > 0.99, "in every fold the classes are apart"
+    assert 0 < scores.min() < scores.max() < 1
