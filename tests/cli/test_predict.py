@@ -161,10 +161,26 @@ def test_a_folder_of_another_layout_is_explained(weights: Path, phantoms: Path, 
     assert "PNEUMONIA: holds no image" in empty.stderr
 
 
-def test_equal_names_in_both_classes_are_two_patients(weights: Path, image: Path, tmp_path: Path) -> None:
+def own(image: Path, root: Path) -> Path:
+    """Images of equal names, in a folder for each patient, that differ in a byte after their end."""
     for name in ("NORMAL", "PNEUMONIA"):
-        (tmp_path / "own" / name).mkdir(parents=True)
         for number in range(4):
-            shutil.copyfile(image, tmp_path / "own" / name / f"{number}.jpeg")
-    found = json.loads(call("evaluate", "own", "--model", str(weights), "--json").stdout)
-    assert (found["n"], found["patients"]) == (8, 8)
+            place = root / name / f"{name[0]}{number}"
+            place.mkdir(parents=True)
+            (place / "IM0001.jpeg").write_bytes(image.read_bytes() + f"{name}{number}".encode())
+    return root
+
+
+def test_equal_names_say_nothing_about_the_patient(weights: Path, image: Path, tmp_path: Path) -> None:
+    options = (str(own(image, tmp_path / "own")), "--model", str(weights))
+    found = json.loads(call("evaluate", *options, "--json").stdout)
+    assert (found["n"], found["patients"], found["unknown_patients"], found["copies"]) == (8, None, 8, 0)
+    text = call("evaluate", *options).stdout
+    assert "their patients are not known, so that intervals are by image" in text
+    assert "patients.csv" in text
+
+
+def test_a_folder_a_patient_by_option(weights: Path, image: Path, tmp_path: Path) -> None:
+    folder = own(image, tmp_path / "own")
+    done = call("evaluate", str(folder), "--model", str(weights), "--set", "data.patients=folder")
+    assert "8 images (4 NORMAL + 4 PNEUMONIA) of 8 patients\n" in done.stdout

@@ -305,6 +305,8 @@ def test_the_complete_published_set(shared: Path, tmp_path: Path) -> None:
     assert 0.13 < len(keys["validation"]) / 3669 < 0.17
     assert not packed.phantom
     assert {entry.patient_source for entry in manifest.entries} == {"name"}
+    assert manifest.digest.startswith("17e783d3534d4f64")
+    assert manifest.split_digest.startswith("e69967829910f14a")
     copies = identical_images(manifest.entries)
     assert (len(copies), sum(map(len, copies))) == (30, 62)
     test = Images.of(packed.pixels, manifest, "test")
