@@ -1,6 +1,7 @@
 """Start the tracking server with two accounts, the administrator and the pipeline, whose passwords .env sets.
 
-The pipeline may do what it likes with the experiments and models that it creates, and sees no others.
+The pipeline may do what it likes with the experiments and models that it creates, and reads the others (with
+less, MLflow answers "denied" where a model does not exist yet).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 CONFIG = """[mlflow]
-default_permission = NO_PERMISSIONS
+default_permission = READ
 database_uri = {database}
 admin_username = {admin}
 """
