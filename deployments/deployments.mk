@@ -26,7 +26,7 @@ backup: ## both databases and the artifacts, into backups/<time>
 restore: ## bring BACKUP=backups/<time> back
 	@ENV_FILE="$(ENV_FILE)" deployments/scripts/restore.sh $(if $(BACKUP),"$(BACKUP)")
 
-data-pull: ## bring the recorded films into the stack from DVC_REMOTE_URL
+data-pull: ## bring the recorded radiographs into the stack from DVC_REMOTE_URL
 	$(COMPOSE_HERE) run --rm data
 
 install-airflow: .venv-airflow/.installed ## make .venv-airflow, in which the tests import the DAGs

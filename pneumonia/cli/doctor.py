@@ -20,7 +20,7 @@ from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
 import pneumonia
-from pneumonia.cli.ui_servers import port_trouble
+from pneumonia.cli.ui_servers import port_problem
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.errors import PneumoniaError
@@ -252,6 +252,6 @@ def _services(config: Config) -> Iterator[Check]:
     except PneumoniaError as error:
         yield Check(name="tracking", status="fail", text=str(error))
     for name, (port, option) in PORTS.items():
-        problem = port_trouble(port)
+        problem = port_problem(port)
         remedy = f"pneumonia ui {option} PORT takes another" if problem else ""
         yield Check(name=name, status="warn" if problem else "ok", text=problem or "free", remedy=remedy)

@@ -85,7 +85,7 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
     for server in servers:
         _check_port(server, folder)
     ports = [server.port for server in servers]
-    with _told_to_stop() as stop, server_notes.announced(folder, ports), _running(servers, folder) as running:
+    with _stop_requested() as stop, server_notes.announced(folder, ports), _running(servers, folder) as running:
         if not _wait(running, stop):
             return
         tell(f"MLflow   {_runs_page(remote or f'http://{HOST}:{mlflow_port}', config.tracking.experiment)}")
@@ -102,17 +102,17 @@ def show(config: Config, mlflow_port: int, prefect_port: int, tell: Tell) -> Non
 
 def _check_port(server: Server, folder: Path) -> None:
     """Raise where the server's port is taken, by an earlier call on the same work folder or by somebody else."""
-    trouble = port_trouble(server.port)
-    if trouble is None:
+    problem = port_problem(server.port)
+    if problem is None:
         return
     if pid := server_notes.holder(folder, server.port):
-        trouble = f"is taken: pneumonia ui is already running there, pid {pid}; stop it with kill {pid}, or"
+        problem = f"is taken: pneumonia ui is already running there, pid {pid}; stop it with kill {pid}, or"
     else:
-        trouble += ";"
-    raise PneumoniaError(f"{server.name}: port {server.port} {trouble} choose another with {server.option}")
+        problem += ";"
+    raise PneumoniaError(f"{server.name}: port {server.port} {problem} choose another with {server.option}")
 
 
-def port_trouble(port: int) -> str | None:
+def port_problem(port: int) -> str | None:
     """Why no server can listen on `port` of this machine; None where one can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -175,7 +175,7 @@ def _answering(api: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _told_to_stop() -> Iterator[threading.Event]:
+def _stop_requested() -> Iterator[threading.Event]:
     """An event that the signals to end set; the handlers that were there come back at the end."""
     stop = threading.Event()
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -290,7 +290,7 @@ def _get(url: str, timeout: float, **parameters: str) -> requests.Response:
 
 
 def _runs_page(url: str, experiment: str) -> str:
-    """The table of runs; MLflow's page opens in another mode unless it is told otherwise."""
+    """The table of runs; MLflow's page opens in another mode by default."""
     address = f"{url.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name"
     answer = _get(address, timeout=20, experiment_name=experiment)
     if not answer.ok:

@@ -129,10 +129,10 @@ def test_a_store_that_cannot_be_used_is_told_first(work: Path) -> None:
 
 def test_a_port_is_free_or_has_a_holder() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        trouble = ui_servers.port_trouble(listener.getsockname()[1])
-    assert trouble is not None
-    assert f"is taken by process {os.getpid()}" in trouble
-    assert ui_servers.port_trouble(free_port()) is None
+        problem = ui_servers.port_problem(listener.getsockname()[1])
+    assert problem is not None
+    assert f"is taken by process {os.getpid()}" in problem
+    assert ui_servers.port_problem(free_port()) is None
 
 
 def test_a_server_elsewhere_counts_only_if_it_answers() -> None:
@@ -223,7 +223,7 @@ def test_logs_that_cannot_be_written_are_told(tmp_path: Path) -> None:
 
 def test_signal_handlers_come_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with ui_servers._told_to_stop() as stop:
+    with ui_servers._stop_requested() as stop:
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop.wait(5)
     assert signal.getsignal(signal.SIGTERM) is before
