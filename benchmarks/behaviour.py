@@ -56,7 +56,7 @@ def record(repository: Path, originals: Path | None, weights: Path | None) -> di
 def _record(repository: Path, work: Path, profile: str, settings: list[str]) -> dict[str, Any]:
     chosen = [argument for setting in (*settings, f"work={work}") for argument in ("--set", setting)]
     _run(repository, work, [sys.executable, "flows/pipeline.py", "--profile", profile, *chosen])
-    (trained,) = work.glob("training/*/*/trained.json")
+    (trained,) = work.glob("training/**/trained.json")
     model = trained.parent / "model.safetensors"
     trained_, verdict = (
         json.loads(trained.read_text()),

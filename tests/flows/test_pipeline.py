@@ -82,7 +82,7 @@ def test_a_model_whose_weights_are_gone_is_made_again(work: Path) -> None:
 
 def _logged(flow_run: UUID) -> str:
     """Return the lines of a flow run's log."""
-    APILogHandler.flush()
+    APILogHandler().flush()
     with get_client(sync_client=True) as client:
         found = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run])))
     return "\n".join(entry.message for entry in found)
