@@ -145,3 +145,11 @@ def test_a_shortcut_that_the_model_depends_on_is_a_reason_with_its_name() -> Non
     assert (reason.value, reason.limit) == (0.8, GATE.max_shortcut_dependence)
     assert judge(GOOD, GATE.model_copy(update={"max_shortcut_dependence": 0.8}), dependence={"border": large}).passed
     assert "shortcuts" not in {reason.name for reason in judge(GOOD, GATE).reasons}
+    text = next(reason.text for reason in passed.reasons if reason.name == "shortcuts")
+    assert text == "the model depends on no shortcut by more than 0.4; the most on mark 0.100 (0.000 to 0.200)"
+    assert reason.text.startswith("the model depends on a shortcut; without it ")
+    several = judge(GOOD, GATE, dependence={"mark": small, "border": large, "size": large}).reasons
+    (reason,) = (reason for reason in several if reason.name == "shortcuts")
+    assert "border 0.8" in reason.text, "all that are beyond the limit are named"
+    assert "size 0.8" in reason.text
+    assert "mark" not in reason.text
