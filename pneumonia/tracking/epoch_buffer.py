@@ -55,7 +55,7 @@ class EpochBuffer:
             with translated_errors(self._uri, "log the epochs"):
                 self._send()
         except TrackingError as error:
-            logger.warning("%s; %d epoch(s) are kept and sent later", error, len(self._pending))
+            logger.warning("%s; %d epoch(s) are buffered and sent later", error, len(self._pending))
             return False
         return True
 

@@ -145,7 +145,7 @@ def test_dvc_remotes_are_found_without_dvc(tmp_path: Path) -> None:
     assert doctor._dvc(record, folder).status == "warn"
     (folder / "config.local").write_text("['remote \"shared\"']\n    url = s3://user:secret@place/images\n")
     found = doctor._dvc(record, folder)
-    assert (found.status, found.text) == ("ok", "DVC remote s3://user:***@place/images")
+    assert (found.status, found.text) == ("ok", "DVC remote s3://***@place/images")
 
 
 def test_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

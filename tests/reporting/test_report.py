@@ -219,8 +219,9 @@ def options(line: str) -> Mapping[str, list[str]]:
     return found
 
 
-def test_a_password_in_the_tracking_uri_stays_out(scored: Evaluated) -> None:
-    config = resolve("full", assignments=["tracking.uri=https://me:secret@server"], environment={})
+def test_a_password_in_the_tracking_uri_stays_out(scored: Evaluated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKING", "https://me:secret@server")
+    config = resolve("full", assignments=["tracking.uri=env:TRACKING"], environment={})
     assert "secret" not in page(scored.verdict, config)
 
 

@@ -111,6 +111,7 @@ def test_folds_are_ranked_before_they_are_pooled(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shortcut_detector, "_fit", fit)
     labels = np.arange(100) % 2
     values = labels[:, None] + np.random.default_rng(0).normal(0, 0.1, (100, 1))
-    scores = shortcut_detector._cross_validated(values, labels, [str(row) for row in range(100)])
+    folds = shortcut_detector._folds(labels, [str(row) for row in range(100)])
+    scores = shortcut_detector._cross_validated(values, labels, folds)
     assert roc_auc_score(labels, scores) > 0.99, "in every fold the classes are apart"
     assert 0 < scores.min() < scores.max() < 1
