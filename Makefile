@@ -60,8 +60,8 @@ endif
 run: install ## train, validate and promote a model; ARGS="--profile full --data data/chest_xray"
 	$(BIN)/python flows/pipeline.py $(ARGS)
 
-# Groups of tests that share a server stay on one worker, in their order: the longest first.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# Groups of tests that share a server stay on one worker, in their order, the longest first: tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 MARKS ?= not nightly
 
 test: install install-airflow ## run the test suite but for the nightly tests; MARKS="not nightly and not stack" leaves more out

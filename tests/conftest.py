@@ -39,15 +39,39 @@ def shared() -> Path:
 # What starts once is one group, which one worker runs; the longest groups begin first, so that none is left to the end.
 GROUPS = {
     "tests/deployments/test_stack": "stack",
-    "tests/flows": "prefect",
+    "tests/flows/": "prefect",
     "tests/test_readme.py": "readme",
     "tests/test_install": "install",
     "tests/test_wheel": "install",
     "tests/cli/test_ui_servers": "ui",
-    "tests/tasks": "tasks",
-    "tests/tracking": "mlflow server",
-    "tests/registry": "mlflow server",
+    "tests/tasks/": "tasks",
+    "tests/tracking/": "mlflow server",
+    "tests/registry/": "mlflow server",
+    "tests/deployments/test_child": "dags",
+    "tests/deployments/test_dags": "dags",
+    "tests/deployments/test_form": "dags",
+    "tests/deployments/test_parity": "dags",
 }
+
+
+def group_of(path: str) -> str:
+    """Return the group of a test's file: the file itself, where nothing else is said."""
+    return next((name for start, name in GROUPS.items() if path.startswith(start)), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each group to one worker, whole and in its order.
+
+    This is what ``--dist loadgroup`` is for; pytest-xdist 3.8 writes the group into a private attribute of a test,
+    which pytest 9.2 no longer reads, so that it divides the groups without a word.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.partition("::")[0])
+
+    return ByGroup(config, log)
 
 
 SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "docker", "engine"}
@@ -56,23 +80,17 @@ SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "
 
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give every test its group (its file, where nothing else is said) and bring the groups into their order."""
+    """Mark what starts a server, and bring the groups into their order."""
     order = list(dict.fromkeys(GROUPS.values()))
-
-    def group(item: pytest.Item) -> str:
-        if (mark := item.get_closest_marker("xdist_group")) is not None:
-            return str(mark.args[0])
-        path = item.path.relative_to(item.config.rootpath).as_posix()
-        return next((name for start, name in GROUPS.items() if path.startswith(start)), path)
-
+    places: dict[pytest.Item, int] = {}
     for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(group(item)))
         chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
         needs = [*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))]
         if not SERVERS.isdisjoint(needs):
             item.add_marker(pytest.mark.integration)
-    items.sort(key=lambda item: order.index(group(item)) if group(item) in order else len(order))
+        group = group_of(item.path.relative_to(item.config.rootpath).as_posix())
+        places[item] = order.index(group) if group in order else len(order)
+    items.sort(key=places.__getitem__)
 
 
 @pytest.fixture(autouse=True)

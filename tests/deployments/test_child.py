@@ -21,7 +21,7 @@ from pneumonia.errors import ConfigError
 from tests.deployments.stack import DAGS
 
 # One worker reads the DAG files, once.
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

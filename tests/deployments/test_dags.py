@@ -9,7 +9,7 @@ import pytest
 from tests.deployments.conftest import AIRFLOWS_OWN, FOR_STEPS
 
 # One worker reads the DAG files, once.
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
+pytestmark = pytest.mark.integration
 FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
 STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
 

@@ -13,7 +13,7 @@ from pneumonia.config.schema import Config
 from tests.deployments.stack import ROOT
 
 # One worker reads the DAG files, once.
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pneumonia.config.schema import PROFILES
 from tests.deployments.stack import DAGS
 
 # One worker reads the DAG files, once.
-pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("dags")]
+pytestmark = pytest.mark.integration
 STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
 
 

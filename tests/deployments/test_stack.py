@@ -18,7 +18,7 @@ from tests.deployments.stack import COMMIT, FAST, MODEL, ROOT, Stack, eventually
 from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
 
 # One worker boots it, once; the tests build on one another in the order of this file.
-pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("stack"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
 TEST_METRICS = ("test_auroc", "test_auprc", "test_accuracy", "test_sensitivity", "test_specificity")
 EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc")
 KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 6, "train.seed": 21}

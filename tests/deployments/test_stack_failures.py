@@ -18,7 +18,7 @@ from tests.deployments.stack import FAST, Stack, eventually
 from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
 
 # One worker boots the stack, once.
-pytestmark = [pytest.mark.stack, pytest.mark.nightly, pytest.mark.xdist_group("stack"), pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.stack, pytest.mark.nightly, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(autouse=True)
