@@ -59,6 +59,7 @@ def group_of(path: str) -> str:
     return next((name for start, name in GROUPS.items() if path.startswith(start)), path)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Give each group to one worker, whole and in its order.
 
