@@ -54,6 +54,7 @@ def test_commands_in_order(work: Path) -> None:
     for line in commands():
         if line.startswith("make ") or any(words in line for words in ELSEWHERE):
             continue
+        line = line.replace("resnet18-phantom", "tiny-phantom")  # the name that the small network registers under
         done = subprocess.run(["bash", "-c", line], cwd=work, env=environment, capture_output=True, text=True)
         # the doctor may find something on this machine; that is its work
         assert done.returncode == 0 or (done.returncode == 1 and line.endswith(" doctor")), f"{line}\n{done.stderr}"

@@ -46,7 +46,7 @@ def test_the_address_in_a_variable_is_used_and_written_nowhere(tmp_path: Path, s
     done = flow(tmp_path, "tracking.uri=env:MINE", MINE=server.url.replace("://", f"://me:{SECRET}@"))
     assert done.returncode == 0, done.stderr
     assert "champion, version" in done.stdout
-    assert "env:MINE" in next(tmp_path.glob("work/training/*/trained.json")).read_text()
+    assert "env:MINE" in next(tmp_path.glob("work/training/*/*/trained.json")).read_text()
     assert list((tmp_path / "prefect").glob("*.db"))
     assert leaks(done, tmp_path, server.folder) == []
 
