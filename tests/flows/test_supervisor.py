@@ -31,7 +31,9 @@ supervisor.supervise()
 stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
 child = subprocess.Popen([sys.executable, "-c", stubborn], stdout=subprocess.PIPE)
 child.stdout.readline()
-def say(): print(os.getpid(), child.pid, flush=True)
+def say():
+    print(os.getpid(), child.pid, flush=True)
+    sys.stdin.readline()  # goes on once the test has seen both
 """
 
 
@@ -74,7 +76,13 @@ def _session(process: psutil.Process) -> int | None:
 @contextlib.contextmanager
 def started(*command: str, **options: object) -> Iterator[Started]:
     process = subprocess.Popen(  # type: ignore[call-overload]
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
     )
     program = Started(process)
     try:
@@ -82,18 +90,21 @@ def started(*command: str, **options: object) -> Iterator[Started]:
     finally:
         program.look()
         process.kill()
-        process.communicate()
-        for each in program.seen:
+        for each in program.seen:  # before standard error is read to its end, which each of them may hold open
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
+        process.communicate(timeout=SECONDS)
 
 
 @contextlib.contextmanager
 def supervised(code: str) -> Iterator[Started]:
     with started(sys.executable, "-c", f"{PROGRAM}\n{code}") as program:
         assert program.process.stdout is not None
+        assert program.process.stdin is not None
         program.process.stdout.readline()  # what `say` prints
         assert len(program.look()) >= 2
+        program.process.stdin.write("\n")
+        program.process.stdin.flush()
         yield program
 
 
