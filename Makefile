@@ -52,7 +52,8 @@ ifeq ($(LOCK),requirements.lock)
 else
 	@echo "[3/5 torch as the package index has it, with the other libraries]" >&2
 endif
-	@$(STEP) --bar "4/5 the libraries of $(LOCK)" $(UV) pip install $(QUIET) --no-deps --require-hashes --requirement $(LOCK)
+	@$(STEP) --bar "4/5 the libraries of $(LOCK)" $(UV) pip install $(QUIET) --no-deps --compile-bytecode --require-hashes \
+	  --requirement $(LOCK)
 	@$(STEP) --bar "5/5 this project" $(UV) pip install $(QUIET) --no-deps --no-build-isolation --editable .
 	@echo $(BUILD) > .venv/.torch-backend
 	@touch $@

@@ -33,7 +33,7 @@ install-airflow: .venv-airflow/.installed ## make .venv-airflow, in which the te
 
 .venv-airflow/.installed: deployments/airflow/requirements.lock $(INSTALLED)
 	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-airflow
-	@$(STEP) --bar "Airflow in .venv-airflow" $(UV) pip install --python .venv-airflow $(QUIET) --no-deps --require-hashes \
+	@$(STEP) --bar "Airflow in .venv-airflow" $(UV) pip install --python .venv-airflow $(QUIET) --no-deps --compile-bytecode --require-hashes \
 	  --requirement deployments/airflow/requirements.lock
 	@touch $@
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ def source_digest(*modules: str, package: Path = PACKAGE) -> str:
     """
     state = hashlib.sha256()
     for name in sorted(imported_modules(*modules, package=package)):
-        tree = _without_strings(ast.parse(_file(package, name).read_bytes()))
+        tree = _without_strings(_parse(_file(package, name)))
         state.update(f"{name}\n{ast.dump(tree)}\n".encode())
     return state.hexdigest()
 
@@ -46,7 +47,7 @@ def imported_modules(*modules: str, package: Path = PACKAGE) -> set[str]:
         if name in found or name.split(".")[1] in VALUES:
             continue
         found.add(name)
-        tree = ast.parse(_file(package, name).read_bytes())
+        tree = _parse(_file(package, name))
         waiting += [target for target in _imports(tree) if _is_module(package, target)]
     return found
 
@@ -68,6 +69,21 @@ def _is_module(package: Path, name: str) -> bool:
 def _file(package: Path, name: str) -> Path:
     path = package.joinpath(*name.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _parse(path: Path) -> ast.Module:
+    """Parse a module with garbage collection off.
+
+    A finalizer that parses too, in the midst of it, ends CPython up to 3.11.7 and 3.12.1 in "SystemError: AST
+    constructor recursion depth mismatch" (python/cpython#106905).
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return ast.parse(path.read_bytes())
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _without_strings(tree: ast.Module) -> ast.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,3 +99,32 @@ def test_the_decoder_is_code_that_makes_pixels() -> None:
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match=r"has no module pneumonia\.modelling\.none"):
         source_digest("pneumonia.modelling.none")
+
+
+class _ParsesWhenCollected:
+    def __init__(self) -> None:
+        self.cycle = self
+
+    def __del__(self) -> None:
+        ast.parse("a = [1, [2, (3, f(4))]]")
+
+
+def test_garbage_that_parses_does_not_disturb(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = source_digest(*TRAINING, package=package)
+    source_digest.cache_clear()
+    read = Path.read_bytes
+
+    def littered(path: Path) -> bytes:
+        content = read(path)
+        for _ in range(40):  # to be collected in the midst of what comes next
+            _ParsesWhenCollected()
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", littered)
+    threshold = gc.get_threshold()
+    gc.set_threshold(100)
+    try:
+        assert source_digest(*TRAINING, package=package) == wanted
+        assert gc.isenabled()
+    finally:
+        gc.set_threshold(*threshold)
