@@ -68,7 +68,7 @@ MARKS ?= not nightly
 test: install install-airflow ## run the test suite but for the nightly tests; MARKS="not nightly and not stack" leaves more out
 	$(PYTEST) -m "$(MARKS)" $(ARGS)
 
-test-quick: install ## run the tests that start no process and need no data
+test-quick: install ## run the tests that start no process, run no step of the pipeline and need no data
 	$(PYTEST) -m "not integration and not stack and not nightly and not real" $(ARGS)
 
 test-nightly: install install-airflow ## run the tests that are too long for every change

@@ -81,15 +81,15 @@ SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "
 
 @pytest.hookimpl(tryfirst=True)  # before tests are deselected by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what starts a server, and bring the groups into their order."""
+    """Mark what starts a server or runs the pipeline's steps, and bring the groups into their order."""
     order = list(dict.fromkeys(GROUPS.values()))
     places: dict[pytest.Item, int] = {}
     for item in items:
         chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
         needs = [*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))]
-        if not SERVERS.isdisjoint(needs):
-            item.add_marker(pytest.mark.integration)
         group = group_of(item.path.relative_to(item.config.rootpath).as_posix())
+        if not SERVERS.isdisjoint(needs) or group == "tasks":
+            item.add_marker(pytest.mark.integration)
         places[item] = order.index(group) if group in order else len(order)
     items.sort(key=places.__getitem__)
 

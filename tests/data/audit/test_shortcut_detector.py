@@ -33,6 +33,13 @@ def flagged(found: dict[str, dict[str, Any]]) -> set[str]:
 
 
 def draw(folder: Path, feature: Shortcut) -> Path:
+    """Draw phantoms in this process: the workers of a pool would load the libraries anew for each folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "POOL_FROM", 1_000)
+        return _drawn(folder, feature)
+
+
+def _drawn(folder: Path, feature: Shortcut) -> Path:
     return dataset.generate(folder / feature, PhantomConfig(train=200, test=60, size=224, shortcut=feature))
 
 
