@@ -72,11 +72,20 @@ def paired_differences(a: Scored, b: Scored, config: EvaluationConfig) -> dict[s
     Raises:
         ValueError: labels or patients that differ; otherwise as `compute_metrics`.
     """
+    sample = paired_sample(a, b)
+    return _summarise(sample, [_Scorer.of(sample, a), _Scorer.of(sample, b)], PAIRED_METRICS, config)
+
+
+def paired_sample(a: Scored, b: Scored) -> Sample:
+    """Return the images that two models have scored.
+
+    Raises:
+        ValueError: labels or patients that differ; otherwise as `compute_metrics`.
+    """
     same_patients = a.patients is b.patients or list(a.patients or ()) == list(b.patients or ())
     if not (same_patients and np.array_equal(np.asarray(a.labels), np.asarray(b.labels))):
         raise ValueError("paired differences need two models' scores of the same images")
-    sample = Sample.of(a.labels, a.patients, a.copies)
-    return _summarise(sample, [_Scorer.of(sample, a), _Scorer.of(sample, b)], PAIRED_METRICS, config)
+    return Sample.of(a.labels, a.patients, a.copies)
 
 
 def compute_curves(scored: Scored) -> Curves:
@@ -84,7 +93,7 @@ def compute_curves(scored: Scored) -> Curves:
     from sklearn.metrics import precision_recall_curve, roc_curve  # half a second, and only the report needs it
 
     sample = Sample.of(scored.labels, None)
-    values, threshold = _probabilities(scored, sample), scored.threshold
+    values, threshold = checked_probabilities(scored, sample), scored.threshold
     false_positive_rate, true_positive_rate, _ = roc_curve(sample.labels, values)
     precision, recall, _ = precision_recall_curve(sample.labels, values, drop_intermediate=True)
     predicted = values >= threshold
@@ -111,7 +120,7 @@ class _Scorer:
 
     @classmethod
     def of(cls, sample: Sample, scored: Scored) -> _Scorer:
-        values = _probabilities(scored, sample)
+        values = checked_probabilities(scored, sample)
         order = np.argsort(-values, kind="stable")
         steps = np.flatnonzero(np.diff(values[order], prepend=np.inf))
         labels, predicted = sample.labels, values >= scored.threshold
@@ -172,7 +181,8 @@ def _summarise(
     return dict(zip(names, intervals(sample, score, config), strict=True))
 
 
-def _probabilities(scored: Scored, sample: Sample) -> Floats:
+def checked_probabilities(scored: Scored, sample: Sample) -> Floats:
+    """Return the probabilities as float64 [n]; raises as `compute_metrics` does."""
     if not 0 <= scored.threshold <= 1:
         raise ValueError(f"threshold: {scored.threshold} is outside 0 to 1")
     values = np.asarray(scored.probabilities, dtype=np.float64)
