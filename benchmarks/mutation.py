@@ -34,7 +34,10 @@ COSMIC_RAY = [
 MODULES = {
     "gate": ("pneumonia/evaluation/gate.py", "tests/evaluation/test_gate.py"),
     "split": ("pneumonia/data/split.py", "tests/data/test_split.py"),
-    "bootstrap": ("pneumonia/statistics/bootstrap.py", "tests/statistics/test_metrics.py tests/statistics/test_bootstrap.py"),
+    "bootstrap": (
+        "pneumonia/statistics/bootstrap.py",
+        "tests/statistics/test_metrics.py tests/statistics/test_bootstrap.py",
+    ),
     "comparison": ("pneumonia/statistics/comparison.py", "tests/statistics/test_comparison.py"),
     "registry: models": ("pneumonia/registry/models.py", "tests/registry/test_models.py tests/registry/test_moves.py"),
     "registry: moves": ("pneumonia/registry/moves.py", "tests/registry/test_moves.py"),

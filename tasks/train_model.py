@@ -99,7 +99,7 @@ def _train(
     point, state = calibrate(fitted.state, data, config) if config.operating_point.calibrate else (None, fitted.state)
     fitted = replace(fitted, state=state, weights_digest=state_digest(state))
     weights = _model_folder(folder, key) / "model.safetensors"
-    record = _record(dataset, config, fitted, point)
+    record = _record(dataset, config, fitted, point, len(set(data.train.patients)))
     save_weights(weights, state, record)
     network, _ = load_model(weights)
     run.flush(FLUSH_SECONDS)
@@ -141,7 +141,9 @@ def validation_prefix(config: Config) -> str:
     return "validation_calibrated_on_" if config.operating_point.calibrate else "validation_"
 
 
-def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None) -> ModelRecord:
+def _record(
+    dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPoint | None, patients: int
+) -> ModelRecord:
     return ModelRecord(
         name=config.registry.name,
         phantom=dataset.kind == "phantom",
@@ -157,6 +159,7 @@ def _record(dataset: Dataset, config: Config, fitted: Fitted, point: OperatingPo
         config=config.model_dump(mode="json"),
         library_version=pneumonia.__version__,
         computed_with=fitted.computed_with,
+        training_patients=patients,
     )
 
 

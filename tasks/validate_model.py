@@ -1,66 +1,59 @@
-"""Third step: score the model on the test images, compare it with the minimums and the champion, write the report."""
+"""Third step: judge the model on the gate set and then on the release set, and write the report."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
 
 import pneumonia
-from pneumonia.config.schema import Config
-from pneumonia.data import packing
-from pneumonia.data.audit import checks
-from pneumonia.data.audit.report import AuditReport
-from pneumonia.data.images import Images
+from pneumonia.config.policy import Policy, load_policy, violations
+from pneumonia.config.schema import CLASSES, Config
 from pneumonia.data.manifest import Manifest
-from pneumonia.data.patients import UNKNOWN, unknown
 from pneumonia.errors import DataError
-from pneumonia.evaluation import gate
+from pneumonia.evaluation import gate, gate_set
+from pneumonia.evaluation.scored_model import VIEWS, Model, Split
 from pneumonia.evaluation.shortcut_ablation import measure_dependence
 from pneumonia.files import write_text
 from pneumonia.modelling.device import Compute
-from pneumonia.modelling.network import load_model
-from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
-from pneumonia.records.evaluation import ChampionComparison, ShortcutDependence, Verdict
-from pneumonia.records.model import ModelRecord
+from pneumonia.records.evaluation import Champion, Metric, ModelComparison, Reason, ShortcutDependence, Verdict
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
-from pneumonia.registry import models, moves, verified
-from pneumonia.reporting import report
+from pneumonia.registry import models, moves, openings
+from pneumonia.reporting import report, validation_report
 from pneumonia.reporting.plots import plots
-from pneumonia.statistics.metrics import Scored, compute_curves, compute_metrics, paired_differences
+from pneumonia.statistics.metrics import Scored, compute_curves, compute_metrics
 from pneumonia.tracking.run import Run
 
 
 def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> Validation:
-    """Judge a trained model on the test folder.
+    """Judge a trained model: by the change control plan on gate set and release set, a demo on the release set alone.
 
-    The verdict is a return value: a model that is no better than the champion is a normal outcome. If the model has
-    become champion since, the step returns the verdict with which it was promoted.
+    The verdict is a return value: a model that is no better than the champion is a normal outcome. The release set is
+    opened only for a model that nothing has refused before. If the model has become champion since, the step returns
+    the verdict with which it was promoted.
 
     Raises:
-        PneumoniaError: the weights, the images or the tracking server cannot be used.
+        ReleaseSetSpent: the plan allows no further opening of the release set.
+        PneumoniaError: the weights, the images, the plan or the tracking server cannot be used.
     """
     uri = trained.tracking_uri
     path = Path(trained.weights).parent / "validation.json"
     champion = models.champion(uri, config.registry.name)
-    if (done := _saved(path, trained, champion, config)) is not None:
+    policy = None if config.gate.demo else load_policy(config.gate.policy)
+    settings = _settings(config, policy)
+    if (done := _saved(path, trained, champion, settings)) is not None:
         progress(1.0, 1.0, f"reusing the verdict with which the model {trained.key[:8]} was promoted")
         return done
     run = Run.attach(uri, trained.run_id)
     try:
-        validation = _validate(dataset, trained, config, champion, progress, run)
+        validation = _validate(dataset, trained, config, policy, champion, progress, run)
     finally:
         run.release()  # a validation that fails leaves a finished training finished
-    write_text(path, _SavedValidation(settings=_settings(config), validation=validation).model_dump_json(indent=2))
+    write_text(path, _SavedValidation(settings=settings, validation=validation).model_dump_json(indent=2))
     return validation
 
 
@@ -71,198 +64,217 @@ class _SavedValidation(Document):
     validation: Validation
 
 
-def _settings(config: Config) -> str:
-    return config.model_dump_json(include={"evaluation", "gate"})
+def _settings(config: Config, policy: Policy | None) -> str:
+    plan = "" if policy is None else policy.digest
+    return config.model_dump_json(include={"evaluation", "gate"}) + plan
 
 
-def _saved(path: Path, trained: TrainedModel, champion: models.Version | None, config: Config) -> Validation | None:
+def _saved(path: Path, trained: TrainedModel, champion: models.Version | None, settings: str) -> Validation | None:
     if champion is None or champion.run_id != trained.run_id or not path.exists():
         return None
     saved = _SavedValidation.model_validate_json(path.read_text(encoding="utf-8"))
-    same = saved.settings == _settings(config) and champion.weights_digest == trained.weights_digest
+    same = saved.settings == settings and champion.weights_digest == trained.weights_digest
     return saved.validation if same else None
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """A trained model with its scores of the test images."""
+@dataclass
+class _Judgement:
+    """What is found about a candidate, as far as it was looked at."""
 
-    network: nn.Module
-    record: ModelRecord
+    dataset: Dataset
+    trained: TrainedModel
+    config: Config
+    champion: models.Version | None
+    progress: Progress
+    model: Model
     manifest: Manifest
-    images: Images
-    scored: Scored
+    reasons: list[Reason] = field(default_factory=list)
+    comparisons: list[ModelComparison] = field(default_factory=list)
+    gate_metrics: dict[str, dict[str, Metric]] = field(default_factory=dict)
+    release_metrics: dict[str, Metric] = field(default_factory=dict)
+    dependence: dict[str, ShortcutDependence] = field(default_factory=dict)
+    measured: tuple[Split, Scored] | None = None
+    opened: int | None = None
 
-    @property
-    def paths(self) -> list[str]:
-        return [self.manifest.entries[row].path for row in self.images.rows]
+    def split(self, name: str) -> Split:
+        return Split.of(np.load(self.dataset.pixels, mmap_mode="r"), self.manifest, name)
+
+    def judge_demo(self) -> None:
+        """Open the release set, and judge by the minimums of the profile."""
+        split = self.open_release_set(None)
+        self.measure_dependence(split, control=False)
+        self.reasons += gate.demo_reasons(self.release_metrics, self.config.gate, self.dependence)
+        if self.champion is None:
+            self.reasons.append(gate.no_champion_reason())
+        elif self.champion.is_model(self.model.record):
+            self.reasons.append(gate.already_champion_reason(_named(self.champion)))
+
+    def judge_by(self, policy: Policy) -> None:
+        """Judge by the plan: on the gate set, and where nothing refuses the model on the release set."""
+        split = self.split("gate")
+        if len(set(split.images.labels.tolist())) < len(CLASSES):
+            raise DataError(
+                f"the gate set has no {' and no '.join(self.missing(split))} image: at least three patients of a class "
+                "and data.gate_fraction above 0 are needed; a demo has no gate set (--set gate.demo=true)"
+            )
+        self.progress(0.1, 1.0, "scoring the gate set, as it is and without shortcuts")
+        scored = gate_set.score_views(self.model, split)
+        self.gate_metrics = {view: compute_metrics(scored[view], self.config.evaluation) for view in VIEWS}
+        self.measured = split, scored[VIEWS[0]]
+        champion_patients = self.compare(split, scored, policy)
+        patients = self.model.record.training_patients or 0
+        outside = violations(policy, self.config, self.model.record.classes, patients, champion_patients)
+        self.reasons.insert(0, gate.plan_reason(outside))
+        self.measure_dependence(split, control=True)
+        self.reasons.append(gate.dependence_reason(self.dependence, policy))
+        if all(reason.passed for reason in self.reasons):
+            self.open_release_set(policy)
+            self.reasons += gate.release_reasons(self.release_metrics, policy)
+
+    def compare(self, split: Split, scored: Mapping[str, Scored], policy: Policy) -> int | None:
+        """Compare with the champion and the reference; return how many patients the champion was trained on."""
+        uri, name, patients = self.trained.tracking_uri, self.config.registry.name, None
+        if self.champion is None:
+            self.reasons.append(gate.no_champion_reason())
+        for kind, version in gate_set.opponents(uri, name, self.champion, policy):
+            self.progress(0.3, 1.0, f"comparing with the {kind}, version {version.version}")
+            other = gate_set.load_version(uri, version, self.model.compute)
+            found = gate_set.compare_with(
+                kind, version, other, scored, split, Path(self.dataset.root), self.config, policy
+            )
+            self.comparisons += found
+            self.reasons += [gate.comparison_reason(comparison, policy) for comparison in found]
+            if kind == "champion":
+                patients = other.record.training_patients
+                if self.model.record.is_same_model(other.record):
+                    self.reasons.append(gate.already_champion_reason(_named(version)))
+        return patients
+
+    def verdict(self, policy: Policy | None) -> Verdict:
+        """Put together what was found."""
+        if self.measured is None:
+            raise ValueError("a model is judged after it was scored")
+        released = self.opened is not None
+        return gate.verdict(
+            self.reasons,
+            self.release_metrics if released else self.gate_metrics[VIEWS[0]],
+            None if self.champion is None else _named(self.champion),
+            policy,
+            self.comparisons,
+            self.gate_metrics,
+            released=released,
+        )
+
+    def missing(self, split: Split) -> list[str]:
+        return [name for label, name in enumerate(CLASSES) if label not in split.images.labels]
+
+    def open_release_set(self, policy: Policy | None) -> Split:
+        """Enter the opening, score the release set and compute the metrics."""
+        split, uri = self.split("test"), self.trained.tracking_uri
+        since = ""
+        if policy is not None:
+            since = moves.last_promotion(uri, self.config.registry.name)
+        self.opened = openings.open_release_set(
+            uri,
+            split.digests,
+            weights=self.trained.weights_digest,
+            model=self.config.registry.name,
+            purpose=openings.GATE,
+            demo=policy is None,
+            limit=None if policy is None else policy.protocol.openings_per_release,
+            since=since,
+        )
+        self.progress(0.6, 1.0, "scoring the release set")
+        scored = self.model.score(split.images)
+        self.measured = split, scored
+        self.progress(0.7, 1.0, "bootstrap by patient")
+        self.release_metrics = compute_metrics(scored, self.config.evaluation)
+        return split
+
+    def measure_dependence(self, split: Split, *, control: bool) -> None:
+        self.progress(0.45, 1.0, "scoring again without each shortcut")
+        self.dependence = measure_dependence(
+            self.model.network,
+            split.images,
+            self.model.record.preprocess,
+            self.config.evaluation,
+            self.model.compute,
+            control=control,
+        )
 
 
 def _validate(
     dataset: Dataset,
     trained: TrainedModel,
     config: Config,
+    policy: Policy | None,
     champion: models.Version | None,
     progress: Progress,
     run: Run,
 ) -> Validation:
-    reads = run.count_test_read(dataset.digest)
-    progress(0.1, 1.0, "scoring the test images")
-    candidate = _scored(dataset, trained, config)
-    progress(0.5, 1.0, "bootstrap by patient")
-    metrics = compute_metrics(candidate.scored, config.evaluation)
-    progress(0.55, 1.0, "scoring again without each shortcut")
-    dependence = measure_dependence(
-        candidate.network,
-        candidate.images,
-        candidate.record.preprocess,
-        config.evaluation,
-        # as the metrics: what is promoted is served in float32
-        Compute.of(config.train, precision="fp32"),
-    )
-    falls = {name: found.separation for name, found in dependence.items()}
-    comparison, same = None, False
-    if champion is not None:
-        progress(0.6, 1.0, f"comparing with the champion, version {champion.version}")
-        comparison, same = _compare(champion, candidate, trained.tracking_uri, config, dataset)
-    withdrawn = moves.withdrawal(trained.tracking_uri, candidate.record)
-    verdict = gate.judge(metrics, config.gate, comparison, same=same, dependence=falls, withdrawn=withdrawn)
-    progress(0.9, 1.0, "writing the report")
-    counted = {"test_reads": reads, "audit_test_reads": _audit_reads(dataset)}
-    page = _report(dataset, trained, config, candidate, verdict, counted, dependence)
-    run.log_intervals(metrics)
-    run.log_intervals(falls, "shortcut_dependence_")
-    run.log_metrics(counted)
-    run.set_tags({"verdict": "passed" if verdict.passed else "not passed"})
-    # the first report is one of a registered version's files, which do not change
-    run.log_folder(page.parent, f"report-{reads}" if run.is_registered() else "report")
-    return Validation(verdict=verdict, test_reads=reads, report=str(page))
-
-
-def _scored(dataset: Dataset, trained: TrainedModel, config: Config) -> _Candidate:
-    network, record = load_model(Path(trained.weights))
-    manifest = Manifest.load(Path(dataset.manifest))
-    images = Images.of(np.load(dataset.pixels, mmap_mode="r"), manifest, "test")
     # in float32, independent of the training's precision, because a server computes in float32
-    scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
-    scored = Scored(images.labels, scores, images.patients, record.threshold, images.copies)
-    return _Candidate(network, record, manifest, images, scored)
+    model = Model.load(Path(trained.weights), Compute.of(config.train, precision="fp32"))
+    manifest = Manifest.load(Path(dataset.manifest))
+    found = _Judgement(dataset, trained, config, champion, progress, model, manifest)
+    if (how := moves.withdrawal(trained.tracking_uri, model.record)) is not None:
+        found.reasons.append(gate.withdrawn_reason(how))
+    if policy is None:
+        found.judge_demo()
+    else:
+        found.judge_by(policy)
+    verdict = found.verdict(policy)
+    progress(0.9, 1.0, "writing the report")
+    page = _report(found, verdict)
+    _log(run, found, verdict, page)
+    return Validation(verdict=verdict, openings=found.opened, report=str(page))
 
 
-def _audit_reads(dataset: Dataset) -> int:
-    """Return how many shortcut features the audit evaluated on the labels of the test images."""
-    found = AuditReport.model_validate_json(Path(dataset.audit).read_text(encoding="utf-8")).shortcuts
-    return sum("test auroc" in row for row in found.examples)
+def _log(run: Run, found: _Judgement, verdict: Verdict, page: Path) -> None:
+    if verdict.measured_on == "release set":
+        run.log_intervals(verdict.metrics)
+    for view, prefix in zip(VIEWS, ("gate_", "gate_without_shortcuts_"), strict=True):
+        run.log_intervals(verdict.gate_metrics.get(view, {}), prefix)
+    run.log_intervals({name: each.separation for name, each in found.dependence.items()}, "shortcut_dependence_")
+    tags = {"verdict": "passed" if verdict.passed else "not passed"}
+    if found.opened is not None:
+        run.log_metrics({"release_openings": found.opened})
+    if verdict.policy is not None:
+        tags |= {"policy": verdict.policy, "outcome": verdict.outcome or "no champion"}
+    run.set_tags(tags)
+    number = run.count_validation()
+    # the first report is one of a registered version's files, which do not change
+    run.log_folder(page.parent, f"report-{number}" if run.is_registered() else "report")
 
 
-def _compare(
-    champion: models.Version, candidate: _Candidate, uri: str, config: Config, dataset: Dataset
-) -> tuple[ChampionComparison, bool]:
-    """Compare with the champion, in its own preprocessing, on the same images, and whether both are one model."""
-    with verified.fetched(uri, champion) as (path, _):
-        network, record = load_model(path)
-    packed = packing.pack(Path(dataset.root), config.data, record.preprocess, Path(config.work).resolve())
-    kept, rows = _equal_rows(candidate, packed.manifest)
-    own = _part(candidate.scored, kept)
-    scores = predict_probabilities(network, packed.pixels, rows, Compute.of(config.train, precision="fp32"))
-    other = replace(own, probabilities=scores, threshold=record.threshold)
-    comparison = ChampionComparison(
-        version=champion.version,
-        weights_digest=champion.weights_digest,
-        differences=paired_differences(own, other, config.evaluation),
-        images=len(kept),
-        of=len(candidate.images),
-    )
-    return comparison, candidate.record.is_same_model(record)
-
-
-def _equal_rows(candidate: _Candidate, manifest: Manifest) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Match the candidate's test images with the rows of another manifest by the content of their files.
-
-    Returns:
-        The positions of the images that both have, and their rows in the other manifest.
-
-    Raises:
-        DataError: none of the images, or only ones of one class, are the same.
-    """
-    row = {entry.sha256: index for index, entry in enumerate(manifest.entries)}
-    digests = [candidate.manifest.entries[at].sha256 for at in candidate.images.rows]
-    kept = np.array([at for at, digest in enumerate(digests) if digest in row], dtype=np.intp)
-    if len(np.unique(candidate.images.labels[kept])) < 2:
-        raise DataError(
-            f"the files of {len(digests) - len(kept)} of {len(digests)} test images have changed since they were "
-            "decoded, and what is left cannot be compared with the champion; run the pipeline again from prepare_data"
-        )
-    return kept, np.array([row[digests[at]] for at in kept], dtype=np.int64)
-
-
-def _part(scored: Scored, kept: NDArray[np.intp]) -> Scored:
-    patients = None if scored.patients is None else [scored.patients[at] for at in kept]
-    labels, probabilities = np.asarray(scored.labels)[kept], np.asarray(scored.probabilities)[kept]
-    copies = None if scored.copies is None else np.asarray(scored.copies)[kept]
-    return Scored(labels, probabilities, patients, scored.threshold, copies)
-
-
-def _report(
-    dataset: Dataset,
-    trained: TrainedModel,
-    config: Config,
-    candidate: _Candidate,
-    verdict: Verdict,
-    reads: Mapping[str, int],
-    dependence: Mapping[str, ShortcutDependence],
-) -> Path:
+def _report(found: _Judgement, verdict: Verdict) -> Path:
+    """Write the report, its plots and the scores that its metrics can be recomputed from."""
+    trained, config, phantom = found.trained, found.config, found.model.record.phantom
+    if found.measured is None:
+        raise ValueError("a model is reported on after it was scored")
+    split, scored = found.measured
     folder = Path(trained.weights).parent / "report"
-    data = report.DataUsed(
-        phantom=candidate.record.phantom,
-        root=dataset.root,
-        digest=dataset.digest,
-        split_digest=dataset.split_digest,
-        dvc_md5=dataset.dvc_md5,
-        counts=dataset.counts,
-        patients=_patients(candidate.manifest),
-        unreadable=len(dataset.unreadable),
-        unknown_patients=unknown(candidate.manifest.entries[row].patient_source for row in candidate.images.rows),
-        duplicates=checks.identical_images(candidate.manifest.entries),
-        copies=int(candidate.images.copies.sum()),
-        **reads,
+    pictures = plots(
+        folder,
+        trained.epochs,
+        compute_curves(scored),
+        verdict.metrics,
+        phantom=phantom,
+        best_epoch=trained.best_epoch,
     )
+    write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
+    write_text(folder / "scores.csv", validation_report.table(split.paths, split.images, scored))
     used = report.ModelUsed(
         name=config.registry.name,
         weights_digest=trained.weights_digest,
-        threshold=candidate.record.threshold,
+        threshold=found.model.record.threshold,
         best_epoch=trained.best_epoch,
         run_id=trained.run_id,
         git_commit=pneumonia.git_commit(),
     )
-    pictures = plots(
-        folder,
-        trained.epochs,
-        compute_curves(candidate.scored),
-        verdict.metrics,
-        phantom=candidate.record.phantom,
-        best_epoch=trained.best_epoch,
-    )
-    write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
-    write_text(folder / "scores.csv", _table(candidate))
-    return write_text(
-        folder / "report.md", report.markdown(data, used, config, trained.epochs, verdict, pictures, dependence)
-    )
+    data = validation_report.data_used(found.dataset, found.manifest, split.images, phantom, found.opened)
+    page = report.markdown(data, used, config, trained.epochs, verdict, pictures, found.dependence)
+    return write_text(folder / "report.md", page)
 
 
-def _patients(manifest: Manifest) -> dict[str, int]:
-    """Count the known patients of each split."""
-    pairs = {(entry.split, entry.patient) for entry in manifest.entries if entry.patient_source != UNKNOWN}
-    return dict(sorted(Counter(split for split, _ in pairs).items()))
-
-
-def _table(candidate: _Candidate) -> str:
-    """Return a CSV table with a row for each test image, from which every metric of the report can be recomputed."""
-    page = io.StringIO()
-    writer = csv.writer(page, lineterminator="\n")
-    writer.writerow(["path", "patient", "label", "probability"])
-    images, scores = candidate.images, np.asarray(candidate.scored.probabilities)
-    writer.writerows(
-        zip(candidate.paths, images.patients, images.labels.tolist(), map(repr, scores.tolist()), strict=True)
-    )
-    return page.getvalue()
+def _named(version: models.Version) -> Champion:
+    return Champion(version=version.version, weights_digest=version.weights_digest)

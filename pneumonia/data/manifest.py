@@ -20,7 +20,7 @@ from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
 
 FOLDERS = ("train", "val", "test")
-SPLITS = ("train", "validation", "test", "unused")
+SPLITS = ("train", "validation", "gate", "test", "unused")
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,12 @@ def patient_of_name(stem: str) -> str | None:
     return None
 
 
+def subtype(patient: str) -> str:
+    """Return bacteria or virus, which a key of the published names begins with; empty for every other key."""
+    kind, _, number = patient.partition("-")
+    return kind if kind in ("bacteria", "virus") and number.isdecimal() else ""
+
+
 def _own_folder(path: str) -> str | None:
     """Return the folder just below the class folder; one of the same name in another class or split is the same."""
     parts = PurePosixPath(path).parts

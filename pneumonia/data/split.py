@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pneumonia.config.schema import CLASSES, DataConfig
 from pneumonia.data.manifest import Entry
-from pneumonia.data.patients import join_identical
+from pneumonia.data.patients import join_identical, subtype
 from pneumonia.errors import DataError
+
+GATE_SALT = "gate"  # of no seed: whoever is held out for the gate is held out for good
+FEWEST = 3  # patients of a class or subtype, of whom one is in the gate set
 
 
 def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
     """Assign every image to a split.
 
-    All images of the official test folder stay in test. The train and val folders are pooled. Every patient has two
-    fixed numbers in [0, 1), hashes of the seed and the patient: a first number below ``validation_fraction`` makes a
-    validation patient, a second one at or above ``patient_fraction`` an unused one. So an added patient changes no
-    other patient's split, a smaller ``patient_fraction`` gives subsets of the same splits, and the fractions are met
-    approximately, as random draws do. In each class at least one patient is kept for training and one for validation.
+    All images of the official test folder stay in test. The train and val folders are pooled. Every patient has fixed
+    numbers in [0, 1), hashes of a salt and the patient: one below ``gate_fraction`` makes a patient of the gate set, of
+    the others one below ``validation_fraction`` a validation patient, and one at or above ``patient_fraction`` an
+    unused one. So an added patient changes no other patient's split, a smaller ``patient_fraction`` gives subsets of
+    the same splits, and the fractions are met approximately, as random draws do. The gate set's number depends on no
+    seed, and ``patient_fraction`` leaves the set alone: whoever is in it stays in it. In each class at least one
+    patient is kept for training and one for validation; where there are three or more, one is in the gate set.
 
     Patients who share an identical image (equal pixels) outside the test folder are divided as one, under the key that
-    is first in alphabetical order, so that a copy under another name lies in the same split.
+    is first in alphabetical order, so that a copy under another name lies in the same split; one patient of the gate
+    set takes the others along.
 
     Raises:
         DataError: a class has fewer than two patients outside the test folder.
@@ -30,18 +36,38 @@ def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
     pool = [entry for entry in entries if entry.folder != "test"]
     joined = join_identical([entry.patient for entry in pool], [entry.pixels_sha256 for entry in pool])
     groups = {entry.patient: group for entry, group in zip(pool, joined, strict=True)}
-    strata: dict[str, int] = {}
+    labels: dict[str, int] = {}
     for entry, group in zip(pool, joined, strict=True):  # with images of both classes, assigned once, as a positive
-        strata[group] = max(strata.get(group, 0), entry.label)
+        labels[group] = max(labels.get(group, 0), entry.label)
+    gate_numbers: dict[str, float] = {}
+    for patient, group in groups.items():
+        gate_numbers[group] = min(_number(GATE_SALT, patient), gate_numbers.get(group, 1.0))
     splits: dict[str, str] = {}
     for label, name in enumerate(CLASSES):
-        patients = [patient for patient, stratum in strata.items() if stratum == label]
+        patients = [patient for patient, of in labels.items() if of == label]
         if len(patients) < 2:
             raise DataError(_too_few(name, len(patients), entries))
-        splits |= _divide(patients, config)
+        gate = _gate_set({patient: gate_numbers[patient] for patient in patients}, config.gate_fraction)
+        splits |= dict.fromkeys(gate, "gate") | _divide([each for each in patients if each not in gate], config)
     return tuple(
         replace(entry, split="test" if entry.folder == "test" else splits[groups[entry.patient]]) for entry in entries
     )
+
+
+def _gate_set(numbers: Mapping[str, float], fraction: float) -> set[str]:
+    """Choose a class's patients of the gate set: of each subtype those below the fraction, or the lowest of three.
+
+    Args:
+        numbers: by patient, in [0, 1).
+        fraction: 0 chooses nobody.
+    """
+    chosen: set[str] = set()
+    for kind in sorted({subtype(patient) for patient in numbers}) if fraction else ():
+        ordered = sorted((number, patient) for patient, number in numbers.items() if subtype(patient) == kind)
+        first = ordered[:1] if len(ordered) >= FEWEST else []
+        chosen |= {patient for number, patient in ordered if number < fraction} | {patient for _, patient in first}
+    spared = sorted(numbers, key=numbers.__getitem__)[-2:]  # one to train on, one to validate on
+    return chosen - set(spared)
 
 
 def _too_few(name: str, count: int, entries: Sequence[Entry]) -> str:

@@ -1,108 +1,191 @@
-"""Decide whether a model becomes champion: minimums, and not worse than the champion on the same images."""
+"""Decide whether a model becomes champion: each function judges one condition, and `verdict` puts them together.
+
+A model of real radiographs is compared with the champion and with a pinned reference on the gate set, images as they
+are and without shortcuts; one that is not refused there has to reach the minimums on the release set. What may be lost
+and what must be reached is in the change control plan (`pneumonia.config.policy`). Demos have no plan: they are judged
+by the minimums of their profile on the release set. Everything here is pure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+from pneumonia.config.policy import MINIMUMS, Policy
 from pneumonia.config.schema import GateConfig
-from pneumonia.records.evaluation import ChampionComparison, Metric, Reason, Verdict
-
-# In the order of the reasons: metric, its field in `GateConfig`, its name in a sentence.
-MINIMUMS = (
-    ("auroc", "min_auroc", "AUROC"),
-    ("sensitivity", "min_sensitivity", "sensitivity"),
-    ("specificity", "min_specificity", "specificity"),
+from pneumonia.records.evaluation import (
+    Champion,
+    ComparedMetric,
+    Metric,
+    ModelComparison,
+    Reason,
+    ShortcutDependence,
+    Verdict,
 )
+from pneumonia.statistics.comparison import overall
+
+WORDS = {
+    "auroc": "AUROC",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "balanced_accuracy": "balanced accuracy",
+}
 
 
-def judge(
+def verdict(
+    reasons: Sequence[Reason],
     metrics: Mapping[str, Metric],
-    config: GateConfig,
-    champion: ChampionComparison | None = None,
+    champion: Champion | None = None,
+    policy: Policy | None = None,
+    comparisons: Sequence[ModelComparison] = (),
+    gate_metrics: Mapping[str, Mapping[str, Metric]] | None = None,
     *,
-    same: bool = False,
-    dependence: Mapping[str, Metric] | None = None,
-    withdrawn: str | None = None,
+    released: bool = True,
 ) -> Verdict:
-    """Judge a candidate; a pure function.
+    """Put the reasons together.
 
     Args:
-        metrics: the candidate's on the test folder; "auroc", "sensitivity" and "specificity" are needed.
-        config: the minimums, compared with the values, and the AUROC that may be lost, compared with the interval's
-            lower end (a test of non-inferiority: Piaggio et al., CONSORT 2010 extension, JAMA 2012).
-        champion: the champion with the differences candidate − champion on the same images, of which "auroc" is needed;
-            None where there is no champion.
-        same: the candidate is the champion itself, so that no promotion is needed.
-        dependence: by shortcut, the decrease of the classes' separation when it is removed from the images.
-        withdrawn: in one sentence, how this very model was withdrawn; None where it was not.
-
-    Raises:
-        ValueError: a required metric is missing.
+        reasons: one a condition.
+        metrics: of the release set, or where it was not opened (`released`) of the gate set.
+        champion: that the verdict is reached against; None where there is none.
+        policy: the plan; None for demos.
+        comparisons: with other models.
+        gate_metrics: on the gate set, by view.
     """
-    missing = [name for name, _, _ in MINIMUMS if name not in metrics]
-    if missing:
-        raise ValueError(f"metrics: {', '.join(missing)} missing")
-    reasons = [_minimum(metrics[name], name, words, getattr(config, field)) for name, field, words in MINIMUMS]
-    if dependence:
-        reasons.append(_dependence(dependence, config.max_shortcut_dependence))
-    if champion is None:
-        reasons.append(Reason(name="champion", passed=True, text="there is no champion yet to compare with"))
-    else:
-        reasons.append(_already_champion(champion) if same else _not_worse(champion, config.max_auroc_loss))
-    if withdrawn is not None:
-        reasons.append(Reason(name="withdrawn", passed=False, text=f"this model was champion, and {withdrawn}"))
+    outcomes = [found.outcome for comparison in comparisons for found in comparison.metrics]
     return Verdict(
         passed=all(reason.passed for reason in reasons),
         reasons=tuple(reasons),
         metrics=dict(metrics),
+        measured_on="release set" if released else "gate set",
+        gate_metrics={view: dict(found) for view, found in (gate_metrics or {}).items()},
+        comparisons=tuple(comparisons),
+        outcome=overall(outcomes).value if outcomes else None,
         champion=champion,
+        policy=None if policy is None else policy.digest,
     )
 
 
-def _minimum(metric: Metric, name: str, words: str, limit: float) -> Reason:
-    passed = metric.value >= limit
-    value, bound = _comparable_texts(metric.value, limit)
-    text = f"{words} {value} ({metric.low:.3f} to {metric.high:.3f}) is {'at least' if passed else 'below'} {bound}"
-    return Reason(name=name, passed=passed, text=text, value=metric.value, limit=limit)
+def demo_reasons(
+    metrics: Mapping[str, Metric], config: GateConfig, dependence: Mapping[str, ShortcutDependence] | None = None
+) -> list[Reason]:
+    """Judge a demo by the minimums of its profile, which are compared with the values.
+
+    Raises:
+        ValueError: a required metric is missing.
+    """
+    _require(metrics)
+    reasons = [_minimum(name, metrics[name], metrics[name].value, getattr(config, f"min_{name}")) for name in MINIMUMS]
+    if dependence:
+        falls = {name: found.separation for name, found in dependence.items()}
+        values = {name: fall.value for name, fall in falls.items()}
+        reasons.append(_dependence(falls, values, config.max_shortcut_dependence, ""))
+    return reasons
 
 
-def _dependence(dependence: Mapping[str, Metric], limit: float) -> Reason:
-    worst = max(dependence, key=lambda name: dependence[name].value)
-    passed = dependence[worst].value <= limit
-    beyond = [name for name, metric in dependence.items() if metric.value > limit] or [worst]
-    values = ", ".join(
-        f"{name} {metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
-        for name, metric in ((name, dependence[name]) for name in beyond)
+def release_reasons(metrics: Mapping[str, Metric], policy: Policy) -> list[Reason]:
+    """Judge a candidate by the plan's minimums, which are compared with the lower ends of the intervals.
+
+    Raises:
+        ValueError: a required metric is missing.
+    """
+    _require(metrics)
+    limits = policy.protocol.minimums
+    return [_minimum(name, metrics[name], metrics[name].low, limits[name], ", and its lower end") for name in MINIMUMS]
+
+
+def dependence_reason(dependence: Mapping[str, ShortcutDependence], policy: Policy) -> Reason:
+    """Judge the shortcut dependence beyond that of a change as strong, at the upper ends of its intervals.
+
+    Raises:
+        ValueError: there was no control.
+    """
+    falls = {name: found.beyond_control for name, found in dependence.items() if found.beyond_control is not None}
+    if len(falls) < len(dependence) or not falls:
+        raise ValueError("dependence: measured without a control")
+    values = {name: fall.high for name, fall in falls.items()}
+    return _dependence(falls, values, policy.protocol.max_shortcut_dependence, " at the upper end")
+
+
+def plan_reason(violations: Sequence[str]) -> Reason:
+    """Judge whether a training is one that the plan foresees."""
+    text = "; ".join(violations) if violations else "the training lies within the change control plan"
+    hint = "; a change of this kind needs a new plan (gate.policy)" if violations else ""
+    return Reason(name="plan", passed=not violations, text=text + hint)
+
+
+def comparison_reason(comparison: ModelComparison, policy: Policy) -> Reason:
+    """Judge a comparison: the outcome of every metric must be one that promotes."""
+    promotes = policy.protocol.promotes
+    stopping = [found for found in comparison.metrics if found.outcome not in promotes]
+    where = f"{comparison.opponent} version {comparison.version}, images {comparison.view}"
+    counted = "" if comparison.images == comparison.of else f" ({comparison.images} of {comparison.of} images)"
+    seen = "; that model may have been trained on some of these images" if comparison.seen else ""
+    told = "; ".join(_difference(found) for found in (stopping or comparison.metrics))
+    return Reason(
+        name=f"{comparison.opponent}, {comparison.view}",
+        passed=not stopping,
+        text=f"against {where}{counted}: {told}{seen}",
     )
-    text = (
-        f"the model depends on no shortcut by more than {limit:g}; the most on {values}"
-        if passed
-        else "the model depends on a shortcut; without it the classes' separation falls by more than "
-        f"{limit:g}: {values}"
-    )
-    return Reason(name="shortcuts", passed=passed, text=text, value=dependence[worst].value, limit=limit)
 
 
-def _already_champion(champion: ChampionComparison) -> Reason:
+def no_champion_reason() -> Reason:
+    """Say that there is nothing to compare with."""
+    return Reason(name="champion", passed=True, text="there is no champion yet to compare with")
+
+
+def already_champion_reason(champion: Champion) -> Reason:
+    """Refuse a model that is champion already, so that no promotion is needed."""
     text = f"these weights are already champion, as version {champion.version}"
     return Reason(name="already champion", passed=False, text=text)
 
 
-def _not_worse(champion: ChampionComparison, loss: float) -> Reason:
-    if "auroc" not in champion.differences:
-        raise ValueError(f"differences: 'auroc' against champion version {champion.version} is missing")
-    metric, limit = champion.differences["auroc"], 0 - loss
-    passed = metric.low >= limit
-    low, bound = _comparable_texts(metric.low, limit, "+")
-    text = (
-        f"AUROC differs from that of champion version {champion.version} by {metric.value:+z.3f} ({low} to "
-        f"{metric.high:+z.3f}){_on(champion)}, and the lower end is {'at least' if passed else 'below'} {bound}"
+def withdrawn_reason(how: str) -> Reason:
+    """Refuse a model that was champion and was withdrawn, which `how` says in one sentence."""
+    return Reason(name="withdrawn", passed=False, text=f"this model was champion, and {how}")
+
+
+def _require(metrics: Mapping[str, Metric]) -> None:
+    if missing := [name for name in MINIMUMS if name not in metrics]:
+        raise ValueError(f"metrics: {', '.join(missing)} missing")
+
+
+def _minimum(name: str, metric: Metric, value: float, limit: float, which: str = "") -> Reason:
+    passed = value >= limit
+    shown, bound = _comparable_texts(value, limit)
+    text = f"{WORDS[name]} {metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f}){which} {shown} is "
+    if not which:
+        text = f"{WORDS[name]} {shown} ({metric.low:.3f} to {metric.high:.3f}) is "
+    return Reason(
+        name=name, passed=passed, text=f"{text}{'at least' if passed else 'below'} {bound}", value=value, limit=limit
     )
-    return Reason(name="champion", passed=passed, text=text, value=metric.low, limit=limit)
 
 
-def _on(champion: ChampionComparison) -> str:
-    return "" if champion.images is None else f" on {champion.images} of {champion.of} images"
+def _dependence(falls: Mapping[str, Metric], values: Mapping[str, float], limit: float, which: str) -> Reason:
+    worst = max(values, key=values.__getitem__)
+    passed = values[worst] <= limit
+    beyond = [name for name, value in values.items() if value > limit] or [worst]
+    shown = ", ".join(_interval(name, falls[name]) for name in beyond)
+    text = (
+        f"the model depends on no shortcut by more than {limit:g}{which}; the most on {shown}"
+        if passed
+        else "the model depends on a shortcut; without it the classes' separation falls by more than "
+        f"{limit:g}{which}: {shown}"
+    )
+    return Reason(name="shortcuts", passed=passed, text=text, value=values[worst], limit=limit)
+
+
+def _interval(name: str, metric: Metric) -> str:
+    return f"{name} {metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
+
+
+def _difference(found: ComparedMetric) -> str:
+    metric, limit = found.difference, 0 - found.margin
+    low, bound = _comparable_texts(metric.low, limit, "+")
+    text = f"{WORDS[found.metric]} {found.outcome}, {metric.value:+z.3f} ({low} to {metric.high:+z.3f}), margin {bound}"
+    if found.outcome == "cannot tell":
+        needed = "no number of images" if found.images_to_tell is None else f"about {found.images_to_tell} images"
+        text += f", and {needed} would tell"
+    return text
 
 
 def _comparable_texts(value: float, limit: float, sign: str = "") -> tuple[str, str]:
@@ -113,3 +196,8 @@ def _comparable_texts(value: float, limit: float, sign: str = "") -> tuple[str, 
         if (float(shown) >= limit) == (value >= limit):
             return shown, bound
     return f"{value:{sign}}", bound
+
+
+def stops(reasons: Iterable[Reason]) -> bool:
+    """Return whether a reason refuses the model."""
+    return not all(reason.passed for reason in reasons)

@@ -33,9 +33,18 @@ STRETCH = 1.2
 
 
 def measure_dependence(
-    network: nn.Module, images: Images, preprocess: PreprocessConfig, config: EvaluationConfig, compute: Compute = CPU
+    network: nn.Module,
+    images: Images,
+    preprocess: PreprocessConfig,
+    config: EvaluationConfig,
+    compute: Compute = CPU,
+    *,
+    control: bool = False,
 ) -> dict[str, ShortcutDependence]:
     """Measure the dependence on each shortcut feature: score images unchanged and without the feature.
+
+    Any change of an image may lower the separation. The control is a change as strong that touches no shortcut: the
+    image is moved sideways by as many pixels as change it as much on average (`moved_as_much`).
 
     Args:
         network: two outputs.
@@ -43,6 +52,7 @@ def measure_dependence(
         preprocess: the model's own; images are equalised again after a change, where it equalises.
         config: number of images and resamples, coverage, seed.
         compute: device, precision, threads.
+        control: measure against the control, too, at twice the computation.
     """
     images = images.take(_balanced_sample(images.labels, config))
     pixels = images.pixels[images.rows]
@@ -51,8 +61,38 @@ def measure_dependence(
         changed = _preprocessed(changed, preprocess)
         return predict_probabilities(network, changed, np.arange(len(changed)), compute)
 
-    before = score(pixels)
-    return {name: _change(images, before, score(ablate(pixels)), config) for name, ablate in ABLATIONS.items()}
+    before, found = score(pixels), {}
+    for name, ablate in ABLATIONS.items():
+        changed = ablate(pixels)
+        after = score(changed)
+        found[name] = _change(images, before, after, config)
+        if control:
+            other = score(moved_as_much(pixels, changed))
+            beyond = _change(images, other, after, config).separation
+            found[name] = found[name].model_copy(update={"beyond_control": beyond})
+    return found
+
+
+def moved_as_much(images: NDArray[np.uint8], changed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Move images sideways by as many pixels as change them as much as others were changed, root mean square.
+
+    What moves out on one side is filled by the mirror image of the edge on the other, so that encoding, detail, shape
+    and grey levels stay. The largest move is a quarter of the side: a stronger change has that as its control.
+
+    Args:
+        images: uint8 [n, S, S].
+        changed: the same images after the change.
+    """
+
+    def strength(other: NDArray[np.uint8]) -> float:
+        return float(np.sqrt(np.mean((images.astype(np.float32) - other.astype(np.float32)) ** 2)))
+
+    wanted, moved = strength(changed), images
+    for pixels in range(1, images.shape[-1] // 4 + 1):
+        moved = np.pad(images[:, :, pixels:], ((0, 0), (0, 0), (0, pixels)), mode="symmetric")
+        if strength(moved) >= wanted:
+            break
+    return moved
 
 
 def remove_shortcuts(images: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from pneumonia.records.base import Document
@@ -47,27 +49,75 @@ class Reason(Document):
     limit: float | None = None
 
 
-class ChampionComparison(Document):
-    """The champion that the candidate was compared with, and the differences candidate − champion.
+class ComparedMetric(Document):
+    """A metric's difference candidate − other model on the same images, held against a margin.
 
     Attributes:
-        images, of: how many of how many test images both were scored on: those whose files had equal content.
+        metric: one of `pneumonia.config.policy.COMPARED`.
+        difference: value and interval.
+        margin: what may be lost.
+        outcome: see `pneumonia.statistics.comparison.Outcome`.
+        p: two-sided p-value of no difference: DeLong's for AUROC, McNemar's exact one for sensitivity and specificity.
+        images_to_tell: how many images of this kind would decide, where these cannot.
     """
+
+    metric: str
+    difference: Metric
+    margin: float
+    outcome: Literal["better", "not worse", "worse", "cannot tell"]
+    p: float | None = None
+    images_to_tell: int | None = None
+
+
+class ModelComparison(Document):
+    """A candidate against another model on images of the gate set, seen in one way.
+
+    Attributes:
+        opponent, version: champion or reference, and its version.
+        view: the images as they are, or without shortcuts.
+        metrics: one a metric of the plan.
+        images, of: how many of how many images of the gate set both were scored on: those whose files had equal
+            content.
+        seen: the other model may have been trained on some of these images.
+    """
+
+    opponent: Literal["champion", "reference"]
+    version: str
+    view: Literal["as they are", "without shortcuts"]
+    metrics: tuple[ComparedMetric, ...]
+    images: int
+    of: int
+    seen: bool = False
+
+
+class Champion(Document):
+    """The champion that the verdict was reached against."""
 
     version: str
     weights_digest: str | None = None
-    differences: dict[str, Metric] = Field(default_factory=dict)
-    images: int | None = None
-    of: int | None = None
 
 
 class Verdict(Document):
-    """The gate's decision, passed if every reason has passed; `metrics` are the candidate's."""
+    """The gate's decision, passed if every reason has passed.
+
+    Attributes:
+        metrics: the candidate's, of the images in `measured_on`: the release set, or the gate set where that refused
+            it.
+        gate_metrics: the candidate's on the gate set, by view; empty for demos.
+        comparisons: with the champion and the reference; empty for demos and for a first champion.
+        outcome: of all comparisons together.
+        policy: digest of the change control plan; None for demos, which have no plan.
+    """
 
     passed: bool
     reasons: tuple[Reason, ...]
     metrics: dict[str, Metric]
-    champion: ChampionComparison | None = None
+    measured_on: Literal["release set", "gate set"] = "release set"
+    gate_metrics: dict[str, dict[str, Metric]] = Field(default_factory=dict)
+    comparisons: tuple[ModelComparison, ...] = ()
+    outcome: Literal["better", "not worse", "worse", "cannot tell"] | None = None
+    champion: Champion | None = None
+    policy: str | None = None
 
 
 class ShortcutDependence(Document):
@@ -77,8 +127,11 @@ class ShortcutDependence(Document):
         separation: decrease of the separation, which is the mean probability of the positives less that of the
             negatives.
         normal, pneumonia: change of the mean probability of each class.
+        beyond_control: by how much the separation decreases more than under a change as strong that touches no
+            shortcut; None where that was not measured.
     """
 
     separation: Metric
     normal: Metric
     pneumonia: Metric
+    beyond_control: Metric | None = None

@@ -48,6 +48,7 @@ class ModelRecord(Document):
         weights_digest, data_digest, split_digest: sha256 in hex.
         computed_with: every device, precision and number of threads that the training was computed with; where there
             are several, another training with these settings does not give the same bits. Empty: not recorded.
+        training_patients: patients in the training set; None: not recorded.
     """
 
     format: Literal[2] = 2
@@ -66,6 +67,7 @@ class ModelRecord(Document):
     config: dict[str, Any]
     library_version: str
     computed_with: tuple[str, ...] = ()
+    training_patients: int | None = None
 
     def model_digest(self) -> str:
         """Return the sha256, in hex, of the weights' digest and of how they are used."""

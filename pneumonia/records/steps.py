@@ -66,16 +66,16 @@ class TrainedModel(Document):
 
 
 class Validation(Document):
-    """The result of `validate_model`: the verdict on the test folder, with its report.
+    """The result of `validate_model`: the verdict, with its report.
 
     Attributes:
         verdict: metrics, reasons, and whether the model passed.
-        test_reads: how often this experiment has scored these test images, this time included.
+        openings: how often the release set has been opened so far, this time included; None: it was not opened.
         report: path of the Markdown report; its plots are in the same folder.
     """
 
     verdict: Verdict
-    test_reads: int
+    openings: int | None
     report: str
 
 

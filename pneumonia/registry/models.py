@@ -53,6 +53,12 @@ class Version(BaseModel):
     model_digest: str = ""
     withdrawn: str = ""
 
+    def is_model(self, record: ModelRecord) -> bool:
+        """Return whether this is the model that a record describes; by the weights alone in earlier releases."""
+        if self.model_digest:
+            return self.model_digest == record.model_digest()
+        return self.weights_digest == record.weights_digest
+
 
 def champion(uri: str, name: str) -> Version | None:
     """Return the version that is champion of `name`; None where there is none yet.

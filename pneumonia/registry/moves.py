@@ -168,24 +168,40 @@ def withdrawal(uri: str, record: ModelRecord) -> str | None:
     if store_is_new(uri):
         return None
     return _withdrawal(
-        standing(uri, record.name), models.versions(uri, record.name), record.weights_digest, record.model_digest()
+        standing(uri, record.name), [each for each in models.versions(uri, record.name) if each.is_model(record)]
     )
 
 
-def _withdrawal(now: Standing, known: Sequence[Version], weights_digest: str, model_digest: str) -> str | None:
-    for version in known:
-        # versions of earlier releases have no digest of the model, and are compared by their weights
-        same = (
-            version.model_digest == model_digest if version.model_digest else version.weights_digest == weights_digest
-        )
-        if same and (move := now.withdrawn.get(version.version)) is not None:
+def _withdrawal(now: Standing, same: Sequence[Version]) -> str | None:
+    """Return in one sentence how one of the versions of a model was withdrawn."""
+    for version in same:
+        if (move := now.withdrawn.get(version.version)) is not None:
             return f"version {version.version} was withdrawn by {move.who} at {move.when[:19]} UTC: {move.why}"
     return None
 
 
+def last_promotion(uri: str, name: str) -> str:
+    """Return when a model was last promoted, ISO 8601 in UTC; empty where none was.
+
+    Raises:
+        PneumoniaError: an entry of the ledger was damaged.
+        TrackingError: the registry cannot be reached.
+    """
+    if store_is_new(uri):
+        return ""
+    return max((move.when for move in models.history(uri, name) if move.action == "promote"), default="")
+
+
+def _same(one: Version, other: Version) -> bool:
+    """Return whether two versions are one model; by the weights alone where one is of an earlier release."""
+    if one.model_digest and other.model_digest:
+        return one.model_digest == other.model_digest
+    return one.weights_digest == other.weights_digest
+
+
 def _despite(uri: str, name: str, wanted: Version, now: Standing, why: str, despite: bool) -> str:
     """Return the reason of a promotion, with the withdrawal that it overrules."""
-    withdrawn = _withdrawal(now, models.versions(uri, name), wanted.weights_digest, wanted.model_digest)
+    withdrawn = _withdrawal(now, [each for each in models.versions(uri, name) if _same(each, wanted)])
     if withdrawn is None:
         return why
     if not despite:

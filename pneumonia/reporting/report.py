@@ -13,7 +13,7 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config
 from pneumonia.records.base import Document
 from pneumonia.records.epoch import EPOCH_THRESHOLD, Epoch
-from pneumonia.records.evaluation import ChampionComparison, Metric, ShortcutDependence, Verdict
+from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE
 
 METRIC_NAMES = {
@@ -59,8 +59,7 @@ class DataUsed(Document):
     duplicates: tuple[tuple[str, ...], ...] = ()  # paths of images with equal pixels, by group
     copies: int = 0  # test images that repeat another one
     unreadable: int = 0  # files that were left out
-    test_reads: int | None = None  # how often models have been scored on the test images, this time included
-    audit_test_reads: int = 0  # how many features the shortcut audit has tried on the test images
+    openings: int | None = None  # of the release set so far, this one included; None: it was not opened
 
 
 class ModelUsed(Document):
@@ -139,30 +138,36 @@ def _notice(data: DataUsed) -> str:
 
 def _verdict(verdict: Verdict) -> str:
     head = "**Passed**: may become champion." if verdict.passed else "**Not passed**: will not become champion."
+    if verdict.outcome is not None:
+        head += f" Against the models that it was compared with: **{verdict.outcome}**."
+    if verdict.policy is not None:
+        head += f" Change control plan `{verdict.policy[:12]}`."
+    else:
+        head += " A demo: judged by the minimums of its profile alone, with no gate set and no change control plan."
     rows = [(reason.name, "met" if reason.passed else "not met", reason.text) for reason in verdict.reasons]
     return f"{head}\n\n{_table(('Condition', 'Outcome', 'Why'), rows)}"
 
 
 def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict) -> str:
-    test = data.counts.get("test", {})
     settings = config.evaluation
     text = (
-        f"On the test folder, {sum(test.values())} images ({', '.join(f'{n} {name}' for name, n in test.items())}), at "
-        f"threshold {model.threshold:g}. Intervals: {settings.confidence:.0%}, percentile bootstrap of "
-        f"{settings.bootstrap} resamples {_unit(data)}."
+        f"{_measured_on(data, verdict)}, at threshold {model.threshold:g}. Intervals: {settings.confidence:.0%}, "
+        f"percentile bootstrap of {settings.bootstrap} resamples {_unit(data, verdict)}."
     )
     if data.copies:
         text += (
             f" {data.copies} of the images repeat{'s' if data.copies == 1 else ''} another one; they count in the "
             "values, and each group of equal images weighs once in the intervals."
         )
-    if data.test_reads is not None:
-        text += f" These images have been scored {data.test_reads} time{'s' if data.test_reads > 1 else ''} so far."
-    if data.audit_test_reads:
+    if data.openings is not None:
         text += (
-            f" The shortcut audit has read their labels too, without a model and without a choice depending on it: it "
-            f"evaluated {data.audit_test_reads} features on them."
+            f" The release set has been opened {data.openings} time{'s' if data.openings > 1 else ''} so far "
+            "(`pneumonia openings`): the more models are looked at on it, the less its metrics say."
         )
+    text += (
+        " The expected calibration error and the Brier score are at the prevalence of these images "
+        f"({_prevalence(data, verdict):.0%} PNEUMONIA), which is not that of a clinic."
+    )
     if config.operating_point.calibrate:
         text += (
             " Probabilities are calibrated for classes that are equally likely; add the log odds of yours. The metrics "
@@ -170,15 +175,67 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
             "that they say nothing about other images."
         )
     parts = [text, _metric_table("Metric", verdict.metrics)]
-    if verdict.champion is not None and verdict.champion.differences:
-        parts.append(_compared(verdict.champion))
-        parts.append(_metric_table("Difference", verdict.champion.differences, "+z"))
+    if verdict.gate_metrics:
+        parts.append("On the gate set, on which models are compared, as it is and with every shortcut feature removed:")
+        parts.append(_views(verdict))
+    if verdict.comparisons:
+        parts.append("Against other models on the same images of the gate set (candidate − other):")
+        parts.append(_comparisons(verdict))
     return "\n\n".join(parts)
 
 
-def _unit(data: DataUsed) -> str:
+def _measured(data: DataUsed, verdict: Verdict) -> Mapping[str, int]:
+    return data.counts.get("test" if verdict.measured_on == "release set" else "gate", {})
+
+
+def _measured_on(data: DataUsed, verdict: Verdict) -> str:
+    counts = _measured(data, verdict)
+    listed = f"{sum(counts.values())} images ({', '.join(f'{n} {name}' for name, n in counts.items())})"
+    if verdict.measured_on == "release set":
+        return f"On the release set, the official test folder, {listed}"
+    return f"On the gate set, {listed}, which refused the model, so that the release set was not opened"
+
+
+def _prevalence(data: DataUsed, verdict: Verdict) -> float:
+    counts = _measured(data, verdict)
+    return counts.get(CLASSES[1], 0) / max(1, sum(counts.values()))
+
+
+def _views(verdict: Verdict) -> str:
+    views = list(verdict.gate_metrics)
+    rows = [
+        (METRIC_NAMES.get(name, name), *(_interval(verdict.gate_metrics[view][name]) for view in views))
+        for name in METRIC_NAMES
+        if all(name in verdict.gate_metrics[view] for view in views)
+    ]
+    return _table(("Metric", *(f"Images {view}" for view in views)), rows, numbers=len(views))
+
+
+def _comparisons(verdict: Verdict) -> str:
+    rows = [
+        (
+            f"{found.opponent}, version {found.version}",
+            found.view,
+            METRIC_NAMES.get(metric.metric, metric.metric),
+            _interval(metric.difference, "+z"),
+            f"{-metric.margin:g}",
+            "" if metric.p is None else f"{metric.p:.3f}",
+            metric.outcome,
+        )
+        for found in verdict.comparisons
+        for metric in found.metrics
+    ]
+    return _table(("Against", "Images", "Metric", "Difference", "Margin", "p", "Outcome"), rows)
+
+
+def _interval(metric: Metric, sign: str = "") -> str:
+    form = f"{sign}.3f"
+    return f"{metric.value:{form}} ({metric.low:{form}} to {metric.high:{form}})"
+
+
+def _unit(data: DataUsed, verdict: Verdict) -> str:
     """Say what the bootstrap draws."""
-    images = sum(data.counts.get("test", {}).values())
+    images = sum(_measured(data, verdict).values())
     if not data.unknown_patients:
         return "grouped by patient"
     consequence = "if patients have several of them, the intervals are too narrow"
@@ -190,25 +247,28 @@ def _unit(data: DataUsed) -> str:
     )
 
 
-def _compared(champion: ChampionComparison) -> str:
-    counted = "" if champion.images is None else f", {champion.images} of {champion.of}"
-    return f"Against champion version {champion.version} on the same images{counted} (candidate − champion):"
-
-
 def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) -> str:
     count = config.evaluation.ablation_images_per_class
+    controlled = all(found.beyond_control is not None for found in dependence.values())
     text = (
-        f"Up to {count} test images of each class, scored again after each shortcut feature was removed from all of "
+        f"Up to {count} of the images of each class, scored again after each shortcut feature was removed from all of "
         "them. The separation is the mean probability of the positives less that of the negatives; its decrease is the "
         "model's dependence on the shortcut."
     )
-    rows = [
-        (feature, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in (found.normal, found.pneumonia)),
-         f"{found.separation.value:.3f} ({found.separation.low:.3f} to {found.separation.high:.3f})")
-        for feature, found in dependence.items()
-    ]  # fmt: skip
-    head = ("Shortcut", *(f"{name} moves by" for name in CLASSES), "Separation falls by")
-    return f"{text}\n\n{_table(head, rows, numbers=3)}"
+    if controlled:
+        text += (
+            " Any change of an image may lower the separation: the last column is the decrease beyond that under a "
+            "change as strong that touches no shortcut, which moves the image sideways."
+        )
+    rows = []
+    for feature, found in dependence.items():
+        row = [feature, _interval(found.normal, "+"), _interval(found.pneumonia, "+"), _interval(found.separation)]
+        if found.beyond_control is not None:
+            row.append(_interval(found.beyond_control, "+"))
+        rows.append(row)
+    head = ["Shortcut", *(f"{name} moves by" for name in CLASSES), "Separation falls by"]
+    head += ["beyond the control by"] if controlled else []
+    return f"{text}\n\n{_table(head, rows, numbers=len(head) - 1)}"
 
 
 def _metric_table(head: str, metrics: Mapping[str, Metric], sign: str = "") -> str:

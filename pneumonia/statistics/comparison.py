@@ -9,7 +9,7 @@ over patients: `metrics.paired_differences`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from pneumonia.config.schema import EvaluationConfig
 from pneumonia.errors import DataError
-from pneumonia.records.evaluation import Metric
+from pneumonia.records.evaluation import ComparedMetric, Metric
 from pneumonia.statistics.bootstrap import Floats, Sample
-from pneumonia.statistics.metrics import Scored, checked_probabilities, paired_sample
+from pneumonia.statistics.metrics import Scored, checked_probabilities, paired_differences, paired_sample
 
 
 class Outcome(StrEnum):
@@ -99,6 +100,57 @@ def images_to_tell(difference: Metric, margin: float, images: int) -> int | None
     else:  # enough images show that it is worse
         wide, distance = difference.high - value, -value
     return math.ceil(images * (wide / distance) ** 2) if distance > 0 else None
+
+
+def compare_models(
+    a: Scored, b: Scored, margins: Mapping[str, float], config: EvaluationConfig
+) -> tuple[ComparedMetric, ...]:
+    """Compare two models on the same images, each at its own threshold: AUROC by DeLong, the others by the bootstrap.
+
+    Args:
+        a, b: candidate and other model.
+        margins: by metric, what may be lost.
+        config: number of resamples, coverage, seed.
+
+    Raises:
+        ValueError: as `compare_auroc`.
+    """
+    auroc = compare_auroc(a, b, config.confidence)
+    differences = paired_differences(a, b, config) | {"auroc": auroc.difference}
+    p = {
+        "auroc": auroc.p,
+        "sensitivity": compare_decisions(a, b, only=1).p,
+        "specificity": compare_decisions(a, b, only=0).p,
+    }
+    labels = np.asarray(a.labels)
+    images = {"sensitivity": int(labels.sum()), "specificity": int((labels == 0).sum())}
+    found = []
+    for metric, margin in margins.items():
+        difference = differences[metric]
+        decided = outcome(difference, margin)
+        needed = None
+        if decided is Outcome.CANNOT_TELL:
+            needed = images_to_tell(difference, margin, images.get(metric, len(labels)))
+        found.append(
+            ComparedMetric(
+                metric=metric,
+                difference=difference,
+                margin=margin,
+                outcome=decided.value,
+                p=p.get(metric),
+                images_to_tell=needed,
+            )
+        )
+    return tuple(found)
+
+
+def overall(outcomes: Iterable[str]) -> Outcome:
+    """Return the outcome of several comparisons: the least favourable; better where one is and none is unfavourable."""
+    found = set(outcomes)
+    for least in (Outcome.WORSE, Outcome.CANNOT_TELL, Outcome.BETTER):
+        if least.value in found:
+            return least
+    return Outcome.NOT_WORSE
 
 
 def compare_auroc(a: Scored, b: Scored, confidence: float = 0.95) -> PairedTest:

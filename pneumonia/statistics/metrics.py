@@ -18,7 +18,7 @@ METRICS = (
     *("auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "f1", "balanced_accuracy"),
     *("brier", "ece"),
 )
-PAIRED_METRICS = ("auroc", "accuracy", "sensitivity", "specificity")
+PAIRED_METRICS = ("auroc", "accuracy", "sensitivity", "specificity", "balanced_accuracy")
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 DATA_TAG = "pneumonia.data_digest"
-READS_TAG = "pneumonia.test_reads"
+VALIDATIONS_TAG = "pneumonia.validations"
 """Tags with the data version and how often this run has read its test labels."""
 
 logger = logging.getLogger(__name__)
@@ -112,28 +112,12 @@ class Run:
         """
         return with_retries(self.uri, "look for registered versions", lambda: is_registered(self._client, self.id))
 
-    def count_test_read(self, data_digest: str) -> int:
-        """Count one more read of the test labels of this data version; called before the read.
-
-        Returns:
-            How often the runs of this experiment have read them, this time included.
-        """
-        runs = with_retries(self.uri, "count the reads of the test labels", lambda: self._readers(data_digest))
-        mine = runs.get(self.id, 0) + 1
-        self.set_tags({DATA_TAG: data_digest, READS_TAG: str(mine)})
-        return sum((runs | {self.id: mine}).values())
-
-    def _readers(self, data_digest: str) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment], f"tags.`{DATA_TAG}` = '{data_digest}'", max_results=1000, page_token=token
-            )
-            counts |= {run.info.run_id: int(run.data.tags.get(READS_TAG, 0)) for run in page}
-            token = page.token
-            if not token:
-                return counts
+    def count_validation(self) -> int:
+        """Count one more validation of this run's model, and return how many there were, this one included."""
+        tags = with_retries(self.uri, "count the validations", lambda: self._client.get_run(self.id).data.tags)
+        number = int(tags.get(VALIDATIONS_TAG, 0)) + 1
+        self.set_tags({VALIDATIONS_TAG: str(number)})
+        return number
 
     def _reopen(self, tags: Mapping[str, str]) -> None:
         from mlflow.entities import RunTag

@@ -32,7 +32,7 @@ NOT_ASKED = Finding(ok=True, stops=False, count=0, summary="not looked for", exa
 @pytest.fixture(autouse=True)
 def _without_shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the shortcut detector, which takes most of an audit's time and is tested by itself."""
-    monkeypatch.setattr("pneumonia.data.audit.report.detect_shortcuts", lambda *_: NOT_ASKED)
+    monkeypatch.setattr("pneumonia.data.audit.report.detect_shortcuts", lambda *_, **__: NOT_ASKED)
 
 
 @pytest.mark.parametrize(

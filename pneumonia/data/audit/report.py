@@ -61,7 +61,7 @@ class AuditReport(BaseModel):
         return not self.leaks
 
 
-def audit(packed: Packed, config: DataConfig) -> AuditReport:
+def audit(packed: Packed, config: DataConfig, *, test_folder: bool = False) -> AuditReport:
     """Check a packed data set.
 
     Checks across splits look at train, validation and test; images that are not used cannot leak. About 4 s for 5,856
@@ -70,6 +70,7 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
     Args:
         packed: images, split and the unreadable files.
         config: ``near_duplicate_correlation``, and ``on_unreadable``, by which unreadable images stop the pipeline.
+        test_folder: evaluate shortcut features on the test folder too, which reads the labels of the release set.
     """
     entries = packed.manifest.entries
     threshold = config.near_duplicate_correlation
@@ -86,7 +87,7 @@ def audit(packed: Packed, config: DataConfig) -> AuditReport:
         near_duplicates_across_splits=near_across,
         patient_across_splits=checks.patient_across_splits(entries),
         encodings=checks.encodings(entries),
-        shortcuts=detect_shortcuts(packed.manifest, packed.features, config),
+        shortcuts=detect_shortcuts(packed.manifest, packed.features, config, test_folder=test_folder),
     )
 
 

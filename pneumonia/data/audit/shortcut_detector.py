@@ -71,23 +71,26 @@ DESCRIPTIONS = {
 """By shortcut feature: its name, its meaning, and the countermeasure of profile full."""
 
 
-def detect_shortcuts(manifest: Manifest, pixel_measures: NDArray[np.float32], config: DataConfig) -> Finding:
-    """Measure how well each shortcut feature predicts the class.
+def detect_shortcuts(
+    manifest: Manifest, pixel_measures: NDArray[np.float32], config: DataConfig, *, test_folder: bool = False
+) -> Finding:
+    """Measure how well each shortcut feature predicts the class, in the training folders.
 
     Args:
         manifest: images with their split; unused ones count as training images.
         pixel_measures: float32 [N, image_statistics.COUNT], in the manifest's order.
         config: ``shortcut_auroc``, from which a feature is flagged.
+        test_folder: evaluate each feature on the test folder too, which reads the labels of the release set.
 
     Returns:
         A finding that does not stop the pipeline: the gate tests whether a model depends on a shortcut. One example for
-        each feature and one for all together, with the AUROC in cross-validation and on the test folder, each with its
-        95 % interval.
+        each feature and one for all together, with the AUROC in cross-validation and, where asked for, on the test
+        folder, each with its 95 % interval.
     """
     measures = shortcut_features.feature_table(manifest.entries, pixel_measures)
     measures[TOGETHER] = np.concatenate([measures[feature] for feature in shortcut_features.FEATURES], axis=1)
     train = np.flatnonzero([entry.folder != "test" for entry in manifest.entries])
-    test = np.flatnonzero([entry.folder == "test" for entry in manifest.entries])
+    test = np.flatnonzero([test_folder and entry.folder == "test" for entry in manifest.entries])
     folds = _folds(manifest.labels[train], [manifest.groups[row] for row in train])
     rows = [_row(feature, values, manifest, train, test, folds, config) for feature, values in measures.items()]
     flagged = [row for row in rows if row["flagged"] and row["feature"] != TOGETHER]
@@ -115,11 +118,12 @@ def _row(
     config: DataConfig,
 ) -> dict[str, Any]:
     labels, patients = manifest.labels, manifest.groups
-    inside = _cross_validated(values[train], labels[train], folds)
-    outside = _fit(values[train], labels[train])(values[test])
+    scored = [("", train, _cross_validated(values[train], labels[train], folds))]
+    if len(test):
+        scored.append(("test ", test, _fit(values[train], labels[train])(values[test])))
     name, meaning, remedy = DESCRIPTIONS[feature]
     row: dict[str, Any] = {"feature": feature, "name": name}
-    for prefix, rows, scores in (("", train, inside), ("test ", test, outside)):
+    for prefix, rows, scores in scored:
         metric = _auroc(labels[rows], scores, [patients[at] for at in rows])
         row |= {f"{prefix}{key}": value for key, value in metric.items()}
     row["flagged"] = row["auroc"] >= config.shortcut_auroc and row["low"] > MIN_LOWER_END

@@ -31,7 +31,7 @@ NOT_ASKED = Finding(ok=True, stops=False, count=0, summary="not looked for", exa
 @pytest.fixture(autouse=True)
 def _no_shortcuts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the detector of shortcuts, which has a file of its own: small sets predict their class by chance."""
-    monkeypatch.setattr("pneumonia.data.audit.report.detect_shortcuts", lambda *_: NOT_ASKED)
+    monkeypatch.setattr("pneumonia.data.audit.report.detect_shortcuts", lambda *_, **__: NOT_ASKED)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ PLANTED = [feature for feature in get_args(Shortcut) if feature != "none"]
 
 def rows(root: Path, work: Path, **preprocess: Any) -> dict[str, dict[str, Any]]:
     packed = pack(root, CONFIG, PreprocessConfig.model_validate({"size": 96} | preprocess), work)
-    finding = detect_shortcuts(packed.manifest, packed.features, CONFIG)
+    finding = detect_shortcuts(packed.manifest, packed.features, CONFIG, test_folder=True)
     assert not finding.stops
     assert finding.ok == (not any(row["flagged"] for row in finding.examples if row["feature"] != TOGETHER))
     return {row["feature"]: row for row in finding.examples}
