@@ -127,6 +127,7 @@ class _Judgement:
         self.reasons.insert(0, gate.plan_reason(outside))
         self.measure_dependence(split, control=True)
         self.reasons.append(gate.dependence_reason(self.dependence, policy))
+        self.reasons.append(gate.calibration_reason(self.gate_metrics[VIEWS[0]], policy))
         if all(reason.passed for reason in self.reasons):
             self.open_release_set(policy)
             self.reasons += gate.release_reasons(self.release_metrics, policy)

@@ -60,6 +60,7 @@ class Protocol(Section):
         openings_per_release: how often the release set may be opened from one promotion to the next.
         max_shortcut_dependence: largest decrease of the separation by a shortcut's removal, beyond that by a change
             that touches no shortcut, at the upper end of its interval.
+        max_calibration_error: largest expected calibration error on the gate set, both classes weighing the same.
         margins: by metric in `COMPARED`, what may be lost against another model on the gate set.
         minimums: by metric in `MINIMUMS`, on the release set, at the lower end of the interval.
     """
@@ -68,6 +69,7 @@ class Protocol(Section):
     reference: str = ""
     openings_per_release: int = Field(3, ge=1, le=1000)
     max_shortcut_dependence: Annotated[float, Field(ge=0, le=2)] = 0.4
+    max_calibration_error: Fraction = 0.15
     margins: dict[str, Fraction]
     minimums: dict[str, Fraction]
 

@@ -241,6 +241,12 @@ class EvaluationConfig(Section):
     bootstrap: int = Field(2000, ge=100, le=100_000, description="Bootstrap resamples, drawn by patient")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Coverage of the intervals")
     seed: int = Field(0, ge=0, description="Seed of the bootstrap")
+    prevalence: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Share of PNEUMONIA at the place of use, at which the calibration is reported besides",
+    )
     ablation_images_per_class: int = Field(
         100, ge=8, le=100_000, description="Largest number of images per class of the shortcut ablation"
     )

@@ -8,7 +8,7 @@ by the minimums of their profile on the release set. Everything here is pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pneumonia.config.policy import MINIMUMS, Policy
 from pneumonia.config.schema import GateConfig
@@ -106,6 +106,17 @@ def dependence_reason(dependence: Mapping[str, ShortcutDependence], policy: Poli
     return _dependence(falls, values, policy.protocol.max_shortcut_dependence, " at the upper end")
 
 
+def calibration_reason(metrics: Mapping[str, Metric], policy: Policy) -> Reason:
+    """Judge the calibration on the gate set with both classes weighing the same, as it was calibrated."""
+    metric, limit = metrics["ece_balanced"], policy.protocol.max_calibration_error
+    passed = metric.value <= limit
+    text = (
+        f"the expected calibration error, both classes weighing the same, {_interval('', metric).strip()} is "
+        f"{'at most' if passed else 'above'} {limit:g}"
+    )
+    return Reason(name="calibration", passed=passed, text=text, value=metric.value, limit=limit)
+
+
 def plan_reason(violations: Sequence[str]) -> Reason:
     """Judge whether a training is one that the plan foresees."""
     text = "; ".join(violations) if violations else "the training lies within the change control plan"
@@ -196,8 +207,3 @@ def _comparable_texts(value: float, limit: float, sign: str = "") -> tuple[str, 
         if (float(shown) >= limit) == (value >= limit):
             return shown, bound
     return f"{value:{sign}}", bound
-
-
-def stops(reasons: Iterable[Reason]) -> bool:
-    """Return whether a reason refuses the model."""
-    return not all(reason.passed for reason in reasons)

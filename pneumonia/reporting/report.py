@@ -25,8 +25,12 @@ METRIC_NAMES = {
     "precision": "Precision",
     "f1": "F1",
     "balanced_accuracy": "Balanced accuracy",
-    "brier": "Brier score (lower is better)",
-    "ece": "Expected calibration error (lower is better)",
+    "brier": "Brier score, prevalence of these images (lower is better)",
+    "ece": "Expected calibration error, prevalence of these images (lower is better)",
+    "brier_balanced": "Brier score, both classes weighing the same",
+    "ece_balanced": "Expected calibration error, both classes weighing the same",
+    "brier_at_prevalence": "Brier score at the stated prevalence",
+    "ece_at_prevalence": "Expected calibration error at the stated prevalence",
 }
 # Without the work folder and the tracking: they change no result, and a tracking URI may contain a password.
 RECIPE = (
@@ -165,8 +169,8 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
             "(`pneumonia openings`): the more models are looked at on it, the less its metrics say."
         )
     text += (
-        " The expected calibration error and the Brier score are at the prevalence of these images "
-        f"({_prevalence(data, verdict):.0%} PNEUMONIA), which is not that of a clinic."
+        f" {_prevalence(data, verdict):.0%} of these images are PNEUMONIA, which is not the prevalence of a clinic; "
+        f"the stated one is {settings.prevalence:.0%} (evaluation.prevalence)."
     )
     if config.operating_point.calibrate:
         text += (

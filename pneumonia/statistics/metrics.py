@@ -16,8 +16,9 @@ from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
 BINS = 10  # of equal width, for the reliability diagram and the expected calibration error
 METRICS = (
     *("auroc", "auprc", "accuracy", "sensitivity", "specificity", "precision", "f1", "balanced_accuracy"),
-    *("brier", "ece"),
+    *("brier", "ece", "brier_balanced", "ece_balanced", "brier_at_prevalence", "ece_at_prevalence"),
 )
+ERRORS = 2 * (1 + BINS)  # columns of `_errors`
 PAIRED_METRICS = ("auroc", "accuracy", "sensitivity", "specificity", "balanced_accuracy")
 
 
@@ -46,7 +47,9 @@ def compute_metrics(scored: Scored, config: EvaluationConfig) -> dict[str, Metri
     Precision and F1 are 0 where no image is classified as PNEUMONIA. `auprc` is the average precision (no
     interpolation). `brier` is the mean squared error of the probability. `ece` is the mean, weighted by images, of the
     distance between the mean probability and the share of PNEUMONIA in `BINS` bins of equal width; resampling adds
-    noise to every bin and thereby distance, so that its interval is biased upwards.
+    noise to every bin and thereby distance, so that its interval is biased upwards. Both are at the prevalence of these
+    images; `…_balanced` let both classes weigh the same; `…_at_prevalence` let PNEUMONIA weigh as `config.prevalence`
+    says, with the log odds of that prevalence added to those of the probability, which is for equally likely classes.
 
     Resamples that hold one class only have no AUROC; they are left out of every metric, and a warning counts them.
 
@@ -59,7 +62,7 @@ def compute_metrics(scored: Scored, config: EvaluationConfig) -> dict[str, Metri
         ValueError: lengths that differ, labels other than 0 and 1, probabilities or threshold outside 0 to 1.
     """
     sample = Sample.of(scored.labels, scored.patients, scored.copies)
-    return _summarise(sample, [_Scorer.of(sample, scored)], METRICS, config)
+    return _summarise(sample, [_Scorer.of(sample, scored, config.prevalence)], METRICS, config)
 
 
 def paired_differences(a: Scored, b: Scored, config: EvaluationConfig) -> dict[str, Metric]:
@@ -73,7 +76,7 @@ def paired_differences(a: Scored, b: Scored, config: EvaluationConfig) -> dict[s
         ValueError: labels or patients that differ; otherwise as `compute_metrics`.
     """
     sample = paired_sample(a, b)
-    return _summarise(sample, [_Scorer.of(sample, a), _Scorer.of(sample, b)], PAIRED_METRICS, config)
+    return _summarise(sample, [_Scorer.of(sample, each, config.prevalence) for each in (a, b)], PAIRED_METRICS, config)
 
 
 def paired_sample(a: Scored, b: Scored) -> Sample:
@@ -109,6 +112,27 @@ def compute_curves(scored: Scored) -> Curves:
     )
 
 
+def at_prevalence(values: Floats, prevalence: float) -> Floats:
+    """Return probabilities for equally likely classes as those at a prevalence, by adding its log odds (Bayes)."""
+    weighted = values * prevalence
+    return np.asarray(weighted / (weighted + (1 - values) * (1 - prevalence)), dtype=np.float64)
+
+
+def _errors(labels: Floats, values: Floats) -> list[Floats]:
+    """Return the columns [n] of which `_calibration` takes the sums, of positives and then of negatives."""
+    columns: list[Floats] = []
+    for member in (labels, 1 - labels):
+        columns.append(member * (values - labels) ** 2)
+        columns.extend(member * (values - labels) * (_bins(values) == index) for index in range(BINS))
+    return columns
+
+
+def _calibration(sums: Floats, positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
+    """Return Brier score and expected calibration error [b] from sums [b, `ERRORS`] and a weight [b] for each class."""
+    weighted = sums[:, : 1 + BINS] * positive[:, None] + sums[:, 1 + BINS :] * negative[:, None]
+    return weighted[:, 0], np.abs(weighted[:, 1:]).sum(axis=1)
+
+
 @dataclass(frozen=True)
 class _Scorer:
     """One model's probabilities, sorted once so that each block of resamples costs a few passes over a matrix."""
@@ -116,29 +140,35 @@ class _Scorer:
     order: NDArray[np.intp]  # [n], patients of the images from the highest probability down
     positive: NDArray[np.bool_]  # [n], in that order
     steps: NDArray[np.intp]  # [k], where each of the k distinct probabilities begins
-    sums: Floats  # [columns, …] tp, fp, fn, tn, squared error and the calibration bins' errors, by patient
+    sums: Floats  # [columns, …] tp, fp, fn, tn; squared error and the bins' errors, by patient
+    prevalence: float
 
     @classmethod
-    def of(cls, sample: Sample, scored: Scored) -> _Scorer:
+    def of(cls, sample: Sample, scored: Scored, prevalence: float) -> _Scorer:
         values = checked_probabilities(scored, sample)
         order = np.argsort(-values, kind="stable")
         steps = np.flatnonzero(np.diff(values[order], prepend=np.inf))
         labels, predicted = sample.labels, values >= scored.threshold
         columns = [labels * predicted, (1 - labels) * predicted, labels * ~predicted, (1 - labels) * ~predicted]
-        columns.append((values - labels) ** 2)
-        columns.extend((values - labels) * (_bins(values) == index) for index in range(BINS))
+        columns += _errors(labels, values) + _errors(labels, at_prevalence(values, prevalence))
         sums = np.zeros((sample.columns, len(columns)))
         np.add.at(sums, sample.patient, np.stack(columns, axis=1))
-        return cls(sample.patient[order], labels[order] > 0, steps, sums)
+        return cls(sample.patient[order], labels[order] > 0, steps, sums, prevalence)
 
     def score(self, counts: NDArray[np.intp]) -> dict[str, Floats]:
         """Return every metric [b] for patient weights `counts` [b, columns], each row holding both classes."""
         # not BLAS, whose order of summation depends on its threads: the same images give the same bits everywhere
         sums = np.einsum("bp,pk->bk", counts.astype(np.float64), self.sums)
-        tp, fp, fn, tn, squared = sums[:, :5].T
-        n = tp + fp + fn + tn
-        sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
+        tp, fp, fn, tn = sums[:, :4].T
+        positives, negatives = tp + fn, fp + tn
+        n = positives + negatives
+        sensitivity, specificity = tp / positives, tn / negatives
         auroc, auprc = self._ranking(counts)
+        own, shifted = sums[:, 4 : 4 + ERRORS], sums[:, 4 + ERRORS :]
+        brier, ece = _calibration(own, 1 / n, 1 / n)
+        brier_balanced, ece_balanced = _calibration(own, 0.5 / positives, 0.5 / negatives)
+        share = self.prevalence
+        brier_there, ece_there = _calibration(shifted, share / positives, (1 - share) / negatives)
         return {
             "auroc": auroc,
             "auprc": auprc,
@@ -148,8 +178,12 @@ class _Scorer:
             "precision": tp / np.maximum(tp + fp, 1),
             "f1": 2 * tp / (2 * tp + fp + fn),
             "balanced_accuracy": (sensitivity + specificity) / 2,
-            "brier": squared / n,
-            "ece": np.abs(sums[:, 5:]).sum(axis=1) / n,
+            "brier": brier,
+            "ece": ece,
+            "brier_balanced": brier_balanced,
+            "ece_balanced": ece_balanced,
+            "brier_at_prevalence": brier_there,
+            "ece_at_prevalence": ece_there,
         }
 
     def _ranking(self, counts: NDArray[np.intp]) -> tuple[Floats, Floats]:

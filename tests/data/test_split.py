@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +49,7 @@ def test_order_and_everything_else_of_a_image_are_kept() -> None:
     entries = make_images(9)
     divided = assign(entries, DataConfig())
     assert [image.path for image in divided] == [image.path for image in entries]
-    assert {image.split for image in divided} == {"train", "validation", "test"}
+    assert {image.split for image in divided} == {"train", "validation", "gate", "test"}
 
 
 def test_fractions_are_met_in_each_class() -> None:
@@ -56,9 +57,10 @@ def test_fractions_are_met_in_each_class() -> None:
     config = DataConfig(validation_fraction=0.2, patient_fraction=0.5)
     counts = Counter((image.label, image.split) for image in assign(entries, config))
     for label in (0, 1):  # binomial, four standard deviations
-        assert counts[label, "validation"] == pytest.approx(200, abs=55)
-        assert counts[label, "train"] == pytest.approx(800, abs=90)
-        assert counts[label, "unused"] == pytest.approx(1000, abs=90)
+        assert counts[label, "gate"] == pytest.approx(200, abs=55)
+        assert counts[label, "validation"] == pytest.approx(180, abs=52)
+        assert counts[label, "train"] == pytest.approx(720, abs=86)
+        assert counts[label, "unused"] == pytest.approx(900, abs=90)
 
 
 def test_thinning_takes_subsets_of_the_same_splits() -> None:
@@ -89,7 +91,7 @@ def test_another_patient_moves_nobody_else(patients: int, seed: int, fraction: f
     moved = {patient for patient in before if before[patient] != after[patient]}
     # Only where a split of this class would have been empty does a stand-in give its place to the newcomer.
     crowded = Counter((image.label, image.split) for image in assign(entries, config))
-    assert not moved or min(crowded[label, "train"], crowded[label, "validation"]) <= 2
+    assert not moved or min(crowded[label, split] for split in ("train", "validation", "gate")) <= 2
     assert len(moved) <= 2
 
 
@@ -112,3 +114,62 @@ def test_one_patient_cannot_be_divided() -> None:
     ]
     with pytest.raises(DataError, match=r"NORMAL: 1 patient"):
         assign(entries, DataConfig())
+
+
+# --- the gate set
+
+
+def gate_patients(entries: list[Entry], **changes: object) -> set[str]:
+    found = split_of(entries, DataConfig.model_validate(changes))
+    return {patient for patient, split in found.items() if split == "gate"}
+
+
+def test_the_gate_set_depends_on_no_setting_of_a_training() -> None:
+    entries = make_images(200)
+    held = gate_patients(entries)
+    assert 20 <= len(held) <= 65
+    assert gate_patients(entries, split_seed=7) == held
+    assert gate_patients(entries, patient_fraction=0.05) == held
+    assert gate_patients(entries, validation_fraction=0.9) == held
+    assert gate_patients(entries, gate_fraction=0.3) > held
+    assert gate_patients(entries, gate_fraction=0) == set()
+
+
+@settings(max_examples=50, deadline=None)
+@given(patients=st.integers(3, 80), more=st.integers(1, 80))
+def test_whoever_is_in_the_gate_set_stays_in_it_when_patients_are_added(patients: int, more: int) -> None:
+    """But for the one who stands in where the fraction has chosen nobody."""
+    before, after = gate_patients(make_images(patients)), gate_patients(make_images(patients + more))
+    for label in "01":
+        mine = {patient for patient in before if patient.startswith(f"tr-{label}")}
+        assert len(mine - after) <= (len(mine) == 1)
+
+
+def test_every_class_and_subtype_is_in_the_gate_set() -> None:
+    entries = [entry(at, f"IM-{at:04d}", 0) for at in range(40)]
+    entries += [entry(100 + at, f"bacteria-{at}", 1) for at in range(40)]
+    entries += [entry(200 + at, f"virus-{at}", 1) for at in range(3)]
+    held = gate_patients(entries)
+    assert {patient.partition("-")[0] for patient in held} == {"IM", "bacteria", "virus"}
+    assert gate_patients(entries[:80]) <= held
+
+
+def test_a_copy_of_an_image_of_the_gate_set_is_in_it_too() -> None:
+    entries = make_images(40)
+    held = gate_patients(entries)
+    chosen = next(image for image in entries if image.patient in held)
+    other = next(image for image in entries if image.folder == "train" and image.patient not in held)
+    for name in ("aa-first", "zz-last"):  # the joined patients' key is the first in alphabetical order
+        twins = [replace(image, pixels_sha256=image.path) for image in entries]
+        twins.append(replace(entry(10**6, name, chosen.label), pixels_sha256=chosen.path))
+        assert split_of(twins, DataConfig())[name] == "gate"
+    joined = [replace(image, pixels_sha256=image.path) for image in entries if image is not other]
+    joined.append(replace(other, pixels_sha256=chosen.path))
+    assert split_of(joined, DataConfig())[other.patient] == "gate", "it takes the others along"
+
+
+def test_few_patients_are_left_to_train_on() -> None:
+    for patients in (2, 3, 4):
+        counts = Counter((image.label, image.split) for image in assign(make_images(patients), DataConfig()))
+        assert all(counts[label, split] for label in (0, 1) for split in ("train", "validation"))
+        assert all((counts[label, "gate"] > 0) == (patients > 2) for label in (0, 1))

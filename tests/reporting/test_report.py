@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumonia.config.policy import load_policy
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config, EvaluationConfig
 from pneumonia.errors import PneumoniaError
-from pneumonia.evaluation.gate import judge
-from pneumonia.records.evaluation import ChampionComparison, Curves, Metric, Verdict
+from pneumonia.evaluation import gate
+from pneumonia.records.evaluation import Champion, Curves, Metric, ModelComparison, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE, PANELS, plots
 from pneumonia.reporting.report import METRIC_NAMES, DataUsed, ModelUsed, command, markdown, recipe
-from pneumonia.statistics.metrics import METRICS, Scored, compute_curves, compute_metrics, paired_differences
+from pneumonia.statistics.comparison import compare_models
+from pneumonia.statistics.metrics import METRICS, Scored, compute_curves, compute_metrics
 
 PICTURES = ["learning_curves.png", "roc.png", "precision_recall.png", "confusion.png", "reliability.png"]
 
@@ -58,10 +60,19 @@ def scored() -> Evaluated:
     patients = [str(i // 2) for i in range(120)]
     config = EvaluationConfig(bootstrap=100)
     found = compute_metrics(Scored(labels, one, patients, 0.4), config)
-    differences = paired_differences(Scored(labels, one, patients, 0.4), Scored(labels, other, patients, 0.4), config)
-    verdict = judge(
-        found, Config().gate, ChampionComparison(version="7", weights_digest="old", differences=differences)
+    policy = load_policy()
+    ours, theirs = Scored(labels, one, patients, 0.4), Scored(labels, other, patients, 0.4)
+    comparison = ModelComparison(
+        opponent="champion",
+        version="7",
+        view="without shortcuts",
+        metrics=compare_models(ours, theirs, policy.protocol.margins, config),
+        images=120,
+        of=120,
     )
+    views = {"as they are": found, "without shortcuts": found}
+    reasons = [gate.comparison_reason(comparison, policy), *gate.release_reasons(found, policy)]
+    verdict = gate.verdict(reasons, found, Champion(version="7"), policy, [comparison], views)
     return Evaluated(compute_curves(Scored(labels, one, None, 0.4)), found, verdict)
 
 
@@ -115,18 +126,22 @@ def test_the_page_says_where_everything_came_from(scored: Evaluated) -> None:
 
 
 def test_the_page_shows_every_metric_with_its_interval(scored: Evaluated) -> None:
-    text = page(scored.verdict, test_reads=3, audit_test_reads=8)
+    text = page(scored.verdict, openings=3)
     table = rows(text)
     for name in METRICS:
         metric = scored.metrics[name]
         assert [METRIC_NAMES[name], f"{metric.value:.3f}", f"{metric.low:.3f} to {metric.high:.3f}"] in table
-    assert scored.verdict.champion is not None
-    auroc = scored.verdict.champion.differences["auroc"]
-    assert ["AUROC", f"{auroc.value:+.3f}", f"{auroc.low:+.3f} to {auroc.high:+.3f}"] in table
-    assert "On the test folder, 624 images (234 NORMAL, 390 PNEUMONIA), at threshold 0.4." in text
+    ece = scored.metrics["ece_balanced"]
+    assert [METRIC_NAMES["ece_balanced"], *[f"{ece.value:.3f} ({ece.low:.3f} to {ece.high:.3f})"] * 2] in table
+    (comparison,) = scored.verdict.comparisons
+    auroc = comparison.metrics[0]
+    shown = f"{auroc.difference.value:+.3f} ({auroc.difference.low:+.3f} to {auroc.difference.high:+.3f})"
+    line = ["champion, version 7", "without shortcuts", "AUROC", shown, "-0.02", f"{auroc.p:.3f}", auroc.outcome]
+    assert line in table
+    assert "On the release set, the official test folder, 624 images (234 NORMAL, 390 PNEUMONIA), at thresh" in text
     assert "95%, percentile bootstrap of 2000 resamples grouped by patient" in text
-    assert "These images have been scored 3 times so far. The shortcut audit has read their labels too" in text
-    assert "evaluated 8 features on them" in text
+    assert "The release set has been opened 3 times so far" in text
+    assert "62% of these images are PNEUMONIA, which is not the prevalence of a clinic; the stated one is 10%" in text
     assert "calibrated for classes that are equally likely" in text
 
 
@@ -161,6 +176,19 @@ def test_the_page_gives_the_verdict_with_each_reason(scored: Evaluated) -> None:
         assert [reason.name, "met" if reason.passed else "not met", reason.text] in rows(text)
     assert "**Passed**" in page(scored.verdict.model_copy(update={"passed": True}))
     assert "**Not passed**" in page(scored.verdict.model_copy(update={"passed": False}))
+
+
+def test_the_page_says_that_a_demo_has_no_plan_and_that_a_refused_model_opened_nothing(scored: Evaluated) -> None:
+    demo = page(gate.verdict(gate.demo_reasons(scored.metrics, Config().gate), scored.metrics), openings=1)
+    assert "A demo: judged by the minimums of its profile alone" in demo
+    assert "Change control plan" not in demo
+    refused = scored.verdict.model_copy(update={"measured_on": "gate set"})
+    text = page(refused, counts={"gate": {"NORMAL": 30, "PNEUMONIA": 10}, "test": {"NORMAL": 1, "PNEUMONIA": 1}})
+    assert "On the gate set, 40 images (30 NORMAL, 10 PNEUMONIA), which refused the model, so that the release" in text
+    assert "25% of these images" in text
+    assert "has been opened" not in text
+    assert scored.verdict.policy is not None
+    assert f"Change control plan `{scored.verdict.policy[:12]}`" in text
 
 
 def test_the_page_marks_the_epoch_that_was_kept(scored: Evaluated) -> None:

@@ -59,7 +59,27 @@ def reference(labels: NDArray[np.int64], probabilities: NDArray[np.float64], thr
         "balanced_accuracy": metrics.balanced_accuracy_score(labels, called),
         "brier": metrics.brier_score_loss(labels, probabilities),
         "ece": error,
+        **weighted("balanced", labels, probabilities, 0.5, probabilities),
+        **weighted("at_prevalence", labels, probabilities, 0.1, shifted(probabilities, 0.1)),
     }
+
+
+def shifted(probabilities: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
+    """The log odds of a prevalence added to those of each probability."""
+    with np.errstate(divide="ignore"):
+        odds = np.log(probabilities) - np.log1p(-probabilities) + math.log(prevalence / (1 - prevalence))
+    return np.asarray(1 / (1 + np.exp(-odds)))
+
+
+def weighted(
+    name: str, labels: NDArray[np.int64], probabilities: NDArray[np.float64], share: float, used: NDArray[np.float64]
+) -> dict[str, float]:
+    """Brier score and calibration error with weights that give PNEUMONIA a share."""
+    weights = np.where(labels > 0, share / labels.sum(), (1 - share) / (labels == 0).sum())
+    bins = np.minimum((used * 10).astype(int), 9)
+    errors = [abs((weights * (used - labels))[bins == index].sum()) for index in range(10)]
+    brier = metrics.brier_score_loss(labels, used, sample_weight=weights)
+    return {f"brier_{name}": float(brier), f"ece_{name}": float(sum(errors))}
 
 
 labelled = st.lists(st.tuples(st.booleans(), st.integers(0, 16), st.integers(0, 9)), min_size=2, max_size=60).filter(

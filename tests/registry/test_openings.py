@@ -1,0 +1,83 @@
+"""Every opening of the release set is entered, once, before its labels are read, and the plan's number is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pneumonia.registry import openings
+from pneumonia.registry.openings import GATE, ReleaseSetSpent, counted, open_release_set, recognised, rows_digest
+
+
+def files(count: int, start: int = 0) -> list[str]:
+    return [hashlib.sha256(str(at).encode()).hexdigest() for at in range(start, start + count)]
+
+
+FILES = files(1000)
+ROWS = rows_digest(FILES)
+
+
+def opened(uri: str, weights: str, purpose: str = GATE, **options: object) -> int:
+    return open_release_set(uri, FILES, weights=weights, model="m", purpose=purpose, **options)  # type: ignore[arg-type]
+
+
+def test_models_and_purposes_are_counted_once_each(any_uri: str) -> None:
+    before = len(openings.openings(any_uri))
+    numbers = [opened(any_uri, *each) for each in (("a",), ("b",), ("a",), ("a", "evaluate"), ("c", "benchmark"))]
+    assert [number - before for number in numbers] == [1, 2, 2, 3, 4]
+    found = openings.openings(any_uri)[before:]
+    assert [(opening.weights, opening.purpose) for opening in found] == [
+        ("a", GATE),
+        ("b", GATE),
+        ("a", "evaluate"),
+        ("c", "benchmark"),
+    ]
+    assert {(opening.rows, opening.model, opening.demo) for opening in found} == {(ROWS, "m", False)}
+    assert "evaluate  m a  by " in str(found[2])
+
+
+def test_one_too_many_stops_and_enters_nothing(uri: str) -> None:
+    for weights, purpose in (("a", GATE), ("b", "pneumonia evaluate"), ("c", "benchmarks/profiles.py")):
+        opened(uri, weights, purpose, limit=3)
+    assert opened(uri, "a", limit=3) == 3, "the same opening again is no further one"
+    with pytest.raises(ReleaseSetSpent, match=r"opened 3 times since the last promotion.* allows 3:(.|\n)*new images"):
+        opened(uri, "d", limit=3)
+    assert len(openings.openings(uri)) == 3
+    assert opened(uri, "d", limit=4) == 4
+
+
+def test_demos_are_entered_apart_and_a_promotion_begins_anew(uri: str) -> None:
+    for weights in "abc":
+        opened(uri, weights, demo=True, limit=1)
+    assert opened(uri, "d", limit=1) == 4
+    last = openings.openings(uri)[-1]
+    assert [opening.weights for opening in counted(openings.openings(uri), ROWS)] == ["d"]
+    assert opened(uri, "e", limit=1, since=last.when) == 5
+    assert counted(openings.openings(uri), rows_digest(FILES[1:])) == []
+
+
+def test_some_of_the_images_are_recognised_wherever_they_lie(uri: str) -> None:
+    assert recognised(uri, FILES) == []
+    opened(uri, "a")
+    assert recognised(uri, FILES[990:991] + files(50, 5000)) == [ROWS]
+    assert recognised(uri, files(500, 5000)) == []
+    assert rows_digest(FILES[::-1] + FILES[:1]) == ROWS
+
+
+def test_many_at_once_lose_none_and_keep_the_limit(any_uri: str) -> None:
+    other = files(3, 9000)
+
+    def attempt(number: int) -> bool:
+        try:
+            open_release_set(any_uri, other, weights=str(number), model="m", purpose=GATE, limit=4)
+        except ReleaseSetSpent:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(attempt, range(8)))
+    assert sum(done) == 4
+    mine = counted(openings.openings(any_uri), rows_digest(other))
+    assert sorted(int(opening.weights) for opening in mine) == [number for number, ok in enumerate(done) if ok]
