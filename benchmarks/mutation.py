@@ -56,7 +56,7 @@ def run(name: str, sample: int) -> dict[str, Any]:
         copy = Path(folder)
         archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], capture_output=True, check=True).stdout
         subprocess.run(["tar", "-x", "-C", copy], input=archive, check=True)
-        command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -m 'not integration and not nightly' {tests}"
+        command = f"{sys.executable} -m pytest -x -q -m 'not integration and not nightly' {tests}"
         (copy / "mutation.toml").write_text(
             f'[cosmic-ray]\nmodule-path = "{module}"\ntimeout = {SECONDS}\nexcluded-modules = []\n'
             f'test-command = "{command}"\n[cosmic-ray.distributor]\nname = "local"\n'

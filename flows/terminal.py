@@ -78,7 +78,7 @@ def _leave(message: str, code: int) -> NoReturn:
 def summarise(config: Config, trained: TrainedModel, validation: Validation, promotion: Promotion) -> None:
     """Print the metrics, the verdict and where everything is."""
     coverage = f"{100 * config.evaluation.confidence:g} % interval"
-    print(f"\n{config.registry.name} on the test films. Not a medical device.")
+    print(f"\n{config.registry.name} on the {validation.verdict.measured_on}. Not a medical device.")
     table = Table()
     table.add_column("metric")
     table.add_column("value", justify="right")

@@ -29,7 +29,8 @@ def promote_model(
         return _refused(uri, name, reason)
     progress(0.3, 1.0, f"registering {name}")
     version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
-    why = "; ".join(reason.text for reason in verdict.reasons)
+    plan = [] if verdict.policy is None else [f"by the change control plan {verdict.policy[:12]}"]
+    why = "; ".join([*plan, *(reason.text for reason in verdict.reasons)])
     against = verdict.champion.version if verdict.champion is not None else None
     try:
         done = moves.promote(uri, name, version.version, ledger.who(), why, against=against)

@@ -44,7 +44,7 @@ def measure_dependence(
     """Measure the dependence on each shortcut feature: score images unchanged and without the feature.
 
     Any change of an image may lower the separation. The control is a change as strong that touches no shortcut: the
-    image is moved sideways by as many pixels as change it as much on average (`moved_as_much`).
+    inside of the image is moved sideways by as many pixels as change it as much on average (`moved_as_much`).
 
     Args:
         network: two outputs.
@@ -74,10 +74,11 @@ def measure_dependence(
 
 
 def moved_as_much(images: NDArray[np.uint8], changed: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Move images sideways by as many pixels as change them as much as others were changed, root mean square.
+    """Move the inside sideways by as many pixels as change images as much as others were changed, root mean square.
 
-    What moves out on one side is filled by the mirror image of the edge on the other, so that encoding, detail, shape
-    and grey levels stay. The largest move is a quarter of the side: a stronger change has that as its control.
+    Border and corners stay where they are; what moves out on one side is filled by the mirror image of the edge on the
+    other. So encoding, detail, shape, grey levels, border and corner marks stay. The largest move is a quarter of the
+    side: a stronger change has that as its control.
 
     Args:
         images: uint8 [n, S, S].
@@ -87,12 +88,23 @@ def moved_as_much(images: NDArray[np.uint8], changed: NDArray[np.uint8]) -> NDAr
     def strength(other: NDArray[np.uint8]) -> float:
         return float(np.sqrt(np.mean((images.astype(np.float32) - other.astype(np.float32)) ** 2)))
 
-    wanted, moved = strength(changed), images
+    wanted, moved, inside = strength(changed), images, _inside(images.shape[-1])
     for pixels in range(1, images.shape[-1] // 4 + 1):
-        moved = np.pad(images[:, :, pixels:], ((0, 0), (0, 0), (0, pixels)), mode="symmetric")
+        shifted = np.pad(images[:, :, pixels:], ((0, 0), (0, 0), (0, pixels)), mode="symmetric")
+        moved = np.where(inside, shifted, images)
         if strength(moved) >= wanted:
             break
     return moved
+
+
+def _inside(side: int) -> NDArray[np.bool_]:
+    """Return the pixels [S, S] that belong to neither the border nor a corner, as the ablations have them."""
+    width, corner = max(1, round(side * FRAME)), round(side * CORNER)
+    inside = np.zeros((side, side), dtype=np.bool_)
+    inside[width:-width, width:-width] = True
+    for rows in (slice(None, corner), slice(-corner, None)):
+        inside[rows, :corner] = inside[rows, -corner:] = False
+    return inside
 
 
 def remove_shortcuts(images: NDArray[np.uint8], preprocess: PreprocessConfig) -> NDArray[np.uint8]:

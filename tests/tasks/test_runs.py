@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
+from pneumonia.config.schema import CLASSES
+from pneumonia.data.manifest import Manifest
 from pneumonia.errors import PneumoniaError
 from pneumonia.modelling.device import Compute
+from pneumonia.records.steps import Dataset
 from pneumonia.registry import models
 from pneumonia.tracking.client import download_artifact, load_json, mlflow_client
 from tasks import validate_model as validation_step
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
 from tasks.validate_model import validate_model
+from tests.support.plan import planned
 from tests.support.small import small
 from tests.support.steps import run
 from tests.tasks.test_identity import runs
@@ -114,9 +118,9 @@ def test_dependence_is_measured_as_the_metrics_are(work: Path, monkeypatch: pyte
     measured: list[Compute] = []
     original = validation_step.measure_dependence
 
-    def watched(*given: object) -> object:
+    def watched(*given: object, **named: object) -> object:
         measured.append(next(one for one in given if isinstance(one, Compute)))
-        return original(*given)  # type: ignore[arg-type]
+        return original(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(validation_step, "measure_dependence", watched)
     validate_model(dataset, trained, config)
@@ -126,31 +130,41 @@ def test_dependence_is_measured_as_the_metrics_are(work: Path, monkeypatch: pyte
 # ---- on which images, and where they lie
 
 
+def gate_files(dataset: Dataset) -> dict[str, list[Path]]:
+    """The files of the gate set, by class."""
+    held = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "gate"]
+    return {
+        name: [Path(dataset.root) / entry.path for entry in held if entry.label == label]
+        for label, name in enumerate(CLASSES)
+    }
+
+
 def test_the_champion_is_compared_on_images_of_equal_content_alone(work: Path) -> None:
-    run(small(work))
-    config = small(work, "train.seed=1", "preprocess.size=40")
+    run(planned(work))
+    config = planned(work, "train.seed=1", "preprocess.size=40")
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
-    image = min(Path(dataset.root).glob("test/NORMAL/*.jpeg"))
-    other = max(Path(dataset.root).glob("test/PNEUMONIA/*.jpeg"))
+    gate = gate_files(dataset)
+    image, other = min(gate["NORMAL"]), max(Path(dataset.root).glob("test/PNEUMONIA/*.jpeg"))
     image.write_bytes(other.read_bytes())  # after the candidate's images were decoded, before the champion's
     verdict = validate_model(dataset, trained, config).verdict
-    assert verdict.champion is not None
-    assert (verdict.champion.images, verdict.champion.of) == (31, 32)
-    assert "on 31 of 32 images" in next(reason.text for reason in verdict.reasons if reason.name == "champion")
-    page = (Path(trained.weights).parent / "report" / "report.md").read_text()
-    assert "on the same images, 31 of 32 (candidate" in page
+    count = sum(map(len, gate.values()))
+    assert {(found.images, found.of) for found in verdict.comparisons} == {(count - 1, count)}
+    texts = [reason.text for reason in verdict.reasons if reason.name.startswith("champion")]
+    assert all(f"({count - 1} of {count} images)" in text for text in texts)
 
 
 def test_images_that_have_all_changed_are_compared_with_nothing(work: Path) -> None:
-    run(small(work))
-    config = small(work, "train.seed=1", "preprocess.size=40")
+    run(planned(work))
+    config = planned(work, "train.seed=1", "preprocess.size=40")
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
-    source = min(Path(dataset.root).glob("train/NORMAL/*.jpeg")).read_bytes()
-    for image in Path(dataset.root).glob("test/NORMAL/*.jpeg"):
+    gate = gate_files(dataset)
+    source = min(Path(dataset.root).glob("test/NORMAL/*.jpeg")).read_bytes()
+    for image in gate["NORMAL"]:
         image.write_bytes(source)
-    with pytest.raises(PneumoniaError, match=r"the files of 16 of 32 test images have changed.*run the pipeline again"):
+    gone, count = len(gate["NORMAL"]), sum(map(len, gate.values()))
+    with pytest.raises(PneumoniaError, match=rf"the files of {gone} of {count} images of the gate set have changed"):
         validate_model(dataset, trained, config)
 
 
