@@ -49,6 +49,9 @@ DEFAULTS = {
 }
 """Environment variables of MLflow that are set unless the user has set them."""
 
+DATABASES = ("postgresql", "mysql", "mssql")
+"""Kinds of databases, beside SQLite, that MLflow stores runs in."""
+
 TRANSIENT = frozenset(
     {"TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
 )
@@ -212,7 +215,7 @@ def _remedy(uri: str, error: BaseException) -> str:
     if "upgrade" in str(error) and "schema" in str(error):
         return f". Bring the database to the installed version: mlflow db upgrade {redacted(address(uri))}"
     if isinstance(error, ImportError):
-        return ". Install the database's driver, such as psycopg2-binary, into this environment"
+        return f". Install the database's driver into this environment: pip install {_package(error.name)}"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Free space on the disk, then run the same command again"
     if "error responses" in str(error):
@@ -220,6 +223,13 @@ def _remedy(uri: str, error: BaseException) -> str:
     if address(uri).startswith("http") and is_transient(error):
         return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
     return ""
+
+
+def _package(module: str | None) -> str:
+    """Return the package that brings a database's driver."""
+    return {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}.get(
+        module or "", module or "the package that SQLAlchemy's page of the database names"
+    )
 
 
 def check_store(uri: str) -> None:
@@ -241,12 +251,14 @@ def check_store(uri: str) -> None:
     elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
         if problem := health.sqlite_problem(_sqlite_path(uri)):
             raise TrackingError(f"{_sqlite_path(uri)}: {problem}", permanent=problem.permanent)
-    elif scheme in ("", "file", "sqlite"):
+    elif scheme.partition("+")[0] not in DATABASES:
         raise TrackingError(
-            f"tracking.uri={redacted(uri)}: MLflow does not store runs in a folder or in memory; "
-            "write sqlite:////absolute/path/mlflow.db or a server's http address",
+            f"tracking.uri={redacted(uri)}: MLflow does not store runs there; write sqlite:////absolute/path/mlflow.db, "
+            "another database's address, or a server's with http:// before its name",
             permanent=True,
         )
+    elif problem := health.address_problem(uri):
+        raise TrackingError(f"{redacted(uri)}: {problem}; correct tracking.uri", permanent=True)
     else:  # PostgreSQL and other databases: opening one is the check
         with translated_errors(given, "open the database"):
             mlflow_client(given).search_experiments(max_results=1)
