@@ -45,9 +45,9 @@ def bypass_proxies_for_loopback(environment: MutableMapping[str, str]) -> None:
     environment["no_proxy"] = environment["NO_PROXY"] = ",".join(hosts)
 
 
-def proxy_variables(scheme: str) -> str:
-    """Return the variables that send requests of a scheme through a proxy, for messages; empty where none is set."""
-    names = (f"{scheme}_proxy", "all_proxy")
+def proxy_variables(*schemes: str) -> str:
+    """Return the variables that send requests of these schemes through a proxy, for messages; empty where none does."""
+    names = [*(f"{scheme}_proxy" for scheme in schemes), "all_proxy"]
     return ", ".join(spelling for name in names for spelling in (name, name.upper()) if os.environ.get(spelling))
 
 

@@ -56,7 +56,7 @@ def failures() -> Iterator[None]:
             message, code = explain_lost_output(lost)
             complain(message)
             raise typer.Exit(code) from None
-        if isinstance(error, SystemExit) or isinstance(error, typer.Exit | typer.Abort) or "ClickException" in {
+        if isinstance(error, SystemExit | typer.Exit | typer.Abort) or "ClickException" in {
             kind.__name__ for kind in type(error).__mro__
         }:
             raise  # Typer's own; the base class of its usage errors has no public name in every version

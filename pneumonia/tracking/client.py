@@ -253,7 +253,7 @@ def check_store(uri: str) -> None:
             raise TrackingError(f"{_sqlite_path(uri)}: {problem}", permanent=problem.permanent)
     elif scheme.partition("+")[0] not in DATABASES:
         raise TrackingError(
-            f"tracking.uri={redacted(uri)}: MLflow does not store runs there; write sqlite:////absolute/path/mlflow.db, "
+            f"tracking.uri={redacted(uri)}: no store of MLflow's; write sqlite:////absolute/path/mlflow.db, "
             "another database's address, or a server's with http:// before its name",
             permanent=True,
         )

@@ -1,0 +1,264 @@
+"""See that Prefect can be used, before anything is computed: its settings, its server, or its database here.
+
+Prefect starts a temporary server where no other is named, and waits two minutes for one that has ended at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, redirect_stderr
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import unquote
+
+from packaging.version import InvalidVersion, Version
+
+from pneumonia.boundary import explain
+from pneumonia.environment import HTTPX_CERTIFICATES, check_certificates, proxy_variables
+from pneumonia.errors import ConfigError, PneumoniaError
+from pneumonia.tracking.health import address_problem, system_words
+
+SECONDS = 5.0
+"""How long a server may take to answer, and a database to become free."""
+OR_NONE = "correct PREFECT_API_URL, or unset it: the flow then starts a server of its own"
+MOVE_AWAY = "move the file away (it holds the history of flows, and nothing of MLflow), or set PREFECT_HOME=DIR"
+STARTS = 3  # of the temporary server, whose port may be taken meanwhile
+LAST_LINES = 3
+
+
+def load() -> None:
+    """Import Prefect; with settings that it cannot read, end the program with one message."""
+    warnings.filterwarnings("ignore", message="Failed to (create the Prefect home|load profiles)")
+    try:
+        check_certificates(HTTPX_CERTIFICATES)
+        with redirect_stderr(io.StringIO()):  # it says the same twice
+            importlib.import_module("prefect.main")
+    except ConfigError as error:
+        _leave(error)
+    except Exception as error:  # noqa: BLE001 - whatever its settings make it raise
+        _leave(_settings_error(error))
+
+
+def _leave(error: ConfigError) -> NoReturn:
+    message, code = explain(error)
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def _settings_error(error: Exception) -> ConfigError:
+    words = " ".join(re.sub(r"\[type=.*|For further information.*", "", str(error)).split())[:300]
+    return ConfigError(
+        f"Prefect cannot read its settings ({words}); correct the variables PREFECT_… or the file of profiles: "
+        f"{os.environ.get('PREFECT_PROFILES_PATH') or _home() / 'profiles.toml'}"
+    )
+
+
+def _home() -> Path:
+    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
+
+
+def check(log: Path) -> None:
+    """Check the server that PREFECT_API_URL or the profile names; where none is named, start the temporary one.
+
+    Args:
+        log: file for what the temporary server prints.
+
+    Raises:
+        PneumoniaError: the server cannot be used, or not be started; within seconds, with the remedy.
+    """
+    import httpx
+    from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL, PREFECT_API_URL
+
+    try:
+        httpx.Client().close()
+    except (ImportError, ValueError, httpx.InvalidURL) as error:  # as every client of Prefect's would fail
+        raise ConfigError(_proxy_problem(error)) from None
+    if url := PREFECT_API_URL.value():
+        check_server(url)
+        return
+    database = PREFECT_API_DATABASE_CONNECTION_URL.value() or ""
+    if database.startswith("sqlite") and ":memory:" not in database:
+        check_database(Path(unquote(database.partition(":///")[2].partition("?")[0])))
+    _start(log)
+
+
+def _proxy_problem(error: Exception) -> str:
+    names = proxy_variables("http", "https")
+    if "SOCKS" in str(error):
+        return f"{names}: a SOCKS proxy needs one more package: pip install 'httpx[socks]'; or name an HTTP proxy"
+    return (
+        f"{names} or NO_PROXY: hold what is no address ({error}); write http://HOST:PORT for a proxy, and names or "
+        "addresses without brackets, separated by commas, in NO_PROXY"
+    )
+
+
+def check_server(url: str) -> None:
+    """Check that the server at `url` is Prefect's, of this major version, and lets this user in.
+
+    Raises:
+        PneumoniaError: it is not.
+    """
+    import httpx
+    import prefect
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    problem = address_problem(url)
+    if problem is None and not url.startswith(("http://", "https://")):
+        problem = address_problem("http://")
+    if problem:
+        raise ConfigError(f"PREFECT_API_URL={url}: {problem}; {OR_NONE}")
+    try:
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            client = get_client(sync_client=True, httpx_settings={"timeout": SECONDS})
+            found = Version(client.api_version())
+    except httpx.TransportError as error:
+        reason = system_words(str(error)) or str(error) or type(error).__name__
+        raise PneumoniaError(f"{url}: Prefect's server cannot be reached ({reason}); start it, {OR_NONE}") from None
+    except PrefectHTTPStatusError as error:
+        raise PneumoniaError(f"{url}: {_refusal(error.response.status_code)}; {OR_NONE}") from None
+    except (ValueError, TypeError, InvalidVersion):  # no JSON, or JSON of another kind
+        raise PneumoniaError(f"{url}: {_refusal(200)}; {OR_NONE}") from None
+    if found.major != Version(prefect.__version__).major:
+        raise PneumoniaError(
+            f"{url}: the server is Prefect {found}, and installed here is {prefect.__version__}, which needs a server "
+            f"of its own major version; {OR_NONE}"
+        )
+
+
+def _refusal(status: int) -> str:
+    if status in (401, 403):
+        return (
+            f"Prefect's server refuses the login (HTTP {status}); set PREFECT_API_AUTH_STRING=USER:PASSWORD, or "
+            "PREFECT_API_KEY, as its administrator says"
+        )
+    if status >= 500 or status == 429:
+        return f"Prefect's server fails (HTTP {status}); see its log, then run the same command again"
+    return f"something answers there (HTTP {status}), but no Prefect server, whose address ends in /api"
+
+
+def check_database(path: Path) -> None:
+    """Check that Prefect's SQLite database can be written, and is of the installed version or an older one.
+
+    Raises:
+        PneumoniaError: it cannot; names the file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_for_trial(path.parent):
+            pass
+    except OSError as error:
+        raise PneumoniaError(
+            f"{path.parent}: Prefect's folder cannot be written ({error.strerror}); make it writable, or choose "
+            "another: export PREFECT_HOME=DIR"
+        ) from None
+    if not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=SECONDS)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            found = _revision(database)
+            database.rollback()
+    except sqlite3.Error as error:
+        busy = "locked" in str(error)
+        remedy = f"end the program that holds it (fuser {path}), or wait for it" if busy else MOVE_AWAY
+        raise PneumoniaError(f"{path}: Prefect's database cannot be used ({error}); {remedy}") from None
+    if found and not _is_known(found):
+        raise PneumoniaError(
+            f"{path}: Prefect's database is of another, probably newer version of Prefect (revision {found}); install "
+            f"that version, or {MOVE_AWAY}"
+        )
+
+
+@contextmanager
+def open_for_trial(folder: Path) -> Iterator[None]:
+    """Create a file in a folder and remove it: permissions do not show a mount that is read-only or full."""
+    from tempfile import TemporaryFile
+
+    with TemporaryFile(dir=folder) as file:
+        file.write(b"0")
+        file.flush()
+        yield
+
+
+def _revision(database: sqlite3.Connection) -> str | None:
+    tables = database.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
+    row = database.execute("SELECT version_num FROM alembic_version").fetchone() if tables else None
+    return str(row[0]) if row else None
+
+
+def _is_known(revision: str) -> bool:
+    import prefect
+
+    folder = prefect.__module_path__ / "server" / "database" / "_migrations" / "versions" / "sqlite"
+    return any(folder.glob(f"*{revision}*.py"))
+
+
+def _start(log: Path) -> None:
+    """Start the temporary server that the flow then uses; `Prefect` itself ends it with the program."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    class Logged(SubprocessASGIServer):
+        """Writes what the server prints into the log, and gives up where it ends again and again."""
+
+        starts = 0
+
+        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+            self.starts += 1
+            if self.starts > STARTS:
+                raise _ended(log)
+            with _standard_error_in(log):
+                return super()._run_uvicorn_command()
+
+    server = Logged()  # Prefect keeps one instance, which its clients ask for
+    failure: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            server.start()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failure.append(error)
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+        process = server.server_process
+        if process is not None and process.poll() not in (None, 3):  # 3: it did not start, and is started again
+            raise _ended(log)
+    if failure:
+        raise failure[0]
+
+
+@contextmanager
+def _standard_error_in(log: Path) -> Iterator[None]:
+    """Let what is started inside inherit the log as its standard error."""
+    kept = os.dup(2)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(file, 2)
+        os.close(file)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _ended(log: Path) -> PneumoniaError:
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    said = "".join(f"\n  {line[:300]}" for line in lines[-LAST_LINES:])
+    return PneumoniaError(
+        f"Prefect's temporary server ended at once; {log} says why (last lines below). Correct that, or start a server "
+        f"(pneumonia ui) and set PREFECT_API_URL=http://127.0.0.1:4200/api{said}"
+    )
