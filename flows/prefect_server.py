@@ -9,13 +9,12 @@ import importlib
 import io
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -23,14 +22,19 @@ from urllib.parse import unquote
 from packaging.version import InvalidVersion, Version
 
 from pneumonia.boundary import explain
+from pneumonia.cli.prefect_health import (
+    OR_NONE,
+    SECONDS,
+    check_database,
+    check_profiles,
+    profiles_file,
+    refusal,
+    unreachable,
+)
 from pneumonia.environment import HTTPX_CERTIFICATES, check_certificates, proxy_variables
 from pneumonia.errors import ConfigError, PneumoniaError
-from pneumonia.tracking.health import address_problem, system_words
+from pneumonia.tracking.health import address_problem
 
-SECONDS = 5.0
-"""How long a server may take to answer, and a database to become free."""
-OR_NONE = "correct PREFECT_API_URL, or unset it: the flow then starts a server of its own"
-MOVE_AWAY = "move the file away (it holds the history of flows, and nothing of MLflow), or set PREFECT_HOME=DIR"
 STARTS = 3  # of the temporary server, whose port may be taken meanwhile
 LAST_LINES = 3
 
@@ -40,6 +44,7 @@ def load() -> None:
     warnings.filterwarnings("ignore", message="Failed to (create the Prefect home|load profiles)")
     try:
         check_certificates(HTTPX_CERTIFICATES)
+        check_profiles()
         with redirect_stderr(io.StringIO()):  # it says the same twice
             importlib.import_module("prefect.main")
     except ConfigError as error:
@@ -58,12 +63,8 @@ def _settings_error(error: Exception) -> ConfigError:
     words = " ".join(re.sub(r"\[type=.*|For further information.*", "", str(error)).split())[:300]
     return ConfigError(
         f"Prefect cannot read its settings ({words}); correct the variables PREFECT_… or the file of profiles: "
-        f"{os.environ.get('PREFECT_PROFILES_PATH') or _home() / 'profiles.toml'}"
+        f"{profiles_file()}"
     )
-
-
-def _home() -> Path:
-    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
 
 
 def check(log: Path) -> None:
@@ -109,99 +110,32 @@ def check_server(url: str) -> None:
     """
     import httpx
     import prefect
+    from prefect.client.base import ServerType
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    problem = address_problem(url)
-    if problem is None and not url.startswith(("http://", "https://")):
-        problem = address_problem("http://")
-    if problem:
+    if not url.startswith(("http://", "https://")):
+        raise ConfigError(f"PREFECT_API_URL={url}: begins with neither http:// nor https://; {OR_NONE}")
+    if problem := address_problem(url):
         raise ConfigError(f"PREFECT_API_URL={url}: {problem}; {OR_NONE}")
     try:
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             client = get_client(sync_client=True, httpx_settings={"timeout": SECONDS})
+            if client.server_type == ServerType.CLOUD:  # which tells no version
+                return
             found = Version(client.api_version())
     except httpx.TransportError as error:
-        reason = system_words(str(error)) or str(error) or type(error).__name__
-        raise PneumoniaError(f"{url}: Prefect's server cannot be reached ({reason}); start it, {OR_NONE}") from None
+        raise PneumoniaError(unreachable(url, error)) from None
     except PrefectHTTPStatusError as error:
-        raise PneumoniaError(f"{url}: {_refusal(error.response.status_code)}; {OR_NONE}") from None
+        raise PneumoniaError(f"{url}: {refusal(error.response.status_code)}; {OR_NONE}") from None
     except (ValueError, TypeError, InvalidVersion):  # no JSON, or JSON of another kind
-        raise PneumoniaError(f"{url}: {_refusal(200)}; {OR_NONE}") from None
+        raise PneumoniaError(f"{url}: {refusal(200)}; {OR_NONE}") from None
     if found.major != Version(prefect.__version__).major:
         raise PneumoniaError(
             f"{url}: the server is Prefect {found}, and installed here is {prefect.__version__}, which needs a server "
             f"of its own major version; {OR_NONE}"
         )
-
-
-def _refusal(status: int) -> str:
-    if status in (401, 403):
-        return (
-            f"Prefect's server refuses the login (HTTP {status}); set PREFECT_API_AUTH_STRING=USER:PASSWORD, or "
-            "PREFECT_API_KEY, as its administrator says"
-        )
-    if status >= 500 or status == 429:
-        return f"Prefect's server fails (HTTP {status}); see its log, then run the same command again"
-    return f"something answers there (HTTP {status}), but no Prefect server, whose address ends in /api"
-
-
-def check_database(path: Path) -> None:
-    """Check that Prefect's SQLite database can be written, and is of the installed version or an older one.
-
-    Raises:
-        PneumoniaError: it cannot; names the file.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open_for_trial(path.parent):
-            pass
-    except OSError as error:
-        raise PneumoniaError(
-            f"{path.parent}: Prefect's folder cannot be written ({error.strerror}); make it writable, or choose "
-            "another: export PREFECT_HOME=DIR"
-        ) from None
-    if not path.exists():
-        return
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=SECONDS)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            found = _revision(database)
-            database.rollback()
-    except sqlite3.Error as error:
-        busy = "locked" in str(error)
-        remedy = f"end the program that holds it (fuser {path}), or wait for it" if busy else MOVE_AWAY
-        raise PneumoniaError(f"{path}: Prefect's database cannot be used ({error}); {remedy}") from None
-    if found and not _is_known(found):
-        raise PneumoniaError(
-            f"{path}: Prefect's database is of another, probably newer version of Prefect (revision {found}); install "
-            f"that version, or {MOVE_AWAY}"
-        )
-
-
-@contextmanager
-def open_for_trial(folder: Path) -> Iterator[None]:
-    """Create a file in a folder and remove it: permissions do not show a mount that is read-only or full."""
-    from tempfile import TemporaryFile
-
-    with TemporaryFile(dir=folder) as file:
-        file.write(b"0")
-        file.flush()
-        yield
-
-
-def _revision(database: sqlite3.Connection) -> str | None:
-    tables = database.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
-    row = database.execute("SELECT version_num FROM alembic_version").fetchone() if tables else None
-    return str(row[0]) if row else None
-
-
-def _is_known(revision: str) -> bool:
-    import prefect
-
-    folder = prefect.__module_path__ / "server" / "database" / "_migrations" / "versions" / "sqlite"
-    return any(folder.glob(f"*{revision}*.py"))
 
 
 def _start(log: Path) -> None:

@@ -112,6 +112,8 @@ def mlflow_client(uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # urllib3 logs every retry; this module reports the result.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # MLflow logs what goes wrong in a database with its traceback, and raises it too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
 
     with translated_errors(uri, "open the tracking store"):

@@ -116,7 +116,15 @@ class Ownership:
         self._stop.set()
         if self._thread is None:
             return
-        self._thread.join(timeout=5)  # a server that does not answer may hold it longer
+        self._thread.join(timeout=5)
+        if self._thread.is_alive():  # in a request that the store does not answer, after which it ends
+            logger.warning(
+                "%s: does not answer; others may write to run %s in %.0f s",
+                redacted(self._uri),
+                self._run,
+                EXPIRY_SECONDS,
+            )
+            return
         self._thread = None
         try:
             with translated_errors(self._uri, "release the run"):
@@ -162,6 +170,8 @@ class Ownership:
                 with translated_errors(self._uri, "say that the run's owner is alive"):
                     if not self._is_mine():
                         self._taken.set()
+                        return
+                    if self._stop.is_set():  # released meanwhile: a sign of life would claim the run again
                         return
                     self._write({HEARTBEAT_TAG: f"{time.time():.1f}"})
             except TrackingError as error:
