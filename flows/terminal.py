@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import httpx
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.table import Table
 from flows import prefect_server
 from flows.supervisor import AGAIN, STOPPED
 from pneumonia.boundary import explain, keep_tracebacks_in
+from pneumonia.cli.prefect_health import refusal
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import Config
 from pneumonia.records.steps import Promotion, TrainedModel, Validation
@@ -36,6 +38,7 @@ ENDINGS = (
     "Execution was aborted by an interrupt signal",
     "Execution was aborted by a termination signal",
 )
+SERVER_LOG = "prefect-server.log"  # of the temporary server
 RUNS = ("prefect.flow_runs", "prefect.task_runs")  # the engine's loggers of runs
 
 
@@ -54,7 +57,7 @@ def announce(config: Config) -> None:
     kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.registry.name}", flush=True)
     check_store(tracking_uri(config))
-    prefect_server.check(Path(config.work).resolve() / "logs" / "prefect-server.log")
+    prefect_server.check(Path(config.work).resolve() / "logs" / SERVER_LOG)
 
 
 @contextmanager
@@ -74,6 +77,8 @@ def failures() -> Iterator[None]:
             _leave(*explain_lost_output(lost))
         if isinstance(error, httpx.TransportError):
             _leave(f"error: Prefect's server does not answer ({error}); {AGAIN}", 1)
+        if isinstance(error, PrefectHTTPStatusError):
+            _leave(f"error: {refusal(error.response.status_code)} (work folder: logs/{SERVER_LOG}); {AGAIN}", 1)
         _leave(*explain(error))
 
 

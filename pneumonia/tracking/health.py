@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import netrc
 import os
 import re
@@ -64,6 +65,7 @@ def server_problem(uri: str) -> Problem | None:
     if uri.startswith("https:"):
         check_certificates(REQUESTS_CERTIFICATES)
     login = _login()
+    _check_netrc()
     outcome: list[Problem | None] = []
     failure: list[Exception] = []
 
@@ -179,17 +181,28 @@ def _unread_logins() -> str:
     path = Path.home() / ".mlflow" / "credentials"
     if path.exists() and not os.access(path, os.R_OK):
         found.append(f"{path} cannot be read by this user")
-    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
     try:
-        netrc.netrc(str(path))
+        netrc.netrc(str(_netrc()))
     except FileNotFoundError:
         pass
     except OSError as error:
-        found.append(f"{path} cannot be read ({error.strerror})")
-    except (netrc.NetrcParseError, UnicodeDecodeError) as error:
-        line = f", line {error.lineno}" if isinstance(error, netrc.NetrcParseError) else ""
-        found.append(f"{path}{line} is malformed, so that no login in it is used")
+        found.append(f"{_netrc()} cannot be read ({error.strerror})")
+    except netrc.NetrcParseError as error:
+        found.append(f"{_netrc()}, line {error.lineno}, is malformed, so that no login in it is used")
     return "".join(f"; {words}" for words in found)
+
+
+def _netrc() -> Path:
+    return Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+
+
+def _check_netrc() -> None:
+    """Raise a ConfigError where netrc is no text, which ends every request; a malformed one is passed over."""
+    with contextlib.suppress(OSError):
+        try:
+            _netrc().read_text()
+        except UnicodeDecodeError:
+            raise ConfigError(f"{_netrc()}: is malformed, no text in UTF-8; save it as UTF-8, or remove it") from None
 
 
 def _lists_experiments(answer: requests.Response) -> bool:
