@@ -19,12 +19,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
-from packaging.version import InvalidVersion, Version
-
 from pneumonia.boundary import explain
 from pneumonia.cli.prefect_health import (
     OR_NONE,
     SECONDS,
+    check_address,
     check_database,
     check_profiles,
     profiles_file,
@@ -33,9 +32,8 @@ from pneumonia.cli.prefect_health import (
 )
 from pneumonia.environment import HTTPX_CERTIFICATES, check_certificates, proxy_variables
 from pneumonia.errors import ConfigError, PneumoniaError
-from pneumonia.tracking.health import address_problem
 
-STARTS = 3  # of the temporary server, whose port may be taken meanwhile
+STARTS = 2  # of the temporary server, whose port may be taken meanwhile
 LAST_LINES = 3
 
 
@@ -109,33 +107,25 @@ def check_server(url: str) -> None:
         PneumoniaError: it is not.
     """
     import httpx
-    import prefect
-    from prefect.client.base import ServerType
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
-    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"PREFECT_API_URL={url}: begins with neither http:// nor https://; {OR_NONE}")
-    if problem := address_problem(url):
-        raise ConfigError(f"PREFECT_API_URL={url}: {problem}; {OR_NONE}")
-    try:
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            client = get_client(sync_client=True, httpx_settings={"timeout": SECONDS})
-            if client.server_type == ServerType.CLOUD:  # which tells no version
-                return
-            found = Version(client.api_version())
-    except httpx.TransportError as error:
-        raise PneumoniaError(unreachable(url, error)) from None
-    except PrefectHTTPStatusError as error:
-        raise PneumoniaError(f"{url}: {refusal(error.response.status_code)}; {OR_NONE}") from None
-    except (ValueError, TypeError, InvalidVersion):  # no JSON, or JSON of another kind
-        raise PneumoniaError(f"{url}: {refusal(200)}; {OR_NONE}") from None
-    if found.major != Version(prefect.__version__).major:
-        raise PneumoniaError(
-            f"{url}: the server is Prefect {found}, and installed here is {prefect.__version__}, which needs a server "
-            f"of its own major version; {OR_NONE}"
-        )
+    check_address(url)
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 0}):
+        client = get_client(sync_client=True, httpx_settings={"timeout": SECONDS})
+        try:
+            client.raise_for_api_version_mismatch()
+        except (RuntimeError, ValueError, PrefectHTTPStatusError) as error:  # the first wraps what went wrong
+            cause = error.__cause__ or error
+            if isinstance(cause, httpx.TransportError):
+                raise PneumoniaError(unreachable(url, cause)) from None
+            if "incompatible versions" in str(cause):
+                raise PneumoniaError(f"{url}: {cause} Upgrade the older of the two, or {OR_NONE}") from None
+            status = cause.response.status_code if isinstance(cause, PrefectHTTPStatusError) else 200
+            raise PneumoniaError(f"{url}: {refusal(status)}; {OR_NONE}") from None
+        finally:
+            client._client.close()
 
 
 def _start(log: Path) -> None:

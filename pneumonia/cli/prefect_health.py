@@ -65,11 +65,20 @@ def check_profiles() -> None:
         ) from None
 
 
-def _check_server(url: str) -> None:
+def check_address(url: str) -> None:
+    """Check the form of the address of Prefect's server.
+
+    Raises:
+        ConfigError: it has no scheme, no host or no valid port.
+    """
     if not url.startswith(("http://", "https://")):
         raise ConfigError(f"PREFECT_API_URL={url}: begins with neither http:// nor https://; {OR_NONE}")
     if problem := address_problem(url):
         raise ConfigError(f"PREFECT_API_URL={url}: {problem}; {OR_NONE}")
+
+
+def _check_server(url: str) -> None:
+    check_address(url)
     user, _, password = os.environ.get("PREFECT_API_AUTH_STRING", "").partition(":")
     try:
         answer = requests.get(
