@@ -142,6 +142,10 @@ def translated_errors(uri: str, doing: str) -> Iterator[None]:
             f"{redacted(address(uri))}: could not {doing}: {error_summary(error)}{_remedy(uri, error)}",
             permanent=_is_permanent(error),
         ) from error
+    except ValueError as error:  # where MLflow reads its own variables
+        if "MLFLOW_" not in str(error):
+            raise
+        raise ConfigError(f"could not {doing}: {error}; correct the variable, or unset it") from error
 
 
 def _is_local(error: OSError) -> bool:

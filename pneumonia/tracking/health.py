@@ -40,15 +40,17 @@ class Problem(str):
 
 def address_problem(uri: str) -> Problem | None:
     """Describe what is wrong with the form of a server's address; None where its host and port can be used."""
+    words = "a port is 1 to 65535"
     try:
         parts = urlsplit(uri)
-        port = parts.port
+        wrong = parts.port == 0
     except ValueError as error:
-        brackets = "IPv6" in str(error)
-        words = "an IPv6 address stands in brackets: http://[::1]:5000" if brackets else "a port is 1 to 65535"
+        wrong = True
+        words = "an IPv6 address stands in brackets: http://[::1]:5000" if "IPv6" in str(error) else words
+    if not uri.isprintable() or " " in uri:
+        wrong, words = True, "there are blanks in it"
+    if wrong:
         return Problem(f"the address cannot be used ({words})", permanent=True)
-    if port == 0 or not uri.isprintable() or " " in uri:
-        return Problem("the address cannot be used (a port is 1 to 65535, and there are no blanks)", permanent=True)
     if not parts.hostname and parts.scheme in ("http", "https"):
         return Problem("the address cannot be used (it names no host)", permanent=True)
     return None

@@ -12,7 +12,7 @@ import pytest
 
 from pneumonia.errors import ConfigError, TrackingError
 from pneumonia.tracking import health
-from pneumonia.tracking.client import check_store
+from pneumonia.tracking.client import check_store, run_exists
 from pneumonia.tracking.run import Run
 from tests.support.answers import Answer
 from tests.support.mlflow_server import free_port
@@ -126,7 +126,8 @@ def test_an_old_database_names_the_upgrade(work: Path) -> None:
         ("http://127.0.0.1:port", "1 to 65535"),
         ("http://", "no host"),
         ("http:///path", "no host"),
-        ("http://a host:5000", "no blanks"),
+        ("http://a host:5000", "blanks"),
+        ("http://127.0.0.1:5000 ", "blanks"),
         ("postgresql://host:port/db", "1 to 65535"),
     ],
 )
@@ -221,3 +222,13 @@ def test_a_dead_proxy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     with pytest.raises(TrackingError, match=r"proxy of HTTP_PROXY .*NO_PROXY"):
         check_store("http://tracking.example")
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+def test_a_variable_of_mlflows_that_is_malformed_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "soon")
+    with (
+        Answer(200, '{"experiments": []}') as server,
+        pytest.raises(ConfigError, match=f"{name}.*correct the variable"),
+    ):
+        run_exists(server.url, "0")
