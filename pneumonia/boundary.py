@@ -60,10 +60,10 @@ def _written(error: BaseException) -> str:
     for place in (_logs, _temporary):
         try:
             descriptor, path = place()
-        except OSError:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError:  # the disk may be what the error is about
             continue
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
         return f"The traceback is in {path}."
     return f"The traceback could not be written to a file:\n{text}"
 

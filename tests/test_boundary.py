@@ -82,6 +82,15 @@ def test_what_the_operating_system_refuses_has_its_remedy(
     assert str(log) in message
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a device that is always full")
+def test_on_a_full_disk_the_traceback_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "_logs", lambda: (os.open("/dev/full", os.O_WRONLY), "/dev/full"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    message, _ = boundary.explain(surprise())
+    (log,) = tmp_path.iterdir()
+    assert f"The traceback is in {log}" in message
+
+
 def test_a_traceback_is_not_lost_where_no_file_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     def full() -> tuple[int, str]:
         raise OSError(errno.ENOSPC, "No space left on device")
