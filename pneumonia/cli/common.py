@@ -74,8 +74,20 @@ def complain(text: str) -> None:
 
 def emit(text: str) -> None:
     """Print a result on standard output; bytes of a file name that cannot be encoded are escaped."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    typer.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()))
+
+
+def can_print(text: str) -> bool:
+    """Return whether the encoding of standard output has all letters of a text."""
+    try:
+        text.encode(_encoding())
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def emit_json(document: object) -> None:
