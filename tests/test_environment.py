@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from pneumonia import environment
+from pneumonia.data.download.http import download
 from pneumonia.environment import account, bypass_proxies_for_loopback, check_certificates
 from pneumonia.errors import ConfigError
 from tests.support.answers import Answer
@@ -100,6 +101,15 @@ def test_certificates_that_cannot_be_used_name_their_variable(
     monkeypatch.setenv(name, str(path))
     with pytest.raises(ConfigError, match=f"{name}={path}: .*{told}"):
         check_certificates([name])
+
+
+def test_a_download_without_its_certificates_names_the_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(ConfigError, match="CURL_CA_BUNDLE=/nowhere/ca.pem"):
+        download("https://127.0.0.1:1/archive.zip", tmp_path / "archive.zip")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_certificates_that_can_be_used_pass(monkeypatch: pytest.MonkeyPatch) -> None:
