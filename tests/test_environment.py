@@ -107,7 +107,7 @@ def test_a_download_without_its_certificates_names_the_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CURL_CA_BUNDLE", "/nowhere/ca.pem")
-    with pytest.raises(ConfigError, match="CURL_CA_BUNDLE=/nowhere/ca.pem"):
+    with pytest.raises(ConfigError, match=r"CURL_CA_BUNDLE=/nowhere/ca\.pem"):
         download("https://127.0.0.1:1/archive.zip", tmp_path / "archive.zip")
     assert list(tmp_path.iterdir()) == []
 
