@@ -32,12 +32,13 @@ def open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest free number
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
-    encoding, by_line = getattr(sys.stdout, "encoding", None), getattr(sys.stdout, "line_buffering", False)
+    encoding = getattr(sys.stdout, "encoding", None)
+    at_once = any(getattr(sys.stdout, name, False) for name in ("line_buffering", "write_through"))  # python -u
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Output(1, "w", closefd=False)),
         encoding=encoding,
         errors="backslashreplace",
-        line_buffering=by_line,
+        line_buffering=at_once,
     )
 
 

@@ -72,3 +72,13 @@ def test_names_without_letters_in_the_locale_are_escaped(variables: dict[str, st
     if "LC_ALL" not in variables:  # in the locale C the name is bytes, for which TOML has no form
         assert tomllib.loads(done.stdout)["work"] == "R\u00f6ntgen"
     assert start(["--help"], tmp_path, PYTHONCOERCECLOCALE="0", **variables).returncode == 0
+
+
+def test_output_that_is_not_buffered_stays_so(tmp_path: Path) -> None:
+    """As in a container, whose log would show nothing of a program that is killed."""
+    code = "import os; from pneumonia.environment import prepare; prepare(); print('a line'); os._exit(0)"
+    for variables, printed in (({"PYTHONUNBUFFERED": "1"}, "a line\n"), ({"PYTHONUNBUFFERED": ""}, "")):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, **variables}, capture_output=True, text=True
+        )
+        assert done.stdout == printed
