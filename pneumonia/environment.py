@@ -25,10 +25,15 @@ def prepare() -> None:
     """Set what libraries would stumble over; child processes inherit it. Nothing that the user has set is replaced."""
     open_standard_streams()
     bypass_proxies_for_loopback(os.environ)
+    os.environ.setdefault("HOME", str(home()))
+
+
+def home() -> Path:
+    """Return this user's home; for a numeric user without HOME the root folder, as container engines set it."""
     try:
-        Path.home()
-    except RuntimeError:  # a numeric user without HOME; a container engine sets the same for such a user
-        os.environ["HOME"] = "/"
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def bypass_proxies_for_loopback(environment: MutableMapping[str, str]) -> None:

@@ -27,7 +27,7 @@ from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.credentials import redacted
 from pneumonia.data.patient_key import FILE as KEY_FILE
-from pneumonia.environment import HTTPX_CERTIFICATES, REQUESTS_CERTIFICATES, check_certificates, proxy_variables
+from pneumonia.environment import HTTPX_CERTIFICATES, REQUESTS_CERTIFICATES, check_certificates, home, proxy_variables
 from pneumonia.errors import PneumoniaError
 from pneumonia.tracking.client import address, check_store, tracking_uri
 
@@ -200,7 +200,7 @@ def _memory() -> Check:
 
 def _environment(config: Config) -> Iterator[Check]:  # noqa: ARG001
     """Report on what the machine's administrators have set: the home folder, temporary files, certificates, proxies."""
-    yield _folder("home", Path.home(), "make it writable, or set HOME, TORCH_HOME and MPLCONFIGDIR to folders that are")
+    yield _folder("home", home(), "make it writable, or set HOME, TORCH_HOME and MPLCONFIGDIR to folders that are")
     try:
         yield _folder("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written")
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 
 from pneumonia.environment import HTTPX_CERTIFICATES, check_certificates
+from pneumonia.environment import home as user_home
 from pneumonia.errors import ConfigError, PneumoniaError
 from pneumonia.tracking.health import address_problem, system_words
 
@@ -39,7 +40,7 @@ def check_environment() -> str:
 
 def home() -> Path:
     """Return Prefect's folder."""
-    return Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect").expanduser()
+    return Path(os.environ.get("PREFECT_HOME") or user_home() / ".prefect").expanduser()
 
 
 def profiles_file() -> Path:

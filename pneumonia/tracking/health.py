@@ -15,11 +15,13 @@ from urllib.parse import urlsplit
 
 import requests
 
-from pneumonia.environment import REQUESTS_CERTIFICATES, check_certificates, proxy_variables
+from pneumonia.environment import REQUESTS_CERTIFICATES, check_certificates, home, proxy_variables
 from pneumonia.errors import ConfigError, worth_retrying
 
 SECONDS = 4.0
 """How long a server may take to respond, name resolution included."""
+VERSION_SECONDS = 1.0
+"""How long it may take to tell its version, without which nothing is said about that."""
 
 
 class Problem(str):
@@ -80,7 +82,7 @@ def server_problem(uri: str) -> Problem | None:
     # In a separate thread, because name resolution has no timeout of its own.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(SECONDS)
+    thread.join(SECONDS + VERSION_SECONDS)
     if failure:
         raise failure[0]
     return outcome[0] if outcome else Problem(f"no answer within {SECONDS:.0f} s")
@@ -89,7 +91,6 @@ def server_problem(uri: str) -> Problem | None:
 def _ask(uri: str, login: tuple[str, str]) -> Problem | None:
     try:
         answer = _get(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", login)
-        release = _get(f"{uri.rstrip('/')}/version", login)
     except requests.exceptions.ProxyError:
         names = proxy_variables(urlsplit(uri).scheme)
         return Problem(f"the proxy of {names} does not lead there; correct the proxy, or name the host in NO_PROXY")
@@ -99,7 +100,7 @@ def _ask(uri: str, login: tuple[str, str]) -> Problem | None:
         return Problem(f"the address cannot be used ({str(error) or type(error).__name__})", permanent=True)
     if answer.status_code >= 500:
         return Problem(f"the tracking server fails (HTTP {answer.status_code})")
-    if text := _refusal(answer) or _version_problem(release):
+    if text := _refusal(answer) or _version_problem(_version_of(uri, login)):
         return Problem(text, permanent=True)
     return None
 
@@ -110,7 +111,7 @@ def _reason(error: requests.RequestException) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate is not trusted; name the certificates to trust with MLFLOW_TRACKING_SERVER_CERT_PATH"
     if isinstance(error, requests.exceptions.SSLError):
-        return "it does not speak TLS; write http:// if it is meant to"
+        return "no TLS connection can be made; write http:// where the server has none"
     return system_words(text) or type(error).__name__
 
 
@@ -129,19 +130,28 @@ def _refusal(answer: requests.Response) -> str | None:
     return None
 
 
-def _version_problem(answer: requests.Response) -> str | None:
-    """Describe a server of another major version, whose interface differs; its absence is no problem."""
-    found = re.fullmatch(r"(\d+)\.\d+\.\d+\S*", answer.text.strip()) if answer.ok else None
+def _version_of(uri: str, login: tuple[str, str]) -> str:
+    """Return the server's version; empty where it does not tell it in time."""
+    try:
+        answer = _get(f"{uri.rstrip('/')}/version", login, VERSION_SECONDS)
+    except requests.RequestException:
+        return ""
+    return answer.text.strip() if answer.ok else ""
+
+
+def _version_problem(release: str) -> str | None:
+    """Describe a server of another major version, whose interface differs; an unknown version is no problem."""
+    found = re.fullmatch(r"(\d+)\.\d+\.\d+\S*", release)
     installed = version("mlflow")
     if found is None or found[1] == installed.partition(".")[0]:
         return None
     return (
-        f"the tracking server is MLflow {found[0]}, and installed here is {installed}, which needs a server of its own "
+        f"the tracking server is MLflow {release}, and installed here is {installed}, which needs a server of its own "
         "major version; upgrade the older of the two"
     )
 
 
-def _get(url: str, login: tuple[str, str]) -> requests.Response:
+def _get(url: str, login: tuple[str, str], seconds: float | None = None) -> requests.Response:
     """Request one experiment, or the version: any user may, and only an MLflow server answers so."""
     user, password = login
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
@@ -152,7 +162,7 @@ def _get(url: str, login: tuple[str, str]) -> requests.Response:
         auth=(user, password) if user else None,
         headers={"Authorization": f"Bearer {token}"} if token and not user else None,
         verify=False if insecure else os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", True),
-        timeout=(SECONDS / 2, SECONDS),
+        timeout=seconds or (SECONDS / 2, SECONDS),
     )
 
 
@@ -162,7 +172,7 @@ def _login() -> tuple[str, str]:
     Raises:
         ConfigError: that file is malformed, which ends MLflow's own client too.
     """
-    path = Path.home() / ".mlflow" / "credentials"
+    path = home() / ".mlflow" / "credentials"
     file = configparser.ConfigParser(interpolation=None)
     try:
         file.read(path)
@@ -180,7 +190,7 @@ def _login() -> tuple[str, str]:
 def _unread_logins() -> str:
     """Name the files with logins that are there and cannot be used: MLflow and requests pass over them in silence."""
     found = []
-    path = Path.home() / ".mlflow" / "credentials"
+    path = home() / ".mlflow" / "credentials"
     if path.exists() and not os.access(path, os.R_OK):
         found.append(f"{path} cannot be read by this user")
     try:
@@ -195,7 +205,7 @@ def _unread_logins() -> str:
 
 
 def _netrc() -> Path:
-    return Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    return Path(os.environ.get("NETRC") or home() / ".netrc")
 
 
 def _check_netrc() -> None:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 
 from pneumonia.errors import ConfigError, TrackingError
 from pneumonia.tracking import health
@@ -232,3 +233,16 @@ def test_a_variable_of_mlflows_that_is_malformed_is_named(name: str, monkeypatch
         pytest.raises(ConfigError, match=f"{name}.*correct the variable"),
     ):
         run_exists(server.url, "0")
+
+
+def test_a_server_that_does_not_tell_its_version_in_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = health._get
+
+    def slow(url: str, *others: object) -> object:
+        if url.endswith("/version"):
+            raise requests.Timeout("slow")
+        return ask(url, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(health, "_get", slow)
+    with Answer(200, '{"experiments": []}') as server:
+        check_store(server.url)
