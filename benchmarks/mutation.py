@@ -34,7 +34,10 @@ COSMIC_RAY = [
 MODULES = {
     "gate": ("pneumonia/evaluation/gate.py", "tests/evaluation/test_gate.py"),
     "split": ("pneumonia/data/split.py", "tests/data/test_split.py"),
-    "bootstrap": ("pneumonia/statistics/bootstrap.py", "tests/statistics/test_metrics.py tests/statistics/test_bootstrap.py"),
+    "bootstrap": (
+        "pneumonia/statistics/bootstrap.py",
+        "tests/statistics/test_metrics.py tests/statistics/test_bootstrap.py",
+    ),
     "comparison": ("pneumonia/statistics/comparison.py", "tests/statistics/test_comparison.py"),
     "registry: models": ("pneumonia/registry/models.py", "tests/registry/test_models.py tests/registry/test_moves.py"),
     "registry: moves": ("pneumonia/registry/moves.py", "tests/registry/test_moves.py"),
@@ -53,7 +56,7 @@ def run(name: str, sample: int) -> dict[str, Any]:
         copy = Path(folder)
         archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], capture_output=True, check=True).stdout
         subprocess.run(["tar", "-x", "-C", copy], input=archive, check=True)
-        command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -m 'not integration and not nightly' {tests}"
+        command = f"{sys.executable} -m pytest -x -q -m 'not integration and not nightly' {tests}"
         (copy / "mutation.toml").write_text(
             f'[cosmic-ray]\nmodule-path = "{module}"\ntimeout = {SECONDS}\nexcluded-modules = []\n'
             f'test-command = "{command}"\n[cosmic-ray.distributor]\nname = "local"\n'
