@@ -20,11 +20,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/pi
 
 from flows.heartbeat import Heartbeat
 from flows.supervisor import ready, supervise
+from pneumonia.environment import prepare as prepare_environment
 
 if __name__ == "__main__":  # before the libraries, which take seconds to load
+    prepare_environment()
     supervise()
     alive = Heartbeat("loading the libraries")
     alive.start()
+    from flows import prefect_server
+
+    prefect_server.load()
 
 import typer
 from prefect import flow, runtime, task

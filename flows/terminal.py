@@ -6,19 +6,24 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import httpx
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 from rich.table import Table
 
+from flows import prefect_server
 from flows.supervisor import AGAIN, STOPPED
 from pneumonia.boundary import explain, keep_tracebacks_in
+from pneumonia.cli.prefect_health import refusal
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import Config
 from pneumonia.records.steps import Promotion, TrainedModel, Validation
+from pneumonia.streams import explain_lost_output, lost_output
 from pneumonia.tracking.client import check_store, tracking_uri
 
 SHOWN = {
@@ -33,6 +38,7 @@ ENDINGS = (
     "Execution was aborted by an interrupt signal",
     "Execution was aborted by a termination signal",
 )
+SERVER_LOG = "prefect-server.log"  # of the temporary server
 RUNS = ("prefect.flow_runs", "prefect.task_runs")  # the engine's loggers of runs
 
 
@@ -46,11 +52,12 @@ class _ToldAtTheEnd(logging.Filter):
 
 
 def announce(config: Config) -> None:
-    """Say which data are used, and see that the tracking server answers before anything is computed."""
+    """Say which data are used, and see that both servers answer before anything is computed."""
     keep_tracebacks_in(config.work)
     kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.registry.name}", flush=True)
     check_store(tracking_uri(config))
+    prefect_server.check(Path(config.work).resolve() / "logs" / SERVER_LOG)
 
 
 @contextmanager
@@ -62,16 +69,22 @@ def failures() -> Iterator[None]:
             handler.addFilter(_ToldAtTheEnd())
     try:
         yield
+        sys.stdout.flush()
     except KeyboardInterrupt:
         _leave(STOPPED, 130)
-    except httpx.TransportError as error:
-        _leave(f"error: Prefect's server does not answer ({error}); {AGAIN}", 1)
     except Exception as error:  # noqa: BLE001 - the boundary
+        if lost := lost_output():
+            _leave(*explain_lost_output(lost))
+        if isinstance(error, httpx.TransportError):
+            _leave(f"error: Prefect's server does not answer ({error}); {AGAIN}", 1)
+        if isinstance(error, PrefectHTTPStatusError):
+            _leave(f"error: {refusal(error.response.status_code)} (work folder: logs/{SERVER_LOG}); {AGAIN}", 1)
         _leave(*explain(error))
 
 
 def _leave(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)
+    if message:
+        print(message, file=sys.stderr)
     sys.exit(code)
 
 

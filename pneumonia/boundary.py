@@ -5,6 +5,7 @@ Every entry point ends here: the console script, the Prefect flow, and a DAG's s
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import time
@@ -15,6 +16,20 @@ from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
 
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h: neither a finding (1) nor wrong use (2)
+
+_REPEAT = "then run the same command again, which repeats no finished work"
+_SYSTEM = {
+    errno.ENOSPC: f"free space there, {_REPEAT}",
+    errno.EDQUOT: f"free space, or have the quota raised, {_REPEAT}",
+    errno.EFBIG: f"raise the limit on a file's size (ulimit -f), {_REPEAT}",
+    errno.EROFS: "choose a place that can be written, such as --set work=DIR",
+    errno.EACCES: "make it accessible to this user, or choose another place",
+    errno.EPERM: "make it accessible to this user, or choose another place",
+    errno.EMFILE: "raise the limit on open files (ulimit -n)",
+    errno.ENFILE: "end other programs",
+    errno.ENOMEM: "end other programs, or give this one more memory",
+}
+"""Remedies of what the operating system says, wherever it says it."""
 
 _work: Path | None = None
 
@@ -30,6 +45,9 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, PneumoniaError):
         return f"error: {error}", error.exit_code
     words = " ".join(redacted(str(error)).split()) or "no message"
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"error: {place}{error.strerror}; {_SYSTEM[error.errno]}. {_written(error)}", PneumoniaError.exit_code
     return (
         f"error: {type(error).__name__}: {words[:500]}. {_written(error)} Correct what it names and run the same "
         "command again, which repeats no finished work; where nothing is yours to correct, report it with that file",
@@ -42,10 +60,10 @@ def _written(error: BaseException) -> str:
     for place in (_logs, _temporary):
         try:
             descriptor, path = place()
-        except OSError:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError:  # the disk may be what the error is about
             continue
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
         return f"The traceback is in {path}."
     return f"The traceback could not be written to a file:\n{text}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,41 @@ def test_without_a_work_folder_it_is_a_temporary_file(
     (log,) = tmp_path.iterdir()
     assert str(log) in message
     assert "KeyError" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free space there"),
+        (errno.EDQUOT, "have the quota raised"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "choose a place that can be written"),
+        (errno.EACCES, "make it accessible to this user"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENOMEM, "more memory"),
+    ],
+)
+@pytest.mark.parametrize("place", ["pixels/images.npy", None])
+def test_what_the_operating_system_refuses_has_its_remedy(
+    number: int, remedy: str, place: str | None, tmp_path: Path
+) -> None:
+    boundary.keep_tracebacks_in(tmp_path)
+    words = os.strerror(number)
+    message, code = boundary.explain(OSError(number, words, place))
+    (log,) = (tmp_path / "logs").iterdir()
+    assert code == 1
+    assert message.startswith(f"error: {place + ': ' if place else ''}{words}; ")
+    assert remedy in message
+    assert str(log) in message
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux alone has a device that is always full")
+def test_on_a_full_disk_the_traceback_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boundary, "_logs", lambda: (os.open("/dev/full", os.O_WRONLY), "/dev/full"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    message, _ = boundary.explain(surprise())
+    (log,) = tmp_path.iterdir()
+    assert f"The traceback is in {log}" in message
 
 
 def test_a_traceback_is_not_lost_where_no_file_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:

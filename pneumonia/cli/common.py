@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +16,9 @@ from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.progress import Progress
+from pneumonia.streams import explain_lost_output, lost_output
 
-FINDING, WRONG_USE, INTERRUPTED, NO_READER = 1, 2, 130, 141  # the last two as shells report SIGINT and SIGPIPE
+FINDING, WRONG_USE, INTERRUPTED = 1, 2, 130  # the last as shells report SIGINT
 LINE_SECONDS = 15.0  # without a terminal, one line per interval replaces the bar
 DISCLAIMER = "Not a medical device: for research and teaching, never for a decision about a patient."
 
@@ -51,12 +51,12 @@ def failures() -> Iterator[None]:
     except KeyboardInterrupt:
         complain("stopped")
         raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        # The reader of the results has ended; the buffered rest must not raise when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(NO_READER) from None
-    except Exception as error:
-        if isinstance(error, typer.Exit | typer.Abort) or "ClickException" in {
+    except (Exception, SystemExit) as error:
+        if lost := lost_output():  # first: Rich leaves by SystemExit where the reader has ended
+            message, code = explain_lost_output(lost)
+            complain(message)
+            raise typer.Exit(code) from None
+        if isinstance(error, SystemExit | typer.Exit | typer.Abort) or "ClickException" in {
             kind.__name__ for kind in type(error).__mro__
         }:
             raise  # Typer's own; the base class of its usage errors has no public name in every version
@@ -66,14 +66,28 @@ def failures() -> Iterator[None]:
 
 
 def complain(text: str) -> None:
-    """Print on standard error."""
-    typer.echo(text, err=True)
+    """Print on standard error, where that can be written; there is no other place to say that it cannot."""
+    if text:
+        with suppress(OSError):
+            typer.echo(text, err=True)
 
 
 def emit(text: str) -> None:
     """Print a result on standard output; bytes of a file name that cannot be encoded are escaped."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    typer.echo(text.encode(_encoding(), "backslashreplace").decode(_encoding()))
+
+
+def can_print(text: str) -> bool:
+    """Return whether the encoding of standard output has all letters of a text."""
+    try:
+        text.encode(_encoding())
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def emit_json(document: object) -> None:

@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -20,11 +21,13 @@ from packaging.version import Version
 from pydantic import BaseModel, ConfigDict
 
 import pneumonia
+from pneumonia.cli import prefect_health
 from pneumonia.cli.ui_servers import port_problem
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.credentials import redacted
 from pneumonia.data.patient_key import FILE as KEY_FILE
+from pneumonia.environment import HTTPX_CERTIFICATES, REQUESTS_CERTIFICATES, check_certificates, home, proxy_variables
 from pneumonia.errors import PneumoniaError
 from pneumonia.tracking.client import address, check_store, tracking_uri
 
@@ -53,7 +56,7 @@ class Check(BaseModel):
 
 def examine(config: Config) -> list[Check]:
     """Run all checks; downloads nothing, and creates nothing but the work folder."""
-    groups: tuple[Callable[[Config], Iterator[Check]], ...] = (_software, _hardware, _images, _services)
+    groups: tuple[Callable[[Config], Iterator[Check]], ...] = (_software, _hardware, _environment, _images, _services)
     return [check for group in groups for check in group(config)]
 
 
@@ -195,6 +198,30 @@ def _memory() -> Check:
     return Check(name="memory", status=status, text=f"{free / GIB:.1f} GiB available", remedy=remedy)
 
 
+def _environment(config: Config) -> Iterator[Check]:  # noqa: ARG001
+    """Report on what the machine's administrators have set: the home folder, temporary files, certificates, proxies."""
+    yield _folder("home", home(), "make it writable, or set HOME, TORCH_HOME and MPLCONFIGDIR to folders that are")
+    try:
+        yield _folder("temporary files", Path(tempfile.gettempdir()), "set TMPDIR to a folder that can be written")
+    except FileNotFoundError:
+        remedy = "set TMPDIR to a folder that can be written"
+        yield Check(name="temporary files", status="fail", text="no folder can be written", remedy=remedy)
+    try:
+        check_certificates((*REQUESTS_CERTIFICATES, *HTTPX_CERTIFICATES))
+        yield Check(name="certificates", status="ok", text="those that are named can be read")
+    except PneumoniaError as error:
+        yield Check(name="certificates", status="fail", text=str(error))
+    names = proxy_variables("http", "https")
+    past = f"{names}; past them: {os.environ.get('NO_PROXY', '')}" if names else "none"
+    yield Check(name="proxy", status="ok", text=past)
+
+
+def _folder(name: str, folder: Path, remedy: str) -> Check:
+    there = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    text = str(folder) if there else f"{folder} cannot be written"
+    return Check(name=name, status="ok" if there else "warn", text=text, remedy="" if there else remedy)
+
+
 def _grade(value: float, needed: float, good: float) -> Status:
     return "fail" if value < needed else "warn" if value < good else "ok"
 
@@ -265,6 +292,11 @@ def _services(config: Config) -> Iterator[Check]:
         yield Check(name="tracking", status="ok", text=redacted(address(uri)))
     except PneumoniaError as error:
         yield Check(name="tracking", status="fail", text=str(error))
+    if _installed("prefect") is not None:
+        try:
+            yield Check(name="flow server", status="ok", text=prefect_health.check_environment())
+        except PneumoniaError as error:
+            yield Check(name="flow server", status="fail", text=str(error))
     for name, (port, option) in PORTS.items():
         problem = port_problem(port)
         remedy = f"pneumonia ui {option} PORT takes another" if problem else ""

@@ -21,6 +21,7 @@ from pneumonia.cli.evaluate import evaluate
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, promote, rollback
 from pneumonia.cli.system import config, doctor, ui
+from pneumonia.environment import prepare
 
 HELP = f"""Detect pneumonia on chest radiographs, and manage the model that does.
 
@@ -33,6 +34,10 @@ EPILOG = "Train a model: python flows/pipeline.py. Is this machine ready? pneumo
 
 class Commands(typer.core.TyperGroup):
     """The commands, with each error reported in one message."""
+
+    def make_context(self, *args: Any, **named: Any) -> Any:
+        with failures():  # help and version are printed while the command line is parsed
+            return super().make_context(*args, **named)
 
     def invoke(self, ctx: Any) -> Any:
         with failures():
@@ -68,5 +73,6 @@ def _root(
 
 def main() -> None:
     """Run the console script."""
+    prepare()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")  # on standard error
     app(prog_name="pneumonia")

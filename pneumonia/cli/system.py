@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pneumonia.cli.common import FINDING, ConfigFile, Json, Settings, complain, emit, emit_json, resolve_config, working
+from pneumonia.cli.common import (
+    FINDING,
+    ConfigFile,
+    Json,
+    Settings,
+    can_print,
+    complain,
+    emit,
+    emit_json,
+    resolve_config,
+    working,
+)
 from pneumonia.config import render
 from pneumonia.config.schema import PROFILES
 
@@ -38,7 +49,8 @@ def config(
     if form is Format.json:
         emit_json(tree.model_dump(mode="json"))
     else:
-        emit({Format.toml: render.toml, Format.yaml: render.yaml}[form](tree))
+        text = {Format.toml: render.toml, Format.yaml: render.yaml}[form](tree)
+        emit(text if can_print(text) else render.in_ascii(text))  # a file that is read again needs valid escapes
 
 
 def doctor(

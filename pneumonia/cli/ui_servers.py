@@ -168,7 +168,7 @@ def _answering(api: str | None) -> str | None:
     if not api:
         return None
     try:
-        answer = _get(f"{api.rstrip('/')}/health", timeout=3)
+        answer = requests.get(f"{api.rstrip('/')}/health", timeout=3)
     except requests.RequestException:
         return None
     return api.rstrip("/").removesuffix("/api") if answer.ok else None
@@ -278,21 +278,15 @@ def _watch(running: list[_Running], stop: threading.Event) -> None:
 
 def _answers(server: Server) -> bool:
     try:
-        return _get(server.url + server.health, timeout=2).ok
+        return requests.get(server.url + server.health, timeout=2).ok
     except requests.RequestException:
         return False
-
-
-def _get(url: str, timeout: float, **parameters: str) -> requests.Response:
-    with requests.Session() as session:
-        session.trust_env = not url.startswith(f"http://{HOST}:")  # a proxy knows nothing of this machine's own ports
-        return session.get(url, params=parameters, timeout=timeout)
 
 
 def _runs_page(url: str, experiment: str) -> str:
     """The table of runs; MLflow's page opens in another mode by default."""
     address = f"{url.rstrip('/')}/api/2.0/mlflow/experiments/get-by-name"
-    answer = _get(address, timeout=20, experiment_name=experiment)
+    answer = requests.get(address, params={"experiment_name": experiment}, timeout=20)
     if not answer.ok:
         return f"{url}/#/experiments"  # no run was made yet
     identity = answer.json()["experiment"]["experiment_id"]

@@ -54,6 +54,11 @@ def _scalar(value: bool | int | float | str) -> str:
     return text
 
 
+def in_ascii(text: str) -> str:
+    """Return a rendered document with the escapes of TOML and YAML in place of other letters than ASCII's."""
+    return "".join(letter if letter.isascii() else _escape(letter) for letter in text)
+
+
 def _escape(letter: str) -> str:
     code = ord(letter)
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -44,13 +44,19 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """Return a question that names the nearest known key, by its whole or its last part; empty where none is near."""
+    """Return a question that names the nearest known key; empty where none is near."""
+    near = nearest(key, known)
+    return f"did you mean {near}? " if near else ""
+
+
+def nearest(key: str, known: Iterable[str]) -> str | None:
+    """Return the known key that is nearest to `key` by its whole or its last part; None where none is near."""
     folded: dict[str, str] = {}
     for name in sorted(known):
         folded.setdefault(name.rpartition(".")[2].casefold(), name)
         folded[name.casefold()] = name
     near = difflib.get_close_matches(key.casefold(), folded, n=1)
-    return f"did you mean {folded[near[0]]}? " if near else ""
+    return folded[near[0]] if near else None
 
 
 class Section(BaseModel):
@@ -329,3 +335,13 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the dotted names of all settings."""
+        found: list[str] = []
+        for name, field in cls.model_fields.items():
+            kind = field.annotation
+            inner = kind.model_fields if isinstance(kind, type) and issubclass(kind, Section) else None
+            found += [name] if inner is None else [f"{name}.{key}" for key in inner]
+        return found

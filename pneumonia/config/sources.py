@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
+import logging
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pneumonia.config.schema import did_you_mean
+from pneumonia.config.schema import Config, did_you_mean, nearest
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PNEUMONIA_"
 RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # variables of the test suite, never configuration
+SERVICE_VARIABLE = re.compile(r"[A-Z0-9_]+_(SERVICE_HOST|(SERVICE_)?PORT(_[A-Z0-9_]+)?)")
+"""What Kubernetes sets for a service: NAME_SERVICE_HOST, NAME_SERVICE_PORT_HTTP, NAME_PORT_80_TCP_ADDR."""
+
+logger = logging.getLogger(__name__)
 
 
 def from_toml(path: Path) -> dict[str, Any]:
@@ -22,23 +30,56 @@ def from_toml(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        # Editors of Windows begin a file with a mark of its encoding; PowerShell's > writes UTF-16.
+        marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return tomllib.loads(content.decode("utf-16" if marked else "utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); name a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: is not valid TOML ({error}); write lines such as epochs = 3 below [train]"
-        ) from None
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}: is not text in UTF-8 (line {line}); save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML ({_words(error)})") from None
+
+
+def _words(error: tomllib.TOMLDecodeError) -> str:
+    text = str(error)
+    if text.startswith("Cannot"):  # it says overwrite, declare or mutate
+        return f"a key or a section is there twice, {text[text.rfind('(') + 1 : -1]}; keep one"
+    return f"{text}; write lines such as epochs = 3 below [train]"
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return what ``PNEUMONIA_SECTION__KEY`` variables set; values stay text."""
+    """Return what ``PNEUMONIA_SECTION__KEY`` variables set; values stay text, and an empty one sets nothing.
+
+    A variable that names no setting is a warning and no error: it may be somebody else's. Kubernetes sets some for each
+    service, of which one may be named ``pneumonia``; these are passed over.
+    """
     tree: dict[str, Any] = {}
+    known = {variable_of(name): name for name in Config.names()}
     for name, text in sorted(environment.items()):
-        if name.startswith(ENVIRONMENT_PREFIX) and not name.startswith(RESERVED_ENVIRONMENT):
-            keys = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
-            tree = merge(tree, _nest(keys, text))
+        if name in known and text:
+            tree = merge(tree, _nest(known[name].split("."), text))
+        elif name.startswith(ENVIRONMENT_PREFIX) and name not in known and not _is_foreign(name):
+            near = nearest(name.removeprefix(ENVIRONMENT_PREFIX).replace("__", "."), known.values())
+            meant = f"; did you mean {variable_of(near)}?" if near else ""
+            _warn_once(f"warning: {name} names no setting, and is ignored{meant}")
     return tree
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that sets a setting, such as ``train.epochs``."""
+    return ENVIRONMENT_PREFIX + name.upper().replace(".", "__")
+
+
+def _is_foreign(name: str) -> bool:
+    return name.startswith(RESERVED_ENVIRONMENT) or SERVICE_VARIABLE.fullmatch(name) is not None
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logger.warning(text)
 
 
 def from_assignments(assignments: Iterable[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import uuid
 from collections.abc import Sequence
@@ -10,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
+
+from pneumonia.environment import account
 
 WHO_BYTES, WHY_BYTES = 250, 1500  # a parameter's value holds 6,000 characters, and JSON may double each
 
@@ -73,14 +74,7 @@ def standing(moves: Sequence[Move]) -> Standing:
 
 def who() -> str:
     """Return the name of the person who moves the champion: GIT_AUTHOR_NAME where it is set, otherwise the account."""
-    return os.environ.get("GIT_AUTHOR_NAME") or _account()
-
-
-def _account() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's numeric user has no name
-        return f"uid {os.getuid()}"
+    return os.environ.get("GIT_AUTHOR_NAME") or account()
 
 
 def compose(

@@ -49,6 +49,9 @@ DEFAULTS = {
 }
 """Environment variables of MLflow that are set unless the user has set them."""
 
+DATABASES = ("postgresql", "mysql", "mssql")
+"""Kinds of databases, beside SQLite, that MLflow stores runs in."""
+
 TRANSIENT = frozenset(
     {"TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED"}
 )
@@ -109,6 +112,8 @@ def mlflow_client(uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     # urllib3 logs every retry; this module reports the result.
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    # MLflow logs what goes wrong in a database with its traceback, and raises it too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     from mlflow.tracking import MlflowClient  # two to three seconds, so not at the module's import
 
     with translated_errors(uri, "open the tracking store"):
@@ -137,6 +142,10 @@ def translated_errors(uri: str, doing: str) -> Iterator[None]:
             f"{redacted(address(uri))}: could not {doing}: {error_summary(error)}{_remedy(uri, error)}",
             permanent=_is_permanent(error),
         ) from error
+    except ValueError as error:  # where MLflow reads its own variables
+        if "MLFLOW_" not in str(error):
+            raise
+        raise ConfigError(f"could not {doing}: {error}; correct the variable, or unset it") from error
 
 
 def _is_local(error: OSError) -> bool:
@@ -212,7 +221,7 @@ def _remedy(uri: str, error: BaseException) -> str:
     if "upgrade" in str(error) and "schema" in str(error):
         return f". Bring the database to the installed version: mlflow db upgrade {redacted(address(uri))}"
     if isinstance(error, ImportError):
-        return ". Install the database's driver, such as psycopg2-binary, into this environment"
+        return f". Install the database's driver into this environment: pip install {_package(error.name)}"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Free space on the disk, then run the same command again"
     if "error responses" in str(error):
@@ -220,6 +229,13 @@ def _remedy(uri: str, error: BaseException) -> str:
     if address(uri).startswith("http") and is_transient(error):
         return ". Start the server or correct tracking.uri (MLFLOW_TRACKING_URI), then run the same command again"
     return ""
+
+
+def _package(module: str | None) -> str:
+    """Return the package that brings a database's driver."""
+    return {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}.get(
+        module or "", module or "the package that SQLAlchemy's page of the database names"
+    )
 
 
 def check_store(uri: str) -> None:
@@ -241,12 +257,14 @@ def check_store(uri: str) -> None:
     elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
         if problem := health.sqlite_problem(_sqlite_path(uri)):
             raise TrackingError(f"{_sqlite_path(uri)}: {problem}", permanent=problem.permanent)
-    elif scheme in ("", "file", "sqlite"):
+    elif scheme.partition("+")[0] not in DATABASES:
         raise TrackingError(
-            f"tracking.uri={redacted(uri)}: MLflow does not store runs in a folder or in memory; "
-            "write sqlite:////absolute/path/mlflow.db or a server's http address",
+            f"tracking.uri={redacted(uri)}: no store of MLflow's; write sqlite:////absolute/path/mlflow.db, "
+            "another database's address, or a server's with http:// before its name",
             permanent=True,
         )
+    elif problem := health.address_problem(uri):
+        raise TrackingError(f"{redacted(uri)}: {problem}; correct tracking.uri", permanent=True)
     else:  # PostgreSQL and other databases: opening one is the check
         with translated_errors(given, "open the database"):
             mlflow_client(given).search_experiments(max_results=1)

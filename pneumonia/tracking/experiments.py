@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumonia.config.schema import Config
 from pneumonia.credentials import redacted
+from pneumonia.environment import account
 from pneumonia.errors import TrackingError
 from pneumonia.tracking.client import address, tracking_uri
 
@@ -82,17 +81,10 @@ def open_run(client: MlflowClient, experiment: str, key: str, name: str, tags: M
     for run in found:
         if not is_registered(client, run.info.run_id):
             return run, True
-    labels = {"mlflow.user": _user(), **tags, KEY_TAG: key}
+    labels = {"mlflow.user": account(), **tags, KEY_TAG: key}
     return client.create_run(experiment, tags=labels, run_name=name), False
 
 
 def is_registered(client: MlflowClient, run_id: str) -> bool:
     """Return whether a registered version refers to this run."""
     return bool(client.search_model_versions(f"run_id = '{run_id}'", max_results=1))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's numeric user has no name
-        return f"uid {os.getuid()}"

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
+import netrc
 import os
+import re
 import tempfile
 import threading
+from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import requests
 
-from pneumonia.errors import worth_retrying
+from pneumonia.environment import REQUESTS_CERTIFICATES, check_certificates, home, proxy_variables
+from pneumonia.errors import ConfigError, worth_retrying
 
 SECONDS = 4.0
 """How long a server may take to respond, name resolution included."""
+VERSION_SECONDS = 1.0
+"""How long it may take to tell its version, without which nothing is said about that."""
 
 
 class Problem(str):
@@ -32,33 +40,87 @@ class Problem(str):
         return made
 
 
+def address_problem(uri: str) -> Problem | None:
+    """Describe what is wrong with the form of a server's address; None where its host and port can be used."""
+    words = "a port is 1 to 65535"
+    try:
+        parts = urlsplit(uri)
+        wrong = parts.port == 0
+    except ValueError as error:
+        wrong = True
+        words = "an IPv6 address stands in brackets: http://[::1]:5000" if "IPv6" in str(error) else words
+    if not uri.isprintable() or " " in uri:
+        wrong, words = True, "there are blanks in it"
+    if wrong:
+        return Problem(f"the address cannot be used ({words})", permanent=True)
+    if not parts.hostname and parts.scheme in ("http", "https"):
+        return Problem("the address cannot be used (it names no host)", permanent=True)
+    return None
+
+
 def server_problem(uri: str) -> Problem | None:
-    """Describe the problem of the tracking server at `uri`; None where it serves MLflow to this user."""
+    """Describe the problem of the tracking server at `uri`; None where it serves MLflow to this user.
+
+    Raises:
+        ConfigError: certificates or a file with the login that the environment names cannot be used.
+    """
+    if problem := address_problem(uri):
+        return problem
+    if uri.startswith("https:"):
+        check_certificates(REQUESTS_CERTIFICATES)
+    login = _login()
+    _check_netrc()
     outcome: list[Problem | None] = []
+    failure: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            outcome.append(_ask(uri, login))
+        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+            failure.append(error)
+
     # In a separate thread, because name resolution has no timeout of its own.
-    thread = threading.Thread(target=lambda: outcome.append(_ask(uri)), daemon=True)
+    thread = threading.Thread(target=ask, daemon=True)
     thread.start()
-    thread.join(SECONDS)
+    thread.join(SECONDS + VERSION_SECONDS)
+    if failure:
+        raise failure[0]
     return outcome[0] if outcome else Problem(f"no answer within {SECONDS:.0f} s")
 
 
-def _ask(uri: str) -> Problem | None:
+def _ask(uri: str, login: tuple[str, str]) -> Problem | None:
     try:
-        answer = _search(uri)
+        answer = _get(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search", login)
+    except requests.exceptions.ProxyError:
+        names = proxy_variables(urlsplit(uri).scheme)
+        return Problem(f"the proxy of {names} does not lead there; correct the proxy, or name the host in NO_PROXY")
     except (requests.ConnectionError, requests.Timeout) as error:
-        return Problem(f"the tracking server cannot be reached ({system_words(str(error)) or type(error).__name__})")
+        return Problem(f"the tracking server cannot be reached ({_reason(error)})")
     except requests.RequestException as error:
-        return Problem(f"the address cannot be used ({type(error).__name__})", permanent=True)
+        return Problem(f"the address cannot be used ({str(error) or type(error).__name__})", permanent=True)
     if answer.status_code >= 500:
         return Problem(f"the tracking server fails (HTTP {answer.status_code})")
-    if text := _refusal(answer):
+    if text := _refusal(answer) or _version_problem(_version_of(uri, login)):
         return Problem(text, permanent=True)
     return None
 
 
+def _reason(error: requests.RequestException) -> str:
+    """Return why a connection failed: the system's words, or those of the certificate's check."""
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "its certificate is not trusted; name the certificates to trust with MLFLOW_TRACKING_SERVER_CERT_PATH"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no TLS connection can be made; write http:// where the server has none"
+    return system_words(text) or type(error).__name__
+
+
 def _refusal(answer: requests.Response) -> str | None:
     if answer.status_code == 401:
-        return "the tracking server refuses the login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        return (
+            "the tracking server refuses the login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            + _unread_logins()
+        )
     if answer.status_code == 403 and "host header" in answer.text.lower():
         return "the tracking server refuses this host name; name it in the server's --allowed-hosts"
     if answer.status_code == 403:
@@ -68,29 +130,91 @@ def _refusal(answer: requests.Response) -> str | None:
     return None
 
 
-def _search(uri: str) -> requests.Response:
-    """Request one experiment, which any user of the server may do and only an MLflow server answers."""
-    user, password = _login()
+def _version_of(uri: str, login: tuple[str, str]) -> str:
+    """Return the server's version; empty where it does not tell it in time."""
+    try:
+        answer = _get(f"{uri.rstrip('/')}/version", login, VERSION_SECONDS)
+    except requests.RequestException:
+        return ""
+    return answer.text.strip() if answer.ok else ""
+
+
+def _version_problem(release: str) -> str | None:
+    """Describe a server of another major version, whose interface differs; an unknown version is no problem."""
+    found = re.fullmatch(r"(\d+)\.\d+\.\d+\S*", release)
+    installed = version("mlflow")
+    if found is None or found[1] == installed.partition(".")[0]:
+        return None
+    return (
+        f"the tracking server is MLflow {release}, and installed here is {installed}, which needs a server of its own "
+        "major version; upgrade the older of the two"
+    )
+
+
+def _get(url: str, login: tuple[str, str], seconds: float | None = None) -> requests.Response:
+    """Request one experiment, or the version: any user may, and only an MLflow server answers so."""
+    user, password = login
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("1", "true")
     return requests.get(
-        f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search",
+        url,
         params={"max_results": 1},
         auth=(user, password) if user else None,
         headers={"Authorization": f"Bearer {token}"} if token and not user else None,
         verify=False if insecure else os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", True),
-        timeout=(SECONDS / 2, SECONDS),
+        timeout=seconds or (SECONDS / 2, SECONDS),
     )
 
 
 def _login() -> tuple[str, str]:
-    """Return user and password as MLflow finds them: from the environment, else from ``~/.mlflow/credentials``."""
+    """Return user and password as MLflow finds them: from the environment, else from ``~/.mlflow/credentials``.
+
+    Raises:
+        ConfigError: that file is malformed, which ends MLflow's own client too.
+    """
+    path = home() / ".mlflow" / "credentials"
     file = configparser.ConfigParser(interpolation=None)
-    file.read(Path.home() / ".mlflow" / "credentials")
+    try:
+        file.read(path)
+    except (configparser.Error, UnicodeDecodeError):
+        raise ConfigError(
+            f"{path}: is not a file of MLflow's credentials; write the line [mlflow], and below it "
+            "mlflow_tracking_username = NAME and mlflow_tracking_password = PASSWORD, or remove the file"
+        ) from None
     stored = dict(file["mlflow"]) if file.has_section("mlflow") else {}
     names = ("mlflow_tracking_username", "mlflow_tracking_password")
     user, password = (os.environ.get(name.upper()) or stored.get(name, "") for name in names)
     return user, password
+
+
+def _unread_logins() -> str:
+    """Name the files with logins that are there and cannot be used: MLflow and requests pass over them in silence."""
+    found = []
+    path = home() / ".mlflow" / "credentials"
+    if path.exists() and not os.access(path, os.R_OK):
+        found.append(f"{path} cannot be read by this user")
+    try:
+        netrc.netrc(str(_netrc()))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        found.append(f"{_netrc()} cannot be read ({error.strerror})")
+    except netrc.NetrcParseError as error:
+        found.append(f"{_netrc()}, line {error.lineno}, is malformed, so that no login in it is used")
+    return "".join(f"; {words}" for words in found)
+
+
+def _netrc() -> Path:
+    return Path(os.environ.get("NETRC") or home() / ".netrc")
+
+
+def _check_netrc() -> None:
+    """Raise a ConfigError where netrc is no text, which ends every request; a malformed one is passed over."""
+    with contextlib.suppress(OSError):
+        try:
+            _netrc().read_text()
+        except UnicodeDecodeError:
+            raise ConfigError(f"{_netrc()}: is malformed, no text in UTF-8; save it as UTF-8, or remove it") from None
 
 
 def _lists_experiments(answer: requests.Response) -> bool:

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class Owner:
 
 
 class Ownership:
-    """The claim of this process on a run, kept alive by a thread until `release`."""
+    """The claim of this process on a run, kept alive by a thread until `release`, or until nothing refers to it."""
 
     def __init__(self, client: MlflowClient, uri: str, run_id: str) -> None:
         self._client, self._uri, self._run = client, uri, run_id
@@ -87,6 +88,7 @@ class Ownership:
         self._stop = threading.Event()
         self._taken = threading.Event()
         self._thread: threading.Thread | None = None
+        weakref.finalize(self, self._stop.set)
 
     def claim(self, tags: Mapping[str, str]) -> None:
         """Become the run's owner.
@@ -96,7 +98,9 @@ class Ownership:
         """
         self._owner = Owner.this_process(tags)
         with_retries(self._uri, "claim the run", self._claim)
-        self._thread = threading.Thread(target=self._beat, name=f"heartbeat-{self._run[:8]}", daemon=True)
+        # The thread must not keep its owner: one that is dropped without `release` would be alive for ever.
+        arguments = (weakref.ref(self), self._stop)
+        self._thread = threading.Thread(target=_beat, args=arguments, name=f"heartbeat-{self._run[:8]}", daemon=True)
         self._thread.start()
 
     def check(self) -> None:
@@ -116,7 +120,15 @@ class Ownership:
         self._stop.set()
         if self._thread is None:
             return
-        self._thread.join(timeout=5)  # a server that does not answer may hold it longer
+        self._thread.join(timeout=5)
+        if self._thread.is_alive():  # in a request that the store does not answer, after which it ends
+            logger.warning(
+                "%s: does not answer; others may write to run %s in %.0f s",
+                redacted(self._uri),
+                self._run,
+                EXPIRY_SECONDS,
+            )
+            return
         self._thread = None
         try:
             with translated_errors(self._uri, "release the run"):
@@ -156,16 +168,26 @@ class Ownership:
 
         self._client.log_batch(self._run, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    def _beat(self) -> None:
-        while not self._stop.wait(HEARTBEAT_SECONDS):
-            try:
-                with translated_errors(self._uri, "say that the run's owner is alive"):
-                    if not self._is_mine():
-                        self._taken.set()
-                        return
+    def _renew(self) -> bool:
+        """Write a sign of life; return False where another process is the owner."""
+        try:
+            with translated_errors(self._uri, "say that the run's owner is alive"):
+                if not self._is_mine():
+                    self._taken.set()
+                    return False
+                if not self._stop.is_set():  # released meanwhile: a sign of life would claim the run again
                     self._write({HEARTBEAT_TAG: f"{time.time():.1f}"})
-            except TrackingError as error:
-                logger.debug("%s", error)  # an unavailable server is reported where epochs are logged
+        except TrackingError as error:
+            logger.debug("%s", error)  # an unavailable server is reported where epochs are logged
+        return True
+
+
+def _beat(reference: weakref.ref[Ownership], stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        owner = reference()
+        if owner is None or not owner._renew():
+            return
+        del owner
 
 
 def _host() -> str:

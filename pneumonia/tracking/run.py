@@ -81,10 +81,14 @@ class Run:
         begun, found = with_retries(uri, "begin a run", lambda: open_run(client, experiment, key, name, tags))
         run = cls(client, uri, begun, reopened=found)
         run._ownership.claim(tags)
-        if found:
-            with_retries(uri, "reopen the run", lambda: run._reopen(tags))
-        if config.tracking.system_metrics:
-            run._monitor = SystemMetrics(uri, run.id)
+        try:
+            if found:
+                with_retries(uri, "reopen the run", lambda: run._reopen(tags))
+            if config.tracking.system_metrics:
+                run._monitor = SystemMetrics(uri, run.id)
+        except BaseException:
+            run.release()
+            raise
         return run
 
     @classmethod
@@ -101,7 +105,7 @@ class Run:
         return run
 
     def release(self) -> None:
-        """Let go of a run that `attach` returned."""
+        """Let go of a run without a change of its status."""
         self._ownership.release()
 
     def is_registered(self) -> bool:
@@ -270,10 +274,10 @@ class Run:
             TrackingError: FINISHED, and the run cannot be completed within `pneumonia.tracking.client.PATIENCE`, or
                 another process has taken it over.
         """
-        if self._monitor is not None:
-            self._monitor.finish()
-            self._monitor = None
         try:
+            if self._monitor is not None:
+                self._monitor.finish()
+                self._monitor = None
             self._close(status)
         finally:
             self._ownership.release()

@@ -17,11 +17,14 @@ from pneumonia.cli.doctor import Check
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config, PhantomConfig
 from pneumonia.data.phantom import dataset
+from tests.support.answers import Answer
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))  # not that of the person who runs the tests
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
 
 
 def only(checks: list[Check], name: str) -> Check:
@@ -173,3 +176,62 @@ def test_services(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pneumonia ui --mlflow-port PORT" in taken.remedy
     away = only(checks, "tracking")
     assert (away.status, "cannot be reached" in away.text) == ("fail", True)
+
+
+# ---- what an administrator has set
+
+
+def environment() -> list[Check]:
+    return list(doctor._environment(settings()))
+
+
+def test_the_environment_of_this_machine_is_told() -> None:
+    assert [check.name for check in environment()] == ["home", "temporary files", "certificates", "proxy"]
+
+
+def test_a_home_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/nowhere")
+    check = only(environment(), "home")
+    assert (check.status, check.text) == ("warn", "/nowhere cannot be written")
+    assert "TORCH_HOME" in check.remedy
+
+
+def test_temporary_files_that_have_no_place_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    check = only(environment(), "temporary files")
+    assert (check.status, check.remedy) == ("fail", "set TMPDIR to a folder that can be written")
+
+
+def test_certificates_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    check = only(environment(), "certificates")
+    assert check.status == "fail"
+    assert "SSL_CERT_FILE=/nowhere/ca.pem: cannot be read" in check.text
+
+
+def test_proxies_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:secret@proxy:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost,corp.example")
+    check = only(environment(), "proxy")
+    assert "HTTPS_PROXY" in check.text
+    assert "past them: localhost,corp.example" in check.text
+    assert "secret" not in check.text
+
+
+def test_a_flow_server_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert only(list(doctor._services(settings())), "flow server").status == "ok"
+    (tmp_path / "prefect").mkdir(exist_ok=True)
+    (tmp_path / "prefect" / "profiles.toml").write_text("active = [broken")
+    check = only(list(doctor._services(settings())), "flow server")
+    assert check.status == "fail"
+    assert "profiles cannot be read" in check.text
+    (tmp_path / "prefect" / "profiles.toml").unlink()
+    with Answer(404, "nope") as server:
+        monkeypatch.setenv("PREFECT_API_URL", f"{server.url}/api")
+        assert "no Prefect server" in only(list(doctor._services(settings())), "flow server").text
+    with Answer(200, '"3.8.8"') as server:
+        monkeypatch.setenv("PREFECT_API_URL", f"{server.url}/api")
+        assert only(list(doctor._services(settings())), "flow server").status == "ok"

@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from pneumonia.config import sources
 from pneumonia.config.resolve import is_phantom, resolve
 from pneumonia.config.schema import PROFILES, Config, Section, TrainConfig
 from pneumonia.errors import ConfigError
@@ -177,7 +178,6 @@ def test_an_unknown_key_names_its_origin_and_the_known_ones(folder: Path) -> Non
     (folder / "mine.toml").write_text("[train]\nepoch = 3\n")
     for message, origin in (
         (refusal("fast", "train.epoch=3"), "--set"),
-        (refusal("fast", PNEUMONIA_TRAIN__EPOCH="3"), "PNEUMONIA_TRAIN__EPOCH"),
         (refusal("fast", file=folder / "mine.toml"), str(folder / "mine.toml")),
     ):
         assert f"train.epoch (from {origin}): unknown key; did you mean epochs? known here: batch_size, " in message
@@ -241,8 +241,86 @@ def test_a_file_that_cannot_be_read_is_told(folder: Path) -> None:
     assert "none.toml: cannot be read (No such file or directory)" in refusal(file=folder / "none.toml")
     (folder / "bad.toml").write_text("[train\nepochs = 1")
     assert "bad.toml: is not valid TOML" in refusal(file=folder / "bad.toml")
-    (folder / "bad.toml").write_bytes(b"\xff\xfe")
-    assert "bad.toml: is not valid TOML" in refusal(file=folder / "bad.toml")
+    (folder / "folder.toml").mkdir()
+    assert "folder.toml: cannot be read (Is a directory)" in refusal(file=folder / "folder.toml")
+
+
+@pytest.mark.parametrize("content", [b"# R\xf6ntgen\n[train]\n", b"\xff\xfe\x00", b"[train]\nseed = '\xc3'\n"])
+def test_a_file_that_is_no_text_is_told(folder: Path, content: bytes) -> None:
+    (folder / "bad.toml").write_bytes(content)
+    assert re.search(r"bad.toml: is not text in UTF-8 \(line \d\); save it as UTF-8", refusal(file=folder / "bad.toml"))
+
+
+@pytest.mark.parametrize(
+    "text", ["epochs = 3\nepochs = 4", "epochs = 3\n[train]\nseed = 1", "epochs.a = 1\nepochs.a = 2"]
+)
+def test_what_a_file_holds_twice_is_told(folder: Path, text: str) -> None:
+    (folder / "twice.toml").write_text(f"[train]\n{text}\n")
+    message = refusal(file=folder / "twice.toml")
+    assert re.search(
+        r"twice.toml: is not valid TOML \(a key or a section is there twice, at line 3, .*keep one", message
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_may_begin_with_a_mark_of_its_encoding(folder: Path, encoding: str) -> None:
+    text = "[train]\r\nepochs = 31 # R\u00f6ntgen\r\n"
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    (folder / "mine.toml").write_bytes((mark + text).encode(encoding))
+    assert resolve("fast", file=folder / "mine.toml", environment={}).train.epochs == 31
+
+
+# ---- variables that are no settings
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("PNEUMONIA_TRAIN__EPOCH", "; did you mean PNEUMONIA_TRAIN__EPOCHS?"),
+        ("PNEUMONIA_TRAIN_EPOCHS", "; did you mean PNEUMONIA_TRAIN__EPOCHS?"),
+        ("PNEUMONIA_TRIAN__EPOCHS", "; did you mean PNEUMONIA_TRAIN__EPOCHS?"),
+        ("PNEUMONIA_WROK", "; did you mean PNEUMONIA_WORK?"),
+        ("PNEUMONIA_TRAIN__EPOCHS__MORE", "; did you mean PNEUMONIA_TRAIN__EPOCHS?"),
+        ("PNEUMONIA_ZZZ", ""),
+        ("PNEUMONIA_", ""),
+    ],
+)
+def test_an_unknown_variable_is_a_warning_with_the_nearest(
+    name: str, meant: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources._warn_once.cache_clear()
+    for _ in range(2):
+        assert make(**{name: "3"}) == make()
+    assert caplog.messages == [f"warning: {name} names no setting, and is ignored{meant}"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PNEUMONIA_PORT", "PNEUMONIA_SERVICE_HOST", "PNEUMONIA_SERVICE_PORT", "PNEUMONIA_SERVICE_PORT_HTTP",
+        "PNEUMONIA_PORT_80_TCP", "PNEUMONIA_PORT_80_TCP_PROTO", "PNEUMONIA_PORT_80_TCP_PORT",
+        "PNEUMONIA_PORT_53_UDP_ADDR", "PNEUMONIA_MLFLOW_SERVICE_HOST", "PNEUMONIA_TRAIN_PORT_5000_TCP_ADDR",
+    ],
+)  # fmt: skip
+def test_what_kubernetes_sets_for_a_service_is_passed_over(
+    name: str, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources._warn_once.cache_clear()
+    assert make(**{name: "tcp://10.0.0.1:80"}) == make()
+    assert caplog.messages == []
+
+
+def test_every_setting_has_a_variable_that_is_taken_for_no_service(folder: Path) -> None:
+    for name in Config.names():
+        assert not sources._is_foreign(sources.variable_of(name))
+
+
+def test_an_empty_variable_sets_nothing(folder: Path) -> None:
+    assert make(PNEUMONIA_TRAIN__EPOCHS="", PNEUMONIA_WORK="", PNEUMONIA_TRACKING__URI="") == make()
+
+
+def test_a_malformed_value_names_its_variable(folder: Path) -> None:
+    assert "train.epochs (from PNEUMONIA_TRAIN__EPOCHS): " in refusal(PNEUMONIA_TRAIN__EPOCHS="many")
 
 
 # ---- the tree

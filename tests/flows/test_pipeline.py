@@ -35,6 +35,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.deployments import document
 from flows.pipeline import main, pipeline, retry_helps
+from flows.prefect_server import check_server
 from pneumonia.config.schema import Config
 from pneumonia.errors import ConfigError, DataError, TrackingError, TrainingInterrupted
 from tests.support.small import OPEN_GATE, SMALL, small
@@ -223,6 +224,10 @@ def test_wrong_use_gets_one_message(
     assert words in told.err
     assert "error: " in told.err
     assert "Traceback" not in told.err + told.out
+
+
+def test_a_prefect_server_that_works_passes() -> None:
+    check_server(PREFECT_API_URL.value())
 
 
 def test_data_that_cannot_be_used_end_without_a_traceback(work: Path) -> None:

@@ -4,47 +4,20 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import requests
 
-from pneumonia.errors import TrackingError
+from pneumonia.errors import ConfigError, TrackingError
 from pneumonia.tracking import health
-from pneumonia.tracking.client import check_store
+from pneumonia.tracking.client import check_store, run_exists
 from pneumonia.tracking.run import Run
+from tests.support.answers import Answer
 from tests.support.mlflow_server import free_port
 from tests.support.runs import settings
-
-
-class Answer:
-    """A server that is no MLflow server: it says the same to everyone."""
-
-    def __init__(self, status: int, body: str) -> None:
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-        from threading import Thread
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.send_response(status if "Authorization" not in self.headers else 200)
-                content = (body if "Authorization" not in self.headers else '{"experiments": []}').encode()
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, *args: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def __enter__(self) -> Answer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +98,11 @@ def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
         check_store(f"sqlite:///{tmp_path}/mlflow.db")
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize(
+    "uri",
+    ["mlruns", "file:///tmp/mlruns", "sqlite://", "sqlite:///:memory:", "localhost:5000", "127.0.0.1:5000",
+     "https//host", "ftp://host", "mongodb://host/db"],
+)  # fmt: skip
 def test_stores_that_mlflow_has_not_are_told(uri: str) -> None:
     with pytest.raises(TrackingError, match="sqlite:////"):
         check_store(uri)
@@ -138,3 +115,134 @@ def test_an_old_database_names_the_upgrade(work: Path) -> None:
     connection.close()
     with pytest.raises(TrackingError, match="mlflow db upgrade"):
         Run.open(settings(work), "key", "name", {})
+
+
+@pytest.mark.parametrize(
+    ("uri", "told"),
+    [
+        ("http://[::1:5000", "in brackets"),
+        ("https://[host]:5000", "cannot be used"),
+        ("http://127.0.0.1:99999", "1 to 65535"),
+        ("http://127.0.0.1:0", "1 to 65535"),
+        ("http://127.0.0.1:port", "1 to 65535"),
+        ("http://", "no host"),
+        ("http:///path", "no host"),
+        ("http://a host:5000", "blanks"),
+        ("http://127.0.0.1:5000 ", "blanks"),
+        ("postgresql://host:port/db", "1 to 65535"),
+    ],
+)
+def test_an_address_that_is_none_is_told(uri: str, told: str) -> None:
+    with pytest.raises(TrackingError, match=told) as caught:
+        check_store(uri)
+    assert "tracking.uri" in str(caught.value)
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    ("uri", "module", "package"),
+    [
+        ("postgresql://host/db", "psycopg", "pip install 'psycopg[binary]'"),
+        ("postgresql+psycopg2://host/db", "psycopg2", "pip install psycopg2-binary"),
+        ("mysql://host/db", "MySQLdb", "pip install mysqlclient"),
+        ("mysql+pymysql://host/db", "pymysql", "pip install pymysql"),
+        ("mssql+pyodbc://host/db", "pyodbc", "pip install pyodbc"),
+    ],
+)
+def test_a_database_without_its_driver_names_the_package(
+    uri: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(TrackingError) as caught:
+        check_store(uri)
+    assert package in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("release", "told"), [("1.30.0", "MLflow 1"), ("2.22.1", "MLflow 2"), ("4.0.0rc1", "MLflow 4")]
+)
+def test_a_server_of_another_major_version_is_told(release: str, told: str) -> None:
+    answers = Answer(200, '{"experiments": []}', {"/version": release})
+    with answers as server, pytest.raises(TrackingError, match=f"{told}.*, .* is 3.*upgrade the older") as caught:
+        check_store(server.url)
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize("release", ["3.0.0", "3.99.1", "<h1>none</h1>", "{}"])
+def test_a_server_of_the_same_major_version_passes(release: str) -> None:
+    with Answer(200, '{"experiments": []}', {"/version": release}) as server:
+        check_store(server.url)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("NETRC", raising=False)
+    (tmp_path / ".mlflow").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("content", [b"user = me", b"[mlflow]\nuser\n", b"[mlflow]\na = 1\na = 2\n", b"\xff\xfe\x00"])
+def test_malformed_credentials_are_told(home: Path, content: bytes) -> None:
+    (home / ".mlflow" / "credentials").write_bytes(content)
+    with Answer(200, '{"experiments": []}') as server, pytest.raises(ConfigError) as caught:
+        check_store(server.url)
+    assert f"{home}/.mlflow/credentials: is not" in str(caught.value)
+    assert "mlflow_tracking_username = NAME" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"machine", b"machine a login b\nnonsense c\n"])
+def test_a_malformed_netrc_is_told_where_the_login_is_refused(home: Path, content: bytes) -> None:
+    (home / ".netrc").write_bytes(content)
+    with Answer(401, "who are you?") as server, pytest.raises(TrackingError, match=r"\.netrc.* is malformed"):
+        check_store(server.url)
+
+
+def test_a_netrc_that_is_no_text_is_told(home: Path) -> None:
+    (home / ".netrc").write_bytes(b"\xff\xfe\x00")
+    with Answer(200, '{"experiments": []}') as server, pytest.raises(ConfigError, match=r"\.netrc: is malformed"):
+        check_store(server.url)
+
+
+def test_certificates_that_are_not_there_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(ConfigError, match=r"REQUESTS_CA_BUNDLE=/nowhere/ca.pem: cannot be read"):
+        check_store("https://127.0.0.1:1")
+
+
+def test_what_goes_wrong_while_a_server_is_asked_is_not_taken_for_its_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise MemoryError("too much")
+
+    monkeypatch.setattr(health, "_ask", broken)
+    with pytest.raises(MemoryError):
+        health.server_problem("http://127.0.0.1:1")
+
+
+def test_a_dead_proxy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(TrackingError, match=r"proxy of HTTP_PROXY .*NO_PROXY"):
+        check_store("http://tracking.example")
+
+
+@pytest.mark.parametrize("name", ["MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+def test_a_variable_of_mlflows_that_is_malformed_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "soon")
+    with (
+        Answer(200, '{"experiments": []}') as server,
+        pytest.raises(ConfigError, match=f"{name}.*correct the variable"),
+    ):
+        run_exists(server.url, "0")
+
+
+def test_a_server_that_does_not_tell_its_version_in_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = health._get
+
+    def slow(url: str, *others: object) -> object:
+        if url.endswith("/version"):
+            raise requests.Timeout("slow")
+        return ask(url, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(health, "_get", slow)
+    with Answer(200, '{"experiments": []}') as server:
+        check_store(server.url)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -131,3 +133,62 @@ def test_a_run_that_a_registered_version_refers_to_is_not_begun_again(work: Path
     run = Run.open(settings(work), "key", "name", {})
     assert run.id != held.id
     assert status(held) == "FAILED"
+
+
+def beating(run_id: str) -> bool:
+    return any(thread.name == f"heartbeat-{run_id[:8]}" for thread in threading.enumerate())
+
+
+def wait_until_silent(run_id: str) -> None:
+    deadline = time.monotonic() + 30
+    while beating(run_id):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_nobody_says_that_an_owner_is_alive_once_it_is_gone(work: Path) -> None:
+    run = Run.open(settings(work), "key", "name", {})
+    identity = run.id
+    assert beating(identity)
+    del run
+    gc.collect()
+    wait_until_silent(identity)
+
+
+def test_a_run_that_cannot_be_opened_is_released(work: Path, held: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    held.finish("FAILED")
+
+    def broken(*_: object) -> None:
+        raise TrackingError("the server is away")
+
+    monkeypatch.setattr(Run, "_reopen", broken)
+    with pytest.raises(TrackingError, match="is away"):
+        Run.open(settings(work), "key", "name", {})
+    assert tags(held)[HEARTBEAT_TAG] == "0"
+    wait_until_silent(held.id)
+
+
+def test_a_run_whose_last_samples_are_lost_is_released(work: Path, held: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def finish(self) -> None:
+            raise OSError("no samples")
+
+    held._monitor = Broken()  # type: ignore[assignment]
+    with pytest.raises(OSError, match="no samples"):
+        held.finish()
+    assert tags(held)[HEARTBEAT_TAG] == "0"
+
+
+def test_a_release_in_the_middle_of_a_sign_of_life_is_not_undone(work: Path, held: Run) -> None:
+    ownership = held._ownership
+    read = ownership._is_mine
+
+    def slowly() -> bool:
+        ownership._stop.set()
+        return read()
+
+    before = tags(held)[HEARTBEAT_TAG]
+    ownership._is_mine = slowly  # type: ignore[method-assign]
+    time.sleep(0.2)  # the tag has tenths of a second
+    ownership._renew()
+    assert tags(held)[HEARTBEAT_TAG] == before

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import requests
 
+from pneumonia.environment import REQUESTS_CERTIFICATES, check_certificates
 from pneumonia.errors import DataError
 from pneumonia.progress import Progress, silent
 
@@ -45,7 +46,10 @@ def download(url: str, file: Path, progress: Progress = silent) -> None:
     Raises:
         DataError: the URL does not exist, the server cannot be reached or the connection breaks repeatedly, the file
             cannot be written, or another process is downloading it; names the URL.
+        ConfigError: the certificates that a variable names cannot be used.
     """
+    if url.lower().startswith("https:"):
+        check_certificates(REQUESTS_CERTIFICATES)
     part = file.with_name(file.name + ".part")
     try:
         with part.open("ab") as opened:

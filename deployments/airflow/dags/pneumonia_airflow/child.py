@@ -19,6 +19,7 @@ from types import TracebackType
 
 from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.sources import from_form
+from pneumonia.environment import prepare
 from pneumonia.errors import PneumoniaError, TrainingInterrupted, worth_retrying
 from pneumonia.progress import Progress
 
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 def step(name: str) -> Iterator[Progress]:
     """Yield the step's progress callback; an error ends the process with one line and an exit status by its kind."""
     end_with_parent()
+    prepare()
     # Airflow's script has no `if __name__ == "__main__"`: a worker process that imports it would run the step again
     vars(sys.modules["__main__"]).pop("__file__", None)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
