@@ -8,7 +8,8 @@ from pneumonia.config.schema import Config
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.model import read_record
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
-from pneumonia.registry import ledger, models, moves
+from pneumonia.registry import ledger, models, moves, outside
+from pneumonia.reporting.card import card
 from tasks import validate_model
 
 
@@ -38,9 +39,17 @@ def promote_model(
         return _refused(uri, name, str(moved), validate_again=True)
     except moves.VersionWithdrawn as withdrawn:
         return _refused(uri, name, str(withdrawn))
+    _describe(uri, version, trained, validation)
     return Promotion(
         name=name, promoted=True, version=version.version, previous=done.move.from_version, reason=done.move.why
     )
+
+
+def _describe(uri: str, version: models.Version, trained: TrainedModel, validation: Validation) -> None:
+    """Write the version's card, with the outside metrics that it may have already."""
+    verdict, record = validation.verdict, read_record(Path(trained.weights))
+    page = card(record, version.uri, outside.registered(uri, version), verdict.metrics, verdict.measured_on)
+    outside.set_card(uri, version, page)
 
 
 def promote_or_validate_again(

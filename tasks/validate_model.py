@@ -20,9 +20,18 @@ from pneumonia.files import write_text
 from pneumonia.modelling.device import Compute
 from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
-from pneumonia.records.evaluation import Champion, Metric, ModelComparison, Reason, ShortcutDependence, Verdict
+from pneumonia.records.evaluation import (
+    Champion,
+    Metric,
+    ModelComparison,
+    OutsideMetrics,
+    Reason,
+    ShortcutDependence,
+    Verdict,
+)
+from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, TrainedModel, Validation
-from pneumonia.registry import models, moves, openings
+from pneumonia.registry import models, moves, openings, outside
 from pneumonia.reporting import report, validation_report
 from pneumonia.reporting.plots import plots
 from pneumonia.statistics.metrics import Scored, compute_curves, compute_metrics
@@ -273,8 +282,15 @@ def _report(found: _Judgement, verdict: Verdict) -> Path:
         git_commit=pneumonia.git_commit(),
     )
     data = validation_report.data_used(found.dataset, found.manifest, split.images, phantom, found.opened)
-    page = report.markdown(data, used, config, trained.epochs, verdict, pictures, found.dependence)
+    elsewhere = _outside(trained.tracking_uri, config.registry.name, found.model.record)
+    page = report.markdown(data, used, config, trained.epochs, verdict, pictures, found.dependence, elsewhere)
     return write_text(folder / "report.md", page)
+
+
+def _outside(uri: str, name: str, record: ModelRecord) -> list[OutsideMetrics]:
+    """Return the outside metrics of this model, where it is registered already."""
+    same = [version for version in models.versions(uri, name) if version.is_model(record)]
+    return [found for version in same for found in outside.registered(uri, version)]
 
 
 def _named(version: models.Version) -> Champion:

@@ -120,6 +120,28 @@ class Verdict(Document):
     policy: str | None = None
 
 
+class OutsideMetrics(Document):
+    """A model's metrics on an outside set.
+
+    Attributes:
+        name: of the set.
+        when: ISO 8601 in UTC.
+        rows: digest of the images' files (`pneumonia.registry.openings.rows_digest`).
+        counts: images by class.
+        patients: known patients; None where none is known, so that the intervals are by image.
+        threshold: probability from which an image is classified as PNEUMONIA.
+        metrics: with intervals.
+    """
+
+    name: str
+    when: str
+    rows: str
+    counts: dict[str, int]
+    patients: int | None = None
+    threshold: float
+    metrics: dict[str, Metric] = Field(default_factory=dict)
+
+
 class ShortcutDependence(Document):
     """How a model's probabilities change when a shortcut feature is removed from the images.
 

@@ -13,25 +13,10 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config
 from pneumonia.records.base import Document
 from pneumonia.records.epoch import EPOCH_THRESHOLD, Epoch
-from pneumonia.records.evaluation import Metric, ShortcutDependence, Verdict
+from pneumonia.records.evaluation import OutsideMetrics, ShortcutDependence, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE
+from pneumonia.reporting.tables import METRIC_NAMES, interval, metric_table, outside_table, table
 
-METRIC_NAMES = {
-    "auroc": "AUROC",
-    "auprc": "AUPRC (average precision)",
-    "accuracy": "Accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "precision": "Precision",
-    "f1": "F1",
-    "balanced_accuracy": "Balanced accuracy",
-    "brier": "Brier score, prevalence of these images (lower is better)",
-    "ece": "Expected calibration error, prevalence of these images (lower is better)",
-    "brier_balanced": "Brier score, both classes weighing the same",
-    "ece_balanced": "Expected calibration error, both classes weighing the same",
-    "brier_at_prevalence": "Brier score at the stated prevalence",
-    "ece_at_prevalence": "Expected calibration error at the stated prevalence",
-}
 # Without the work folder and the tracking: they change no result, and a tracking URI may contain a password.
 RECIPE = (
     "data",
@@ -86,6 +71,7 @@ def markdown(
     verdict: Verdict,
     pictures: Sequence[Path | str] = (),
     dependence: Mapping[str, ShortcutDependence] | None = None,
+    outside: Sequence[OutsideMetrics] = (),
 ) -> str:
     """Return the report as a Markdown page, for the same folder as its `pictures`, which it links by name."""
     parts = [
@@ -93,6 +79,7 @@ def markdown(
         _notice(data),
         "## Verdict",
         _verdict(verdict),
+        *(("## Outside metrics", outside_table(outside)) if outside else ()),
         "## Metrics",
         _metrics(data, model, config, verdict),
         *(f"![{Path(picture).stem.replace('_', ' ')}]({Path(picture).name})" for picture in pictures),
@@ -149,7 +136,7 @@ def _verdict(verdict: Verdict) -> str:
     else:
         head += " A demo: judged by the minimums of its profile alone, with no gate set and no change control plan."
     rows = [(reason.name, "met" if reason.passed else "not met", reason.text) for reason in verdict.reasons]
-    return f"{head}\n\n{_table(('Condition', 'Outcome', 'Why'), rows)}"
+    return f"{head}\n\n{table(('Condition', 'Outcome', 'Why'), rows)}"
 
 
 def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict) -> str:
@@ -178,7 +165,7 @@ def _metrics(data: DataUsed, model: ModelUsed, config: Config, verdict: Verdict)
             "`validation_calibrated_on_…` of the MLflow run are of the images that the calibration was found on, so "
             "that they say nothing about other images."
         )
-    parts = [text, _metric_table("Metric", verdict.metrics)]
+    parts = [text, metric_table("Metric", verdict.metrics)]
     if verdict.gate_metrics:
         parts.append("On the gate set, on which models are compared, as it is and with every shortcut feature removed:")
         parts.append(_views(verdict))
@@ -208,11 +195,11 @@ def _prevalence(data: DataUsed, verdict: Verdict) -> float:
 def _views(verdict: Verdict) -> str:
     views = list(verdict.gate_metrics)
     rows = [
-        (METRIC_NAMES.get(name, name), *(_interval(verdict.gate_metrics[view][name]) for view in views))
+        (METRIC_NAMES.get(name, name), *(interval(verdict.gate_metrics[view][name]) for view in views))
         for name in METRIC_NAMES
         if all(name in verdict.gate_metrics[view] for view in views)
     ]
-    return _table(("Metric", *(f"Images {view}" for view in views)), rows, numbers=len(views))
+    return table(("Metric", *(f"Images {view}" for view in views)), rows, numbers=len(views))
 
 
 def _comparisons(verdict: Verdict) -> str:
@@ -221,7 +208,7 @@ def _comparisons(verdict: Verdict) -> str:
             f"{found.opponent}, version {found.version}",
             found.view,
             METRIC_NAMES.get(metric.metric, metric.metric),
-            _interval(metric.difference, "+z"),
+            interval(metric.difference, "+z"),
             f"{-metric.margin:g}",
             "" if metric.p is None else f"{metric.p:.3f}",
             metric.outcome,
@@ -229,12 +216,7 @@ def _comparisons(verdict: Verdict) -> str:
         for found in verdict.comparisons
         for metric in found.metrics
     ]
-    return _table(("Against", "Images", "Metric", "Difference", "Margin", "p", "Outcome"), rows)
-
-
-def _interval(metric: Metric, sign: str = "") -> str:
-    form = f"{sign}.3f"
-    return f"{metric.value:{form}} ({metric.low:{form}} to {metric.high:{form}})"
+    return table(("Against", "Images", "Metric", "Difference", "Margin", "p", "Outcome"), rows)
 
 
 def _unit(data: DataUsed, verdict: Verdict) -> str:
@@ -266,22 +248,13 @@ def _dependence(dependence: Mapping[str, ShortcutDependence], config: Config) ->
         )
     rows = []
     for feature, found in dependence.items():
-        row = [feature, _interval(found.normal, "+"), _interval(found.pneumonia, "+"), _interval(found.separation)]
+        row = [feature, interval(found.normal, "+"), interval(found.pneumonia, "+"), interval(found.separation)]
         if found.beyond_control is not None:
-            row.append(_interval(found.beyond_control, "+"))
+            row.append(interval(found.beyond_control, "+"))
         rows.append(row)
     head = ["Shortcut", *(f"{name} moves by" for name in CLASSES), "Separation falls by"]
     head += ["beyond the control by"] if controlled else []
-    return f"{text}\n\n{_table(head, rows, numbers=len(head) - 1)}"
-
-
-def _metric_table(head: str, metrics: Mapping[str, Metric], sign: str = "") -> str:
-    form = f"{sign}.3f"
-    rows = [
-        (METRIC_NAMES.get(name, name), f"{metric.value:{form}}", f"{metric.low:{form}} to {metric.high:{form}}")
-        for name, metric in metrics.items()
-    ]
-    return _table((head, "Value", "Interval"), rows, numbers=2)
+    return f"{text}\n\n{table(head, rows, numbers=len(head) - 1)}"
 
 
 def _data(data: DataUsed) -> str:
@@ -303,7 +276,7 @@ def _data(data: DataUsed) -> str:
         )
         for split, n in data.counts.items()
     ]
-    parts = [_table(("Origin", ""), origin), _table(head, rows, numbers=4), *_duplicates(data.duplicates)]
+    parts = [table(("Origin", ""), origin), table(head, rows, numbers=4), *_duplicates(data.duplicates)]
     return "\n\n".join(parts)
 
 
@@ -315,7 +288,7 @@ def _duplicates(groups: Sequence[Sequence[str]]) -> list[str]:
     text = f"{len(groups)} group{'s' if len(groups) > 1 else ''} of images ({images} images) with equal pixels"
     more = [("…", f"and {len(groups) - GROUPS} more, in the manifest")] if len(groups) > GROUPS else []
     rows = [(str(at), ", ".join(f"`{path}`" for path in group)) for at, group in enumerate(groups[:GROUPS], start=1)]
-    return [f"{text}; each group lies in one split:", _table(("Group", "Images"), [*rows, *more])]
+    return [f"{text}; each group lies in one split:", table(("Group", "Images"), [*rows, *more])]
 
 
 def _epochs(history: Sequence[Epoch], best: int) -> str:
@@ -327,10 +300,10 @@ def _epochs(history: Sequence[Epoch], best: int) -> str:
     for epoch in history:
         cells = [str(epoch.epoch), *(f"{getattr(epoch, field):.4f}" for field in fields), f"{epoch.seconds:.0f}"]
         rows.append([f"**{cell}**" for cell in cells] if epoch.epoch == best else cells)
-    table = _table((*head, "Seconds"), rows, numbers=len(head) + 1)
+    shown = table((*head, "Seconds"), rows, numbers=len(head) + 1)
     return (
         f"The weights are those of epoch {best}; precision, recall, F1 and AUROC are those of validation, before any "
-        f"calibration, at threshold {EPOCH_THRESHOLD:g}.\n\n{table}"
+        f"calibration, at threshold {EPOCH_THRESHOLD:g}.\n\n{shown}"
     )
 
 
@@ -344,12 +317,5 @@ def _reproduce(model: ModelUsed, config: Config) -> str:
     return (
         f"```sh\n{command(config)}\n```\n\n"
         "The same data, commit, device and number of CPU threads give the same weights digest.\n\n"
-        f"{_table(('Expected', ''), facts)}"
+        f"{table(('Expected', ''), facts)}"
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) -> str:
-    """Return a Markdown table whose last `numbers` columns are aligned right."""
-    ruler = ["---"] * (len(head) - numbers) + ["---:"] * numbers
-    escaped = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, *rows)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (escaped[0], ruler, *escaped[1:]))

@@ -21,7 +21,8 @@ from pneumonia.errors import PneumoniaError
 from pneumonia.evaluation import gate
 from pneumonia.records.evaluation import Champion, Curves, Metric, ModelComparison, Verdict
 from pneumonia.reporting.plots import NOT_A_DEVICE, PANELS, plots
-from pneumonia.reporting.report import METRIC_NAMES, DataUsed, ModelUsed, command, markdown, recipe
+from pneumonia.reporting.report import DataUsed, ModelUsed, command, markdown, recipe
+from pneumonia.reporting.tables import METRIC_NAMES
 from pneumonia.statistics.comparison import compare_models
 from pneumonia.statistics.metrics import METRICS, Scored, compute_curves, compute_metrics
 
