@@ -1,4 +1,4 @@
-"""The commands ``pneumonia promote``, ``rollback`` and ``history``: move the champion, and show the ledger."""
+"""The commands ``promote``, ``rollback``, ``history`` and ``openings``: move the champion, and show the ledgers."""
 
 from __future__ import annotations
 
@@ -154,6 +154,35 @@ def history(
     else:
         for each, move in moves:
             emit(_move_lines(each, move))
+
+
+def openings(
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Show how often the release set (the official test folder) was opened: when, what for, for which model, by whom.
+
+    The same model for the same purpose is one opening. Openings by demos are listed and not counted.
+
+    Example: `pneumonia openings --json`
+    """
+    config = _resolve(file, settings, None)
+    with working():
+        from pneumonia.registry import openings as ledger
+
+        found = ledger.openings(_uri(config))
+    if as_json:
+        emit_json([opening.model_dump(mode="json") for opening in found])
+    elif not found:
+        emit("The release set was not opened yet")
+    else:
+        for rows in dict.fromkeys(opening.rows for opening in found):
+            counted = len(ledger.counted(found, rows))
+            emit(f"release set {rows[:12]}: opened {counted} times, demos apart")
+            for opening in found:
+                if opening.rows == rows:
+                    emit(f"  {opening}")
 
 
 def _resolve(file: Path | None, settings: list[str] | None, name: str | None) -> Config:
