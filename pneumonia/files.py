@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -189,3 +190,31 @@ def _sweep_folders(target: Path) -> None:
             pass  # its process is still writing
         finally:
             os.close(lock)
+
+
+def printable(text: str | Path) -> str:
+    """Return a file's name as text that every document, table and terminal can hold in one line.
+
+    Bytes that are no text in the file system's encoding, control characters and line separators are escaped as
+    ``\\xf6`` or ``\\u2028``; everything else stays.
+    """
+    return "".join(_escaped(letter) for letter in str(text))
+
+
+def _escaped(letter: str) -> str:
+    if unicodedata.category(letter) not in {"Cc", "Cs", "Zl", "Zp"}:
+        return letter
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that Python could not decode (PEP 383)
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is a folder; False for a name that is too long, or lies where nothing may be read."""
+    return os.path.isdir(path)  # noqa: PTH112 — Path.is_dir raises for such a name
+
+
+def is_regular_file(path: str | Path) -> bool:
+    """Return whether there is a file; False as for `is_folder`."""
+    return os.path.isfile(path)  # noqa: PTH113 — Path.is_file raises for such a name

@@ -142,7 +142,7 @@ def _validate(
 def _scored(dataset: Dataset, trained: TrainedModel, config: Config) -> _Candidate:
     network, record = load_model(Path(trained.weights))
     manifest = Manifest.load(Path(dataset.manifest))
-    images = Images.of(np.load(dataset.pixels, mmap_mode="r"), manifest, "test")
+    images = Images.of(packing.open_pixels(Path(dataset.pixels)), manifest, "test")
     # in float32, independent of the training's precision, because a server computes in float32
     scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
     scored = Scored(images.labels, scores, images.patients, record.threshold, images.copies)

@@ -115,6 +115,16 @@ def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:
     )
 
 
+def passed_over(files: Sequence[str], litter: int) -> Finding:
+    """List the files that are no images, and count those that nobody misses: hidden ones and operating systems'."""
+    hidden = f"{litter} hidden files and files of operating systems" if litter else "no file"
+
+    def summary(n: int) -> str:
+        return f"{n} files are no images, or lie where none are looked for" if n else f"{hidden} passed over"
+
+    return _finding(({"file": file} for file in files), summary)
+
+
 def wrong_folder(entries: Sequence[Entry]) -> Finding:
     """List the files whose published name belongs to the other class, and which were probably misplaced."""
     foreign = {0: _NAMED_PNEUMONIA, 1: _NAMED_NORMAL}
