@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,22 @@ Settings = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file of settings", show_default=False)
+]
+
+
+class Unreadable(StrEnum):
+    """What to do with images that cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+OnUnreadable = Annotated[
+    Unreadable | None,
+    typer.Option(
+        help="Images that cannot be read are an error, or left out; by default data.on_unreadable (fail)",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output")]
 

@@ -13,6 +13,7 @@ from pneumonia.cli.common import (
     FINDING,
     ConfigFile,
     Json,
+    OnUnreadable,
     Settings,
     complain,
     emit,
@@ -22,6 +23,7 @@ from pneumonia.cli.common import (
     working,
 )
 from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, Config
+from pneumonia.files import printable
 
 app = typer.Typer(help="Fetch, draw and check radiographs.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -103,6 +105,7 @@ def audit(
         Path | None,
         typer.Argument(metavar="DIR", help="Folder that holds train/ and test/; data.root by default"),
     ] = None,
+    on_unreadable: OnUnreadable = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -113,7 +116,7 @@ def audit(
 
     Example: `pneumonia data audit data/chest_xray --json`
     """
-    config = resolve_config(file, settings, {"data.root": folder})
+    config = resolve_config(file, settings, {"data.root": folder, "data.on_unreadable": on_unreadable})
     with working():
         from pneumonia.data import packing
         from pneumonia.data.audit.report import audit, markdown
@@ -130,7 +133,7 @@ def audit(
     if as_json:
         emit_json(report.model_dump(mode="json"))
     else:
-        emit(f"# Audit of {root}\n\n{markdown(report)}\n{DISCLAIMER}")
+        emit(f"# Audit of {printable(root)}\n\n{markdown(report)}\n{DISCLAIMER}")
     if report.leaks:
         complain(f"the pipeline would stop: {', '.join(report.leaks)}")
         raise typer.Exit(FINDING)

@@ -58,7 +58,8 @@ def list_files(folder: Path, *, below: bool = True) -> Listing:
         DataError: the folder or one below it cannot be listed.
     """
     walk = _Walk(folder, below=below)
-    images, others = [], walk.others
+    images: list[Path] = []
+    others = walk.others
     for file in walk.files():
         (images if is_image(file) else others).append(file)
     return Listing(tuple(sorted(images)), tuple(sorted(others)), walk.litter)

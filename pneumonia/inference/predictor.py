@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from torch import nn
 
 from pneumonia.config.schema import CLASSES, Config, RegistryConfig
 from pneumonia.credentials import redacted
-from pneumonia.errors import ConfigError, PneumoniaError
+from pneumonia.errors import ConfigError, DataError, PneumoniaError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.modelling.device import Compute
 from pneumonia.modelling.network import load_model
@@ -100,34 +101,83 @@ class Predictor:
             network, record = load_model(path)
         return cls(network, record, version.name, version.version, config)
 
-    def score(self, files: Sequence[Path | str], progress: Progress = silent) -> list[dict[str, Any]]:
+    def score(
+        self,
+        files: Sequence[Path | str],
+        progress: Progress = silent,
+        accept: Callable[[Sequence[dict[str, Any]]], None] | None = None,
+    ) -> list[dict[str, Any]]:
         """Score images.
 
         Args:
             files: JPEG, PNG or DICOM.
-            progress: called with the images done and all images.
+            progress: called with the images done and all images; where `accept` is given, first for all that are read.
+            accept: called with the refusals once every image is read and before any is scored; it may raise.
 
         Returns:
             One object per file, in order: ``{file, probability, decision, threshold, model, version}``, with the
             probability of PNEUMONIA; or ``{file, refused, reason}`` for a file that is not a usable image.
+
+        Raises:
+            DataError: no space for the images that are read before they are scored.
         """
+        if accept is not None:
+            return self._read_then_score(files, progress, accept)
         results: list[dict[str, Any]] = []
         for start in range(0, len(files), BATCH):
             results += self._score(files[start : start + BATCH])
             progress(len(results), len(files))
         return results
 
+    def _read_then_score(
+        self,
+        files: Sequence[Path | str],
+        progress: Progress,
+        accept: Callable[[Sequence[dict[str, Any]]], None],
+    ) -> list[dict[str, Any]]:
+        """Read all images into a temporary file, so that none is decoded twice and memory stays as it is."""
+        refusals: dict[int, dict[str, Any]] = {}
+        size = self.record.preprocess.size
+        with tempfile.TemporaryFile(prefix="pneumonia-") as store:
+            for position, file in enumerate(files):
+                image = self._read(file)
+                if isinstance(image, dict):
+                    refusals[position] = image
+                else:
+                    _append(store, image)
+                progress(position + 1, len(files), "reading")
+            accept(list(refusals.values()))
+            store.seek(0)
+            scores: list[float] = []
+            while content := store.read(BATCH * size**2):
+                scores += self.probabilities(np.frombuffer(content, np.uint8).reshape(-1, size, size)).tolist()
+                progress(len(scores), len(files) - len(refusals), "scoring")
+        return self._merge(files, refusals, scores)
+
     def _score(self, files: Sequence[Path | str]) -> list[dict[str, Any]]:
         images: list[NDArray[np.uint8]] = []
         refusals: dict[int, dict[str, Any]] = {}
         for position, file in enumerate(files):
-            try:
-                images.append(read(file, self.record.preprocess).pixels)
-            except UnreadableRadiograph as error:
-                refusals[position] = {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}
-        scores = iter(self.probabilities(np.stack(images)) if images else ())
+            image = self._read(file)
+            if isinstance(image, dict):
+                refusals[position] = image
+            else:
+                images.append(image)
+        scores = self.probabilities(np.stack(images)).tolist() if images else []
+        return self._merge(files, refusals, scores)
+
+    def _read(self, file: Path | str) -> NDArray[np.uint8] | dict[str, Any]:
+        try:
+            return read(file, self.record.preprocess).pixels
+        except UnreadableRadiograph as error:
+            return {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}
+
+    def _merge(
+        self, files: Sequence[Path | str], refusals: dict[int, dict[str, Any]], scores: Sequence[float]
+    ) -> list[dict[str, Any]]:
+        score = iter(scores)
         return [
-            refusals[position] if position in refusals else self._result(str(file), float(next(scores)))
+            refusals[position] if position in refusals else self._result(str(file), next(score))
             for position, file in enumerate(files)
         ]
 
@@ -151,6 +201,16 @@ class Predictor:
             "model": self.name,
             "version": self.version,
         }
+
+
+def _append(store: IO[bytes], image: NDArray[np.uint8]) -> None:
+    try:
+        store.write(image.tobytes())
+    except OSError as error:
+        raise DataError(
+            f"{tempfile.gettempdir()}: the images that were read cannot be kept there ({error.strerror}); free space, "
+            "or name another folder in TMPDIR"
+        ) from error
 
 
 def _default(uri: str) -> models.Version:

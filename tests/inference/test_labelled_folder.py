@@ -29,7 +29,7 @@ class Brightness:
 
     name, version, record = "brightness", "1", _Record()
 
-    def score(self, files: list[str], progress: object) -> list[dict[str, Any]]:
+    def score(self, files: list[str], progress: object, accept: object) -> list[dict[str, Any]]:
         return [{"file": file, "probability": self._probability(Path(file))} for file in files]
 
     def _probability(self, file: Path) -> float:
@@ -38,7 +38,7 @@ class Brightness:
 
 
 def evaluated(folder: Path, *, by_folder: bool = False) -> dict[str, Any]:
-    labels = find_labelled(folder)
+    labels = find_labelled(folder).labels
     patients = find_patients(folder, labels, by_folder=by_folder)
     return evaluate_folder(cast(Predictor, Brightness()), labels, patients, CONFIG)
 
