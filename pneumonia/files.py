@@ -19,6 +19,9 @@ from filelock import FileLock, Timeout
 
 from pneumonia.errors import DataError, PneumoniaError
 
+NAME_BYTES = 255
+"""The longest name of a file or folder that Linux and macOS have, bytes."""
+
 
 def write_text(path: Path, text: str) -> Path:
     """Write a UTF-8 file atomically; see `write_bytes`."""
@@ -208,6 +211,43 @@ def _escaped(letter: str) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # a byte that Python could not decode (PEP 383)
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def expand_home(path: str) -> str:
+    """Return a path with ``~`` and ``~user`` at its start replaced by the home folder, as a shell does.
+
+    Raises:
+        ValueError: there is no such user, or no home folder is known; a sentence with the remedy.
+    """
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"no home folder is known for {path.partition('/')[0]}; write the path in full") from None
+
+
+def check_path(path: str) -> None:
+    """Check that a file of this name can exist, whatever the disk holds.
+
+    Raises:
+        ValueError: it cannot; a sentence with the remedy.
+    """
+    if not path:
+        raise ValueError("the path is empty; name a file or folder")
+    if "\0" in path:
+        raise ValueError("a path holds no zero byte; write another")
+    if printable_bytes(path) != path:
+        raise ValueError("the path has bytes that are no UTF-8; rename the folder, or name a link to it")
+    if max(len(part.encode()) for part in path.split("/")) > NAME_BYTES:
+        raise ValueError(
+            f"a part of the path is longer than the {NAME_BYTES} bytes that a name may have; write another"
+        )
+
+
+def printable_bytes(text: str) -> str:
+    """Return text whose bytes that are no text (PEP 383) are escaped."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_folder(path: str | Path) -> bool:

@@ -17,11 +17,21 @@ import typer
 from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
+from pneumonia.files import expand_home
 from pneumonia.progress import Progress
 
 FINDING, WRONG_USE, INTERRUPTED, NO_READER = 1, 2, 130, 141  # the last two as shells report SIGINT and SIGPIPE
 LINE_SECONDS = 15.0  # without a terminal, one line per interval replaces the bar
 DISCLAIMER = "Not a medical device: for research and teaching, never for a decision about a patient."
+
+
+def path_of(text: str) -> Path:
+    """Return a path that was given as an argument, with ``~`` expanded: not every shell does, and none after a =."""
+    try:
+        return Path(expand_home(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
 
 Settings = Annotated[
     list[str] | None,

@@ -18,6 +18,7 @@ from pneumonia.cli.common import (
     complain,
     emit,
     emit_json,
+    path_of,
     progress,
     resolve_config,
     working,
@@ -37,9 +38,9 @@ class Source(StrEnum):
 
 @app.command()
 def fetch(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Target folder; chest_xray/ is created in it")] = (
-        DATA_FOLDER.parent
-    ),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=path_of, help="Target folder; chest_xray/ is created in it")
+    ] = (DATA_FOLDER.parent),
     source: Annotated[Source, typer.Option("--from", help="Mendeley Data, or Kaggle's copy")] = Source.mendeley,
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Another address of the archive", show_default=False)
@@ -75,7 +76,8 @@ def fetch(
 @app.command()
 def phantom(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Target folder; one of the work folder's by default")
+        Path | None,
+        typer.Argument(metavar="DIR", parser=path_of, help="Target folder; one of the work folder's by default"),
     ] = None,
     train: Annotated[int | None, typer.Option(metavar="N", help="Images in train/, both classes together")] = None,
     test: Annotated[int | None, typer.Option(metavar="N", help="Images in test/, both classes together")] = None,

@@ -26,6 +26,7 @@ from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.credentials import redacted
 from pneumonia.data.patient_key import FILE as KEY_FILE
 from pneumonia.errors import PneumoniaError
+from pneumonia.files import is_regular_file
 from pneumonia.tracking.client import address, check_store, tracking_uri
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -238,7 +239,7 @@ def _weights(config: Config) -> Check:
     if weights == "none" or (weights == "auto" and phantom):
         return Check(name=name, status="ok", text="none are needed, training starts at random")
     if weights not in ("auto", "imagenet"):
-        there = Path(weights).is_file()
+        there = is_regular_file(weights)
         remedy = "" if there else "correct model.weights: imagenet, none or a file"
         return Check(
             name=name,

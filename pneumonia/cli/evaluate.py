@@ -16,6 +16,7 @@ from pneumonia.cli.common import (
     disclaim,
     emit,
     emit_json,
+    path_of,
     progress,
     resolve_config,
     working,
@@ -27,7 +28,9 @@ METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "b
 
 
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds NORMAL/ and PNEUMONIA/")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=path_of, help="Folder that holds NORMAL/ and PNEUMONIA/")
+    ],
     model: Model = None,
     threshold: Threshold = None,
     on_unreadable: OnUnreadable = None,

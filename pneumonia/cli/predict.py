@@ -17,6 +17,7 @@ from pneumonia.cli.common import (
     disclaim,
     emit,
     emit_json,
+    path_of,
     progress,
     resolve_config,
     working,
@@ -49,7 +50,10 @@ Threshold = Annotated[
 
 
 def predict(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="JPEG, PNG or DICOM files, or folders of them")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", parser=path_of, help="JPEG, PNG or DICOM files, or folders of them"),
+    ],
     model: Model = None,
     threshold: Threshold = None,
     on_unreadable: OnUnreadable = None,

@@ -16,6 +16,7 @@ from torch import nn
 from pneumonia.config.schema import CLASSES, Config, RegistryConfig
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError, DataError, PneumoniaError
+from pneumonia.files import expand_home, is_regular_file
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.modelling.device import Compute
 from pneumonia.modelling.network import load_model
@@ -69,7 +70,7 @@ class Predictor:
             TrackingError: the store cannot be used.
         """
         if source is not None and not source.startswith(("models:", "runs:")):
-            return cls._from_file(Path(source), config)
+            return cls._from_file(_file(source), config)
         uri = tracking_uri(config)
         check_store(uri)
         if source is None:
@@ -84,7 +85,7 @@ class Predictor:
 
     @classmethod
     def _from_file(cls, path: Path, config: Config) -> Predictor:
-        if not path.is_file():
+        if not is_regular_file(path):
             raise ConfigError(f"{path}: there is no such file; {SOURCES}")
         network, record = load_model(path)
         return cls(network, record, record.name, f"sha256:{record.weights_digest[:12]}", config)
@@ -211,6 +212,13 @@ def _append(store: IO[bytes], image: NDArray[np.uint8]) -> None:
             f"{tempfile.gettempdir()}: the images that were read cannot be kept there ({error.strerror}); free space, "
             "or name another folder in TMPDIR"
         ) from error
+
+
+def _file(source: str) -> Path:
+    try:
+        return Path(expand_home(source))
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}; {SOURCES}") from None
 
 
 def _default(uri: str) -> models.Version:

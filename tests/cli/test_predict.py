@@ -261,3 +261,32 @@ def test_a_folder_a_patient_by_option(weights: Path, image: Path, tmp_path: Path
     folder = own(image, tmp_path / "own")
     done = call("evaluate", str(folder), "--model", str(weights), "--set", "data.patients=folder")
     assert "8 images (4 NORMAL + 4 PNEUMONIA) of 8 patients\n" in done.stdout
+
+
+def test_home_folders_are_expanded(
+    weights: Path, image: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    shutil.copy(weights, home / "m.safetensors")
+    labelled.rename(home / "images")
+    (home / "s.toml").write_text("[evaluation]\nbootstrap = 100\n")
+    options = ("--model", "~/m.safetensors", "--config", "~/s.toml")
+    assert call("predict", "~/images", *options).exit_code == 0
+    assert call("evaluate", "~/images", *options).exit_code == 0
+    assert call("data", "phantom", "~/p", "--train", "8", "--test", "8", "--size", "64").exit_code == 0
+    assert (home / "p" / "chest_xray").is_dir()
+    unknown = call("predict", "~nobody-of-that-name/x", *options)
+    assert (unknown.exit_code, "no home folder is known for ~nobody-of-that-name" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_names_that_cannot_be_are_refused(weights: Path, command: str) -> None:
+    done = call(command, "x" * 300, "--model", str(weights))
+    assert done.exit_code == 1
+    model = call(command, ".", "--model", "x" * 300 + ".safetensors")
+    assert model.exit_code in (1, 2)
+    for found in (done, model):
+        assert "Traceback" not in found.stderr
+        assert found.exception is None or isinstance(found.exception, SystemExit)
