@@ -28,6 +28,7 @@ from pneumonia.data.patient_key import FILE as KEY_FILE
 from pneumonia.errors import PneumoniaError
 from pneumonia.files import is_regular_file
 from pneumonia.tracking.client import address, check_store, tracking_uri
+from pneumonia.tracking.database import SCHEME, missing_files, roots_elsewhere
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
@@ -263,10 +264,19 @@ def _services(config: Config) -> Iterator[Check]:
     uri = tracking_uri(config)
     try:
         check_store(uri)
-        yield Check(name="tracking", status="ok", text=redacted(address(uri)))
+        yield _tracking(address(uri))
     except PneumoniaError as error:
         yield Check(name="tracking", status="fail", text=str(error))
     for name, (port, option) in PORTS.items():
         problem = port_problem(port)
         remedy = f"pneumonia ui {option} PORT takes another" if problem else ""
         yield Check(name=name, status="warn" if problem else "ok", text=problem or "free", remedy=remedy)
+
+
+def _tracking(uri: str) -> Check:
+    """Check that the files of a database that can be used are where it seeks them."""
+    roots = roots_elsewhere(uri) if uri.startswith(SCHEME) else []
+    missing = next(filter(None, (missing_files(root, uri) for root in roots if root.endswith("/artifacts"))), None)
+    if missing:
+        return Check(name="tracking", status="fail", text=f"{redacted(uri)}: {missing}")
+    return Check(name="tracking", status="ok", text=redacted(uri))

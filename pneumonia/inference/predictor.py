@@ -72,7 +72,7 @@ class Predictor:
         if source is not None and not source.startswith(("models:", "runs:")):
             return cls._from_file(_file(source), config)
         uri = tracking_uri(config)
-        check_store(uri)
+        check_store(uri, writing=False)
         if source is None:
             return cls._from_registry(uri, _default(uri), config)
         if match := re.fullmatch(r"runs:/+([^/]+)(/.*)?", source):

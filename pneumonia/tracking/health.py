@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import configparser
 import os
-import tempfile
 import threading
 from pathlib import Path
 
 import requests
-
-from pneumonia.errors import worth_retrying
 
 SECONDS = 4.0
 """How long a server may take to respond, name resolution included."""
@@ -109,24 +106,3 @@ def system_words(text: str) -> str | None:
         "Network is unreachable", "Remote end closed connection without response", "timed out",
     )  # fmt: skip
     return next((words for words in known if words in text), None)
-
-
-def sqlite_problem(path: Path) -> Problem | None:
-    """Describe the problem of an SQLite database at `path`; None where it can be written, or created."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):  # permissions do not show a read-only mount
-            pass
-        if path.exists():
-            with path.open("r+b") as file:
-                if file.read(16) not in (b"", b"SQLite format 3\x00"):
-                    return Problem(
-                        "is not an SQLite database; correct tracking.uri, or move the file away", permanent=True
-                    )
-    except OSError as error:
-        return Problem(
-            f"the tracking database cannot be written ({error.strerror}); make the folder writable, or choose another "
-            "with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db",
-            permanent=not worth_retrying(error),
-        )
-    return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sqlite3
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +19,7 @@ from pneumonia.cli.doctor import Check
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config, PhantomConfig
 from pneumonia.data.phantom import dataset
+from tests.support.trained import leave_run
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +176,25 @@ def test_services(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pneumonia ui --mlflow-port PORT" in taken.remedy
     away = only(checks, "tracking")
     assert (away.status, "cannot be reached" in away.text) == ("fail", True)
+
+
+def test_a_database_that_cannot_be_used_has_its_remedy(work: Path, tmp_path: Path) -> None:
+    def tracking(folder: Path) -> Check:
+        return only(list(doctor._services(settings(f"work={folder}"))), "tracking")
+
+    assert tracking(work).status == "ok"
+    config = settings(f"work={work}")
+    leave_run(config, None)
+    assert tracking(work).status == "ok", "an experiment that has no files yet"
+    (work / "artifacts").mkdir(exist_ok=True)
+    moved = work.rename(tmp_path / "moved")
+    found = tracking(moved)
+    assert (found.status, "the work folder was moved: move it back, or leave a link there" in found.text) == (
+        "fail",
+        True,
+    )
+    with closing(sqlite3.connect(moved / "mlflow.db")) as database:
+        database.execute("update alembic_version set version_num = 'ffffffffffff'")
+        database.commit()
+    newer = tracking(moved)
+    assert (newer.status, "install the version that made it" in newer.text) == ("fail", True)
