@@ -56,7 +56,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         digest=packed.manifest.digest,
         split_digest=packed.manifest.split_digest,
         pixels_digest=packed.manifest.pixels_digest,
-        dvc_md5=None if packed.phantom else dvc_md5(root),
+        dvc_md5=None if packed.phantom else dvc_md5(root, known=packed.md5),
         counts=_counts(packed.manifest),
         unreadable=tuple(str(image["file"]) for image in packed.unreadable),
     )

@@ -25,10 +25,10 @@ LINE_SECONDS = 15.0  # without a terminal, one line per interval replaces the ba
 DISCLAIMER = "Not a medical device: for research and teaching, never for a decision about a patient."
 
 
-def path_of(text: str) -> Path:
+def path_of(text: str | Path) -> Path:
     """Return a path that was given as an argument, with ``~`` expanded: not every shell does, and none after a =."""
     try:
-        return Path(expand_home(text))
+        return Path(expand_home(str(text)))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -24,9 +25,17 @@ from pneumonia.cli.common import (
     working,
 )
 from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, Config
+from pneumonia.data.dvc import RECORD
+from pneumonia.errors import DataError
 from pneumonia.files import printable
 
 app = typer.Typer(help="Fetch, draw and check radiographs.", no_args_is_help=True, rich_markup_mode="markdown")
+
+
+VERIFY_REMEDY = (
+    "to bring the recorded files back: move these files and .dvc/cache away, dvc remote modify --local NAME verify "
+    "true, then dvc pull; what cannot be pulled then is damaged or missing in the remote: have it pushed there again"
+)
 
 
 class Source(StrEnum):
@@ -138,6 +147,35 @@ def audit(
         emit(f"# Audit of {printable(root)}\n\n{markdown(report)}\n{DISCLAIMER}")
     if report.leaks:
         complain(f"the pipeline would stop: {', '.join(report.leaks)}")
+        raise typer.Exit(FINDING)
+
+
+@app.command()
+def verify(
+    record: Annotated[
+        Path, typer.Argument(metavar="FILE", parser=path_of, help="What dvc add wrote, by default data.dvc")
+    ] = RECORD,
+    as_json: Json = False,
+) -> None:
+    """Compare the data, file by file, with the version that data.dvc records. Ends with 1 where they differ.
+
+    DVC takes files that were damaged in a remote for the recorded ones, unless the remote has verify on.
+
+    Example: `pneumonia data verify`
+    """
+    from pneumonia.data import dvc
+
+    found = dvc.read_record(record)
+    if found is None:
+        raise DataError(f"{record}: is not there, or records no folder; name a file that dvc add has written")
+    with working():
+        comparison = dvc.compare(found)
+    if as_json:
+        emit_json({"folder": str(found.folder), "md5": found.md5, **asdict(comparison)})
+    else:
+        emit(f"{found.folder}: {comparison}")
+    if not comparison.same:
+        complain(VERIFY_REMEDY)
         raise typer.Exit(FINDING)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import importlib.metadata
 import os
 import platform
@@ -11,15 +10,15 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import psutil
 from packaging.requirements import Requirement
 from packaging.version import Version
-from pydantic import BaseModel, ConfigDict
 
 import pneumonia
+from pneumonia.cli.check import Check, Status
+from pneumonia.cli.doctor_dvc import examine_dvc
 from pneumonia.cli.ui_servers import port_problem
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
@@ -38,19 +37,6 @@ NEEDED_DISK, GOOD_DISK = 1, 5  # GiB: packed images 0.3, a training's checkpoint
 NEEDED_MEMORY, GOOD_MEMORY = 1.5, 4.0  # GiB: phantoms take about 1, the full training under 3
 PORTS = {"port 5000": (5000, "--mlflow-port"), "port 4200": (4200, "--prefect-port")}
 GIB = 2**30
-
-Status = Literal["ok", "warn", "fail"]
-
-
-class Check(BaseModel):
-    """The name, outcome and remedy of one check; `remedy` is empty where nothing needs to be done."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    status: Status
-    text: str
-    remedy: str = ""
 
 
 def examine(config: Config) -> list[Check]:
@@ -203,7 +189,7 @@ def _grade(value: float, needed: float, good: float) -> Status:
 
 def _images(config: Config) -> Iterator[Check]:
     yield _data(config)
-    yield _dvc(Path("data.dvc"), Path(".dvc"))
+    yield from examine_dvc(Path())
     yield _weights(config)
 
 
@@ -212,26 +198,15 @@ def _data(config: Config) -> Check:
     if root == PHANTOM_ROOT:
         remedy = "for real radiographs: pneumonia data fetch, or dvc pull"
         return Check(name="data", status="warn", text="no data/chest_xray, so phantoms are drawn", remedy=remedy)
-    from pneumonia.data.layout import scan
+    from pneumonia.data.layout import summarise, survey
 
     try:
-        images = len(scan(Path(root)))
+        found = survey(Path(root))
     except PneumoniaError as error:
         return Check(name="data", status="fail", text=str(error), remedy="correct data.root, or pneumonia data fetch")
     kind = "phantoms" if is_phantom(root) else "images"
-    return Check(name="data", status="ok", text=f"{root}: {images} {kind}")
-
-
-def _dvc(record: Path, folder: Path) -> Check:
-    if not record.is_file():
-        return Check(name="data.dvc", status="ok", text="not in this folder, so no data version is recorded")
-    remotes = configparser.ConfigParser(interpolation=None, strict=False)
-    remotes.read([folder / "config", folder / "config.local"])
-    urls = [remotes[name].get("url", "") for name in remotes.sections() if "remote " in name]
-    if urls:
-        return Check(name="data.dvc", status="ok", text=f"DVC remote {', '.join(map(redacted, urls))}")
-    remedy = "dvc remote add --local -d shared URL, then dvc pull; or pneumonia data fetch"
-    return Check(name="data.dvc", status="warn", text="no DVC remote is configured", remedy=remedy)
+    words = f"; {summarise(found.passed_over)}" if found.passed_over else ""
+    return Check(name="data", status="ok", text=f"{root}: {len(found.images)} {kind}{words}")
 
 
 def _weights(config: Config) -> Check:

@@ -136,19 +136,9 @@ def test_images_are_counted(tmp_path: Path) -> None:
     root = dataset.generate(tmp_path, PhantomConfig(train=8, test=8, size=64))
     there = doctor._data(settings(f"data.root={root}"))
     assert (there.status, there.text) == ("ok", f"{root}: 16 phantoms")
-
-
-def test_dvc_remotes_are_found_without_dvc(tmp_path: Path) -> None:
-    record, folder = tmp_path / "data.dvc", tmp_path / ".dvc"
-    assert doctor._dvc(record, folder).status == "ok"
-    record.touch()
-    assert "dvc remote add" in doctor._dvc(record, folder).remedy
-    folder.mkdir()
-    (folder / "config").write_text("[core]\n    analytics = false\n")
-    assert doctor._dvc(record, folder).status == "warn"
-    (folder / "config.local").write_text("['remote \"shared\"']\n    url = s3://user:secret@place/images\n")
-    found = doctor._dvc(record, folder)
-    assert (found.status, found.text) == ("ok", "DVC remote s3://***@place/images")
+    (root / "train" / "NORMAL" / "notes.txt").touch()
+    more = doctor._data(settings(f"data.root={root}"))
+    assert "passed over, because they are not JPEG, PNG or DICOM: 1 (train/NORMAL/notes.txt)" in more.text
 
 
 def test_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
