@@ -134,7 +134,7 @@ def remote(project: Path, tmp_path: Path) -> Path:
     place = tmp_path / "remote"
     dvc(project, "remote", "add", "-q", "-d", "r", str(place))
     dvc(project, "push", "-q")
-    md5 = hashlib.md5((project / "data" / "a" / "one.jpeg").read_bytes()).hexdigest()
+    md5 = hashlib.md5((project / "data" / "a" / "one.jpeg").read_bytes(), usedforsecurity=False).hexdigest()
     file = place / "files" / "md5" / md5[:2] / md5[2:]
     content = file.read_bytes()
     file.chmod(0o644)

@@ -15,7 +15,10 @@ def record(project: Path, name: str = "data") -> Path:
     md5 = folder_md5(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     rows = [
-        {"md5": hashlib.md5(path.read_bytes()).hexdigest(), "relpath": path.relative_to(folder).as_posix()}
+        {
+            "md5": hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest(),
+            "relpath": path.relative_to(folder).as_posix(),
+        }
         for path in files
     ]
     place = project / ".dvc" / "cache" / "files" / "md5" / md5[:2]
