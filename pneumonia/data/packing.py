@@ -6,10 +6,7 @@ import hashlib
 import io
 import json
 import logging
-import os
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
 from pneumonia.data import patients
+from pneumonia.data.decoding import Row, decode_all, threads
 from pneumonia.data.digests import Digest, digest_files
 from pneumonia.data.layout import ImageFile, find_root, summarise, survey
 from pneumonia.data.manifest import Entry, Manifest
@@ -27,8 +25,7 @@ from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
-from pneumonia.imaging import radiograph
-from pneumonia.imaging.image_statistics import COUNT, measure
+from pneumonia.imaging.image_statistics import COUNT
 from pneumonia.progress import Progress, silent
 from pneumonia.source_digest import source_digest
 
@@ -36,7 +33,6 @@ log = logging.getLogger(__name__)
 
 FORMAT = 4  # to be increased when the same file gives another entry; the code that makes pixels is in the key itself
 LISTED = 20
-POOL_FROM = 64  # decoding fewer images takes less time than starting the threads
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,6 @@ class Packed:
     md5: Mapping[Path, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Row:
-    entry: Entry
-    pixels: bytes
-    features: NDArray[np.float32]
-    phantom: bool
-
-
 def pack(
     root: Path, config: DataConfig, preprocess: PreprocessConfig, work: Path, progress: Progress = silent
 ) -> Packed:
@@ -101,7 +89,7 @@ def pack(
         log.warning("%s: %s", root, summarise(found.passed_over, found.litter))
     pseudonyms = Pseudonyms(work)
     table = _table(root, images, pseudonyms)
-    digests = digest_files(images, root, work, _workers(config, images))
+    digests = digest_files(images, root, work, threads(config, images))
     path = work / "pixels" / f"{_key(images, digests, preprocess)}.npy"
     cached = _open(path, preprocess.size, pseudonyms)
     if cached is None:
@@ -154,10 +142,6 @@ def _identified(entries: Sequence[Entry], table: dict[str, str] | None, config: 
     by_folder = config.patients == "folder"
     found = (patients.identify(e.path, pseudonym=e.patient, table=table, by_folder=by_folder) for e in entries)
     return [replace(e, patient=who.key, patient_source=who.source) for e, who in zip(entries, found, strict=True)]
-
-
-def _workers(config: DataConfig, images: Sequence[ImageFile]) -> int:
-    return 1 if len(images) < POOL_FROM else config.workers or _cores()
 
 
 def _key(images: Sequence[ImageFile], digests: Sequence[Digest], preprocess: PreprocessConfig) -> str:
@@ -217,8 +201,8 @@ def _write(
     phantom = False
     with AtomicFile(path) as file:
         file.write(_header(len(images), preprocess.size))
-        for done, row in enumerate(_decode_all(images, digests, config, preprocess, pseudonyms), start=1):
-            if isinstance(row, _Row):
+        for done, row in enumerate(decode_all(images, digests, config, preprocess, pseudonyms), start=1):
+            if isinstance(row, Row):
                 file.write(row.pixels)
                 entries.append(row.entry)
                 features.append(row.features)
@@ -255,82 +239,6 @@ def _header(rows: int, size: int) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size)})
     return header.getvalue()
-
-
-def _decode_all(
-    images: Sequence[ImageFile],
-    digests: Sequence[Digest],
-    config: DataConfig,
-    preprocess: PreprocessConfig,
-    pseudonyms: Pseudonyms,
-) -> Iterator[_Row | dict[str, str]]:
-    """Decode in order, with few images in flight, so that a slow disk does not fill the memory."""
-    workers, files = _workers(config, images), zip(images, digests, strict=True)
-    if workers == 1:
-        yield from (_decode(image, digest, preprocess, pseudonyms) for image, digest in files)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        pending: deque[Future[_Row | dict[str, str]]] = deque()
-        try:
-            for image, digest in files:
-                pending.append(pool.submit(_decode, image, digest, preprocess, pseudonyms))
-                if len(pending) >= 8 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use, in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _decode(
-    image: ImageFile, digest: Digest, preprocess: PreprocessConfig, pseudonyms: Pseudonyms
-) -> _Row | dict[str, str]:
-    """Decode a file, whose content must be the digested one: the array's name, and DVC's record, speak of that."""
-    content = b""
-    try:
-        content = radiograph.load(image.file)
-        shown = radiograph.read_bytes(content, preprocess, name=image.path)
-    except radiograph.UnreadableRadiograph as error:
-        _check_unchanged(image, digest, content, error.reason)
-        return {"file": image.path, "reason": error.reason, "remedy": error.remedy}
-    _check_unchanged(image, digest, content)
-    pixels = shown.pixels.tobytes()
-    entry = Entry(
-        path=image.path,
-        sha256=digest.sha256,
-        label=image.label,
-        patient=_pseudonym(content, pseudonyms),
-        folder=image.folder,
-        split="unused",
-        width=shown.width,
-        height=shown.height,
-        encoding=shown.encoding,
-        pixels_sha256=hashlib.sha256(pixels).hexdigest(),
-        bytes=len(content),
-    )
-    return _Row(entry, pixels, measure(shown.levels), shown.phantom)
-
-
-def _check_unchanged(image: ImageFile, digest: Digest, content: bytes, problem: str = "") -> None:
-    """Refuse a file that has changed, or has become readable or unreadable, since it was digested."""
-    same = problem == digest.problem if digest.problem else hashlib.sha256(content).hexdigest() == digest.sha256
-    if not same:
-        raise DataError(f"{image.file}: changed while it was read; run again when nothing writes there any more")
-
-
-def _pseudonym(content: bytes, pseudonyms: Pseudonyms) -> str:
-    """Return the pseudonym of a DICOM file's PatientID, empty where there is none."""
-    if not radiograph.is_dicom(content):
-        return ""
-    from pneumonia.imaging.dicom import read_patient_id  # half a second that JPEG sets do not need
-
-    identifier = read_patient_id(content)
-    return pseudonyms.of(identifier) if identifier else ""
 
 
 def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, str]], config: DataConfig) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pneumonia.config.schema import DataConfig, PreprocessConfig
-from pneumonia.data import digests, packing
+from pneumonia.data import decoding, digests, packing
 from pneumonia.data.audit.checks import identical_images
 from pneumonia.data.audit.report import audit, markdown
 from pneumonia.data.images import Images
@@ -62,7 +62,7 @@ def leftovers(work: Path) -> list[str]:
 def test_rows_are_the_images_of_the_manifest(
     root: Path, work: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "POOL_FROM", 2)
+    monkeypatch.setattr(decoding, "POOL_FROM", 2)
     (root / "train" / "NORMAL" / "a.dcm").write_bytes(dicom(picture(90)))
     (root / "test" / "PNEUMONIA" / "b.png").write_bytes(png(picture(91)))
     steps: list[tuple[int, int]] = []
@@ -373,7 +373,7 @@ def test_a_full_disk_leaves_nothing_behind(root: Path, work: Path) -> None:
 def test_an_interruption_leaves_nothing_behind_and_passes(
     root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "POOL_FROM", 2)
+    monkeypatch.setattr(decoding, "POOL_FROM", 2)
 
     def interrupt(done: int, total: int) -> None:
         if done == 5:
