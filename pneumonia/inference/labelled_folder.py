@@ -78,7 +78,7 @@ def find_patients(folder: Path, labels: Mapping[str, int], *, by_folder: bool = 
         DataError: ``patients.csv`` cannot be read, or does not list every image.
     """
     pseudonyms = Pseudonyms()
-    paths = {file: Path(file).relative_to(folder).as_posix() for file in labels}
+    paths = {file: printable(Path(file).relative_to(folder).as_posix()) for file in labels}
     table = patients.read_table(folder, list(paths.values()), pseudonyms)
     if table is None:
         inside = Path(os.path.abspath(folder))  # noqa: PTH100 — a link keeps the name that it has in the data set

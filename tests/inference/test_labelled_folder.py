@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -102,6 +103,17 @@ def test_a_table_in_the_folder_or_in_the_data_root_is_used(tmp_path: Path, above
     (folder / "NORMAL" / "new.jpeg").write_bytes(jpeg(picture(77)))
     with pytest.raises(DataError, match=r"1 of 13 images are not listed:\n  (test/)?NORMAL/new\.jpeg"):
         evaluated(folder)
+
+
+@pytest.mark.parametrize("listed", [b"R\xf6ntgen.jpeg", rb"R\xf6ntgen.jpeg"])
+def test_a_table_may_name_a_file_by_its_bytes_or_as_reports_do(tmp_path: Path, listed: bytes) -> None:
+    folder = by_folders(tmp_path / "set", patients=3)
+    odd = folder / "NORMAL" / os.fsdecode(b"R\xf6ntgen.jpeg")
+    (folder / "NORMAL" / "P00" / "IM0001.jpeg").rename(odd)
+    others = [file.relative_to(folder).as_posix().encode() for file in folder.rglob("IM0001.jpeg")]
+    rows = [b"path,patient", *(path + b",p" for path in (b"NORMAL/" + listed, *others))]
+    (folder / "patients.csv").write_bytes(b"\n".join(rows))
+    assert evaluated(folder)["patient_sources"] == {"table": 6}
 
 
 def test_copies_under_other_names_make_no_interval_narrower(tmp_path: Path) -> None:
