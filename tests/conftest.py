@@ -104,7 +104,6 @@ def _honest_marks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
     def guarded(self: Any, arguments: Any, *rest: Any, **named: Any) -> None:
         program = Path(arguments[0] if isinstance(arguments, list | tuple) else str(arguments).split()[0]).name
-        # uname is asked by Python's platform module, once a process, when MLflow is imported
         assert program in ("git", "uname"), f"{program} is started: mark the test with pytest.mark.integration"
         start(self, arguments, *rest, **named)
 

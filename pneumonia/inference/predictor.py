@@ -137,50 +137,52 @@ class Predictor:
         accept: Callable[[Sequence[dict[str, Any]]], None],
     ) -> list[dict[str, Any]]:
         """Read all images into a temporary file, so that none is decoded twice and memory stays as it is."""
-        refusals: dict[int, dict[str, Any]] = {}
         size = self.record.preprocess.size
+        results: list[dict[str, Any]] = []
         with tempfile.TemporaryFile(prefix="pneumonia-") as store:
-            for position, file in enumerate(files):
-                image = self._read(file)
-                if isinstance(image, dict):
-                    refusals[position] = image
-                else:
-                    _append(store, image)
-                progress(position + 1, len(files), "reading")
-            accept(list(refusals.values()))
+            for done, file in enumerate(files, start=1):
+                result, pixels = self._read(file)
+                results.append(result)
+                if pixels is not None:
+                    _append(store, pixels)
+                progress(done, len(files), "reading")
+            usable = [result for result in results if "refused" not in result]
+            accept([result for result in results if "refused" in result])
             store.seek(0)
-            scores: list[float] = []
+            scored = 0
             while content := store.read(BATCH * size**2):
-                scores += self.probabilities(np.frombuffer(content, np.uint8).reshape(-1, size, size)).tolist()
-                progress(len(scores), len(files) - len(refusals), "scoring")
-        return self._merge(files, refusals, scores)
+                scores = self.probabilities(np.frombuffer(content, np.uint8).reshape(-1, size, size))
+                self._add_scores(usable[scored:], scores)
+                scored += len(scores)
+                progress(scored, len(usable), "scoring")
+        return results
 
     def _score(self, files: Sequence[Path | str]) -> list[dict[str, Any]]:
-        images: list[NDArray[np.uint8]] = []
-        refusals: dict[int, dict[str, Any]] = {}
-        for position, file in enumerate(files):
-            image = self._read(file)
-            if isinstance(image, dict):
-                refusals[position] = image
-            else:
-                images.append(image)
-        scores = self.probabilities(np.stack(images)).tolist() if images else []
-        return self._merge(files, refusals, scores)
+        read = [self._read(file) for file in files]
+        images = [pixels for _, pixels in read if pixels is not None]
+        if images:
+            self._add_scores(
+                [result for result, pixels in read if pixels is not None], self.probabilities(np.stack(images))
+            )
+        return [result for result, _ in read]
 
-    def _read(self, file: Path | str) -> NDArray[np.uint8] | dict[str, Any]:
+    def _read(self, file: Path | str) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+        """Return the result so far, and the pixels of an image that is not refused."""
         try:
-            return read(file, self.record.preprocess).pixels
+            return {"file": str(file)}, read(file, self.record.preprocess).pixels
         except UnreadableRadiograph as error:
-            return {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}
+            return {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}, None
 
-    def _merge(
-        self, files: Sequence[Path | str], refusals: dict[int, dict[str, Any]], scores: Sequence[float]
-    ) -> list[dict[str, Any]]:
-        score = iter(scores)
-        return [
-            refusals[position] if position in refusals else self._result(str(file), next(score))
-            for position, file in enumerate(files)
-        ]
+    def _add_scores(self, results: Sequence[dict[str, Any]], scores: NDArray[np.float64]) -> None:
+        """Complete the results of the first images with their scores."""
+        for result, probability in zip(results, scores.tolist(), strict=False):
+            result |= {
+                "probability": probability,
+                "decision": CLASSES[int(probability >= self.record.threshold)],
+                "threshold": self.record.threshold,
+                "model": self.name,
+                "version": self.version,
+            }
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Compute the probability of PNEUMONIA of images that were read with the record's preprocessing.
@@ -192,16 +194,6 @@ class Predictor:
             float64 [N].
         """
         return predict_probabilities(self.network, pixels, np.arange(len(pixels)), self._compute)
-
-    def _result(self, file: str, probability: float) -> dict[str, Any]:
-        return {
-            "file": file,
-            "probability": probability,
-            "decision": CLASSES[int(probability >= self.record.threshold)],
-            "threshold": self.record.threshold,
-            "model": self.name,
-            "version": self.version,
-        }
 
 
 def _append(store: IO[bytes], image: NDArray[np.uint8]) -> None:
