@@ -21,6 +21,8 @@ from pneumonia.errors import DataError, PneumoniaError
 
 NAME_BYTES = 255
 """The longest name of a file or folder that Linux and macOS have, bytes."""
+PATH_BYTES = 3800
+"""The longest path that is taken, bytes: Linux has 4,095, and files below need some."""
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -243,6 +245,8 @@ def check_path(path: str) -> None:
         raise ValueError(
             f"a part of the path is longer than the {NAME_BYTES} bytes that a name may have; write another"
         )
+    if len(path.encode()) > PATH_BYTES:
+        raise ValueError(f"the path is longer than {PATH_BYTES} bytes; choose a folder that is less deep")
 
 
 def printable_bytes(text: str) -> str:

@@ -220,6 +220,8 @@ def _remedy(uri: str, error: BaseException) -> str:
         return ". Install the database's driver, such as psycopg2-binary, into this environment"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Free space on the disk, then run the same command again"
+    if "database is locked" in str(error):
+        return ". Another process holds it; wait for it or end it, then run the same command again"
     if "error responses" in str(error):
         return ". See the server's log (often its disk is full), then run the same command again"
     if address(uri).startswith("http") and is_transient(error):

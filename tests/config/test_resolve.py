@@ -283,6 +283,7 @@ def test_the_settings_file_and_the_database_may_be_in_the_home_folder(
         ("R\udcf6ntgen", "the path has bytes that are no UTF-8; rename the folder, or name a link to it"),
         ("a\0b", "a path holds no zero byte"),
         ("", "the path is empty; name a file or folder"),
+        ("a/" * 2000, "the path is longer than 3800 bytes"),
     ],
 )
 def test_what_no_path_can_be_is_refused_at_the_start(folder: Path, key: str, value: str, words: str) -> None:
