@@ -239,19 +239,16 @@ def check_path(path: str) -> None:
         raise ValueError("the path is empty; name a file or folder")
     if "\0" in path:
         raise ValueError("a path holds no zero byte; write another")
-    if printable_bytes(path) != path:
-        raise ValueError("the path has bytes that are no UTF-8; rename the folder, or name a link to it")
-    if max(len(part.encode()) for part in path.split("/")) > NAME_BYTES:
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the path has bytes that are no UTF-8; rename the folder, or name a link to it") from None
+    if max(map(len, encoded.split(b"/"))) > NAME_BYTES:
         raise ValueError(
             f"a part of the path is longer than the {NAME_BYTES} bytes that a name may have; write another"
         )
-    if len(path.encode()) > PATH_BYTES:
+    if len(encoded) > PATH_BYTES:
         raise ValueError(f"the path is longer than {PATH_BYTES} bytes; choose a folder that is less deep")
-
-
-def printable_bytes(text: str) -> str:
-    """Return text whose bytes that are no text (PEP 383) are escaped."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_folder(path: str | Path) -> bool:

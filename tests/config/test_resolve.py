@@ -280,6 +280,7 @@ def test_the_settings_file_and_the_database_may_be_in_the_home_folder(
     [
         ("x" * 300, "a part of the path is longer than the 255 bytes that a name may have"),
         ("a/" + "ö" * 128 + "/b", "a part of the path is longer than the 255 bytes"),
+        ("lone \ud800", "the path has bytes that are no UTF-8"),
         ("R\udcf6ntgen", "the path has bytes that are no UTF-8; rename the folder, or name a link to it"),
         ("a\0b", "a path holds no zero byte"),
         ("", "the path is empty; name a file or folder"),

@@ -17,6 +17,8 @@ from pneumonia.tracking.client import mlflow_client
 from tasks import validate_model
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
+from tests.support.images import picture, png, published
+from tests.support.recorded import record
 from tests.support.small import small
 from tests.support.steps import run
 from tests.tasks.conftest import Finished
@@ -63,6 +65,36 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_read(
     with pytest.raises(ConfigError, match=r"work: .*R\\xf6ntgen/w: the path has bytes that are no UTF-8"):
         prepare_data(small(Path("w")))
     assert not (place / "w").exists()
+
+
+def test_a_damaged_image_is_never_of_the_recorded_version(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the size and the times of the recorded one, and decodes, as what a damaged remote delivers."""
+    root = published(tmp_path / "data" / "set")
+    image = next((root / "train" / "NORMAL").iterdir())
+    for seed, file in ((1, image), (2, tmp_path / "other.png")):
+        file.with_suffix(".png").write_bytes(png(picture(seed), compress_level=0))
+    image.unlink()
+    image, other = image.with_suffix(".png"), tmp_path / "other.png"
+    recorded = record(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    config = small(work, "data.root=data/set")
+    good = prepare_data(config)
+    assert good.dvc_md5 is not None
+    assert good.dvc_md5 in recorded.read_text()
+    content, status = image.read_bytes(), image.stat()
+    assert len(content) == other.stat().st_size
+
+    def replace(by: bytes) -> Dataset:
+        image.write_bytes(by)
+        os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return prepare_data(config)
+
+    damaged = replace(other.read_bytes())
+    assert damaged.dvc_md5 is None
+    assert damaged.pixels_digest != good.pixels_digest
+    assert replace(content) == good
 
 
 @pytest.mark.parametrize("removed", ["pixels", "digests", "audits", "phantoms"])
