@@ -142,7 +142,7 @@ def _validate(
 def _scored(dataset: Dataset, trained: TrainedModel, config: Config) -> _Candidate:
     network, record = load_model(Path(trained.weights))
     manifest = Manifest.load(Path(dataset.manifest))
-    images = Images.of(np.load(dataset.pixels, mmap_mode="r"), manifest, "test")
+    images = Images.of(packing.open_pixels(Path(dataset.pixels)), manifest, "test")
     # in float32, independent of the training's precision, because a server computes in float32
     scores = predict_probabilities(network, images.pixels, images.rows, Compute.of(config.train, precision="fp32"))
     scored = Scored(images.labels, scores, images.patients, record.threshold, images.copies)
@@ -151,7 +151,14 @@ def _scored(dataset: Dataset, trained: TrainedModel, config: Config) -> _Candida
 
 def _audit_reads(dataset: Dataset) -> int:
     """Return how many shortcut features the audit evaluated on the labels of the test images."""
-    found = AuditReport.model_validate_json(Path(dataset.audit).read_text(encoding="utf-8")).shortcuts
+    try:
+        found = AuditReport.model_validate_json(Path(dataset.audit).read_text(encoding="utf-8")).shortcuts
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged"
+        raise DataError(
+            f"{dataset.audit}: the audit cannot be read ({reason}); run the pipeline again from prepare_data, which "
+            "makes it anew"
+        ) from error
     return sum("test auroc" in row for row in found.examples)
 
 
