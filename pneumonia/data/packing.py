@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +64,7 @@ class _Row:
     pixels: bytes
     features: NDArray[np.float32]
     phantom: bool
+    notes: tuple[str, ...]
 
 
 def pack(
@@ -119,7 +119,7 @@ def _identified(entries: Sequence[Entry], table: dict[str, str] | None, config: 
 
 def _key(images: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
     decoder = source_digest("pneumonia.imaging.radiograph", "pneumonia.imaging.image_statistics")
-    versions = (FORMAT, decoder, version("pillow"), version("pydicom"))
+    versions = (FORMAT, decoder, *radiograph.library_versions())
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
     for image in images:
         state.update(repr((image.path, image.size, image.changed)).encode("utf-8", "surrogateescape"))
@@ -170,6 +170,7 @@ def _write(
     entries: list[Entry] = []
     features: list[NDArray[np.float32]] = []
     unreadable: list[dict[str, str]] = []
+    notes: dict[str, tuple[str, ...]] = {}
     phantom = False
     with AtomicFile(path) as file:
         file.write(_header(len(images), preprocess.size))
@@ -179,10 +180,14 @@ def _write(
                 entries.append(row.entry)
                 features.append(row.features)
                 phantom |= row.phantom
+                notes |= {row.entry.path: row.notes} if row.notes else {}
             else:
                 unreadable.append(row)
             progress(done, len(images))
         _check(root, entries, unreadable, config)
+        if notes:
+            first = next(iter(notes))
+            log.warning("%d image(s) leave open how they are to be shown; %s: %s", len(notes), first, notes[first][0])
         file.write(_header(len(entries), preprocess.size), at=0)
     content = io.BytesIO()
     np.save(content, np.stack(features), allow_pickle=False)
@@ -195,6 +200,7 @@ def _write(
         # the key's name, not the key; None where no file has a PatientID
         "patient_key": pseudonyms.fingerprint if any(entry.patient for entry in entries) else None,
         "phantom": phantom,
+        "notes": notes,
         "preprocess": preprocess.model_dump(),
         "unreadable": unreadable,
     }
@@ -259,7 +265,7 @@ def _decode(image: ImageFile, preprocess: PreprocessConfig, pseudonyms: Pseudony
         pixels_sha256=hashlib.sha256(pixels).hexdigest(),
         bytes=len(content),
     )
-    return _Row(entry, pixels, measure(shown.levels), shown.phantom)
+    return _Row(entry, pixels, measure(shown.levels), shown.phantom, shown.notes)
 
 
 def _pseudonym(content: bytes, pseudonyms: Pseudonyms) -> str:

@@ -11,11 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_fragments
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import (
-    HTJ2K,
     UID,
     ExplicitVRBigEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
     JPEG2000Lossless,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
@@ -49,7 +46,9 @@ def read_samples(dataset: Dataset) -> tuple[Samples, int]:
     """
     syntax: UID = dataset.file_meta.TransferSyntaxUID
     undefined = bool(dataset["PixelData"].is_undefined_length)
-    if not syntax.is_encapsulated and not syntax.is_private:
+    if not syntax.is_transfer_syntax or syntax.is_private:
+        raise _unread(syntax, "", _DECOMPRESS)
+    if not syntax.is_encapsulated:
         if undefined:
             raise Refusal("is a damaged DICOM file (it declares compressed pixels to be uncompressed)", FETCH_AGAIN)
         return _read_native(dataset, syntax)

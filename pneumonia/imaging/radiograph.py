@@ -6,6 +6,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,17 @@ def is_dicom(content: bytes) -> bool:
         content: `DICOM_WITHIN` bytes, or more, or all that there are.
     """
     return content[128:DICOM_WITHIN] == b"DICM" or bool(_META.match(content) or _BARE.match(content))
+
+
+def library_versions() -> tuple[str, ...]:
+    """Return what decodes beside this code: another version, or a decoder that was installed since, gives other pixels."""
+    versions = []
+    for name in ("pillow", "pydicom", "imagecodecs"):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:  # the extra of DICOM's rarer transfer syntaxes
+            versions.append(f"no {name}")
+    return tuple(versions)
 
 
 def _decode(content: bytes, size: int) -> Decoded:

@@ -73,12 +73,14 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Return an image without its transparency channel; refuse one of which a pixel is transparent."""
+    """Return an image to be converted to grey; refuse one of which a pixel is transparent."""
     if not image.has_transparency_data:
         return image
-    if image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+    if "A" not in image.getbands():  # a transparent colour, or one of the palette
+        image = image.convert("RGBA")
+    if image.getchannel("A").getextrema() != (255, 255):
         raise Refusal("is a PNG file with transparent pixels", AS_GREY)
-    return image.convert("RGB")
+    return image
 
 
 def _upright_size(image: Image.Image, width: int, height: int) -> tuple[int, int]:

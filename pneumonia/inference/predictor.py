@@ -15,7 +15,7 @@ from torch import nn
 from pneumonia.config.schema import CLASSES, Config, RegistryConfig
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError, PneumoniaError
-from pneumonia.imaging.radiograph import UnreadableRadiograph, read
+from pneumonia.imaging.radiograph import Radiograph, UnreadableRadiograph, read
 from pneumonia.modelling.device import Compute
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import BATCH, predict_probabilities
@@ -109,7 +109,8 @@ class Predictor:
 
         Returns:
             One object per file, in order: ``{file, probability, decision, threshold, model, version}``, with the
-            probability of PNEUMONIA; or ``{file, refused, reason}`` for a file that is not a usable image.
+            probability of PNEUMONIA, and ``notes`` where the file leaves open how it is to be shown; or ``{file,
+            refused, reason}`` for a file that is not a usable image.
         """
         results: list[dict[str, Any]] = []
         for start in range(0, len(files), BATCH):
@@ -118,16 +119,17 @@ class Predictor:
         return results
 
     def _score(self, files: Sequence[Path | str]) -> list[dict[str, Any]]:
-        images: list[NDArray[np.uint8]] = []
+        images: list[Radiograph] = []
         refusals: dict[int, dict[str, Any]] = {}
         for position, file in enumerate(files):
             try:
-                images.append(read(file, self.record.preprocess).pixels)
+                images.append(read(file, self.record.preprocess))
             except UnreadableRadiograph as error:
                 refusals[position] = {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}
-        scores = iter(self.probabilities(np.stack(images)) if images else ())
+        pixels = [image.pixels for image in images]
+        scores = iter(zip(images, self.probabilities(np.stack(pixels)) if pixels else (), strict=True))
         return [
-            refusals[position] if position in refusals else self._result(str(file), float(next(scores)))
+            refusals[position] if position in refusals else self._result(str(file), *next(scores))
             for position, file in enumerate(files)
         ]
 
@@ -142,15 +144,15 @@ class Predictor:
         """
         return predict_probabilities(self.network, pixels, np.arange(len(pixels)), self._compute)
 
-    def _result(self, file: str, probability: float) -> dict[str, Any]:
+    def _result(self, file: str, image: Radiograph, probability: float) -> dict[str, Any]:
         return {
             "file": file,
-            "probability": probability,
+            "probability": float(probability),
             "decision": CLASSES[int(probability >= self.record.threshold)],
             "threshold": self.record.threshold,
             "model": self.name,
             "version": self.version,
-        }
+        } | ({"notes": list(image.notes)} if image.notes else {})
 
 
 def _default(uri: str) -> models.Version:

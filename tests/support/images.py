@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -73,6 +74,8 @@ def dicom(stored: NDArray[Any], syntax: UID = ExplicitVRLittleEndian, **elements
     for name, value in elements.items():
         if value is None:
             del image[name]
+        elif isinstance(value, DataElement):  # one with another type than the dictionary's
+            image.add(value)
         else:
             setattr(image, name, value)
     content = io.BytesIO()
