@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydicom.dataelem import RawDataElement
@@ -41,6 +41,7 @@ _HEADER = (
     "VOILUTFunction", "PresentationLUTShape",
 )  # fmt: skip
 _SIGNATURE = slice(128, 132)
+_PIECE = 2**16  # bytes that are inflated at a time, to a thousand times as much at most
 
 
 class _Counted(io.BytesIO):
@@ -69,13 +70,13 @@ def parse(content: bytes, names: Sequence[str] = (*_HEADER, *_TABLES, *_PIXELS))
     if not isinstance(syntax, UID) or not syntax:
         raise Refusal("is a damaged DICOM file (it names no transfer syntax)", FETCH_AGAIN)
     if syntax == DeflatedExplicitVRLittleEndian:
-        file = _Counted(_inflate(file.read()))
+        file = _inflate(file.getbuffer()[file.tell() :])
     tags: list[BaseTag | int] = [Tag(name) for name in names]
     dataset = read_dataset(
         file,
         syntax == ImplicitVRLittleEndian,
         syntax != ExplicitVRBigEndian,
-        stop_when=None if "PixelData" in names else _at_pixels,
+        stop_when=_behind(Tag("PixelData")),
         specific_tags=tags,
     )
     dataset.file_meta = meta
@@ -111,22 +112,32 @@ def _after_meta(tag: BaseTag, _type: str | None, _length: int) -> bool:
     return tag.group != 2
 
 
-def _at_pixels(tag: BaseTag, _type: str | None, _length: int) -> bool:
-    return tag.group >= 0x7FE0
+def _behind(last: BaseTag) -> Callable[[BaseTag, str | None, int], bool]:
+    """Return a condition that is met at the first element after one, whatever it is: files are filled up behind it."""
+    seen = [False]
+
+    def condition(tag: BaseTag, _type: str | None, _length: int) -> bool:
+        met, seen[0] = seen[0], tag == last
+        return met
+
+    return condition
 
 
-def _inflate(body: bytes) -> bytes:
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = inflater.decompress(body, MAX_INFLATED)
-    except zlib.error as error:
-        raise Refusal("is a damaged DICOM file (it cannot be inflated)", FETCH_AGAIN) from error
-    if inflater.unconsumed_tail:
-        limit = f"{MAX_INFLATED / 2**20:.0f} MiB"
-        raise Refusal(f"is a DICOM file that inflates to more than {limit} (a decompression bomb?)", "remove it")
+def _inflate(body: memoryview) -> _Counted:
+    """Inflate a data set piece by piece, and stop at `MAX_INFLATED` (DICOM PS3.5, A.5)."""
+    inflater, file = zlib.decompressobj(-zlib.MAX_WBITS), _Counted()
+    for start in range(0, len(body), _PIECE):
+        try:
+            file.write(inflater.decompress(body[start : start + _PIECE], MAX_INFLATED + 1 - file.tell()))
+        except zlib.error as error:
+            raise Refusal("is a damaged DICOM file (it cannot be inflated)", FETCH_AGAIN) from error
+        if file.tell() > MAX_INFLATED:
+            limit = f"{MAX_INFLATED / 2**20:.0f} MiB"
+            raise Refusal(f"is a DICOM file that inflates to more than {limit} (a decompression bomb?)", "remove it")
     if not inflater.eof:
         raise Refusal("is a damaged DICOM file (it is cut off)", FETCH_AGAIN)
-    return inflated
+    file.seek(0)
+    return file
 
 
 def _check_lengths(dataset: Dataset, names: Sequence[str]) -> None:

@@ -139,7 +139,7 @@ def _decode_with_pillow(dataset: Dataset, header: jpeg_markers.FrameHeader, fram
     if header.kind != jpeg_markers.JPEG_2000:
         options |= {"bits_stored": 8}  # an 8-bit frame is one, whatever its data set stores elsewhere
     array, _ = get_decoder(syntax).as_array(
-        encapsulate([frame]), index=0, decoding_plugin="pillow", validate=False, **options
+        encapsulate([frame[header.start :]]), index=0, decoding_plugin="pillow", validate=False, **options
     )
     return array.view(f"u{array.itemsize}")
 

@@ -37,6 +37,7 @@ class FrameHeader:
         components: samples of a pixel.
         scans: how often the frame is gone through; progressive encoders write about ten.
         ended: an end marker follows the first scan.
+        start: of the codestream, behind the boxes of a JP2 file.
     """
 
     kind: int
@@ -46,6 +47,7 @@ class FrameHeader:
     components: int
     scans: int
     ended: bool
+    start: int = 0
 
 
 def read_header(content: bytes, container: str) -> FrameHeader:
@@ -104,4 +106,4 @@ def _jpeg_2000(content: bytes, at: int, container: str) -> FrameHeader:
     x, y, left, top = struct.unpack(">4I", fields[:16])
     (components,) = struct.unpack(">H", fields[32:34])
     bits = (fields[34] & 0x7F) + 1
-    return FrameHeader(JPEG_2000, bits, x - left, y - top, components, 1, content.rfind(END) > at)
+    return FrameHeader(JPEG_2000, bits, x - left, y - top, components, 1, content.rfind(END) > at, at - 2)

@@ -54,6 +54,8 @@ def read_chunks(content: bytes) -> Png:
         kind = bytes(body[:4])
         if not kinds and kind == b"IHDR":
             header = bytes(body[4:])
+        elif kind == b"IHDR":
+            raise Refusal("is a damaged PNG file (it has two headers)", FETCH_AGAIN)
         if kind in _TEXTS:
             size = _text_size(bytes(body[4:]), kind)
             if size is None or size > left:

@@ -95,8 +95,13 @@ def load(path: Path | str) -> bytes:
         raise UnreadableRadiograph(str(path), "does not exist", "check the name") from None
     except PermissionError:
         raise UnreadableRadiograph(str(path), "may not be read", "grant read permission (chmod u+r)") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableRadiograph(str(path), f"cannot be read ({error})", "check the name and the disk") from error
+    except OSError as error:
+        detail = error.strerror or "the disk gave no reason"
+        raise UnreadableRadiograph(str(path), f"cannot be read ({detail})", "check the name and the disk") from error
+    except ValueError as error:  # a null in the name
+        raise UnreadableRadiograph(
+            str(path), "cannot be read (no file can have this name)", "check the name"
+        ) from error
 
 
 def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes>") -> Radiograph:
@@ -129,7 +134,7 @@ def is_dicom(content: bytes) -> bool:
 
 
 def library_versions() -> tuple[str, ...]:
-    """Return what decodes beside this code: another version, or a decoder that was installed since, gives other pixels."""
+    """Return the libraries that decode: another version, or one that was installed since, gives other pixels."""
     versions = []
     for name in ("pillow", "pydicom", "imagecodecs"):
         try:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from pneumonia.imaging.jpeg_markers import MAX_SCANS, SEQUENTIAL, read_header
+from pneumonia.imaging.jpeg_markers import MAX_SCANS, SEQUENTIAL, FrameHeader, read_header
 from pneumonia.imaging.png_chunks import MAGIC as PNG_MAGIC
 from pneumonia.imaging.png_chunks import Png, read_chunks
 from pneumonia.imaging.refusal import AS_GREY, FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
@@ -27,9 +27,10 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 def decode_jpeg(content: bytes, size: int) -> Decoded:
     """Decode a JPEG to 8-bit grey, scaled while decoding to the smallest size that is at least twice the target."""
     with decoding("JPEG"):
-        mode = _check_jpeg(content)
-        image = _open(content, "JPEG")
-        width, height = image.size
+        header = read_header(content, "JPEG")
+        mode = _check_jpeg(header)
+        width, height = header.width, header.height
+        image = _open(content, "JPEG", (width, height))
         tables: dict[int, list[int]] = getattr(image, "quantization", {})
         luminance = tables[min(tables)]
         image.draft("L", (2 * size, 2 * size))
@@ -46,21 +47,22 @@ def decode_png(content: bytes) -> Decoded:
     with decoding("PNG"):
         png = read_chunks(content)
         mode = _check_png(png)
-        image = _open(png.content, "PNG")
-        width, height = image.size
+        image = _open(png.content, "PNG", (png.width, png.height))
         upright = _upright(image)
         grey, notes = _reduced(upright) if png.bits == 16 else (_opaque(upright).convert("L"), ())
         return Decoded(
             grey,
-            *_upright_size(image, width, height),
+            *_upright_size(image, png.width, png.height),
             encoding=f"png;{mode};{png.bits}",
             phantom=is_phantom(image.info.get("Comment")),
             notes=notes,
         )
 
 
-def _open(content: bytes, container: str) -> Image.Image:
+def _open(content: bytes, container: str, size: tuple[int, int]) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=[container])
+    if image.size != size:  # Pillow goes by a later header, whose size nobody has checked
+        raise Refusal(f"is a damaged {container} file (it has two headers)", FETCH_AGAIN)
     if getattr(image, "n_frames", 1) != 1:
         raise Refusal(f"is a {container} file with several pictures", f"pick one: {AS_GREY}")
     return image
@@ -87,9 +89,8 @@ def _upright_size(image: Image.Image, width: int, height: int) -> tuple[int, int
     return (height, width) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (width, height)
 
 
-def _check_jpeg(content: bytes) -> str:
-    """Check the segments before the first scan and the end marker; return the mode, "L" or "RGB"."""
-    header = read_header(content, "JPEG")
+def _check_jpeg(header: FrameHeader) -> str:
+    """Refuse what is not read, and what is not whole; return the mode, "L" or "RGB"."""
     # Pillow fills the missing part of a truncated file with grey in some cases; the end marker is reliable.
     if not header.ended:
         raise Refusal("is a truncated JPEG file (its end is missing)", FETCH_AGAIN)
@@ -126,11 +127,11 @@ def _reduced(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     a window, `grayscale.robust_range`.
     """
     values = np.asarray(image)
-    counts = np.bincount(values.ravel(), minlength=2**16)
     notes: list[str] = []
-    low, high = 0.0, 65535.0
-    if not counts[2**15 :].any():
-        low, high = robust_range(np.arange(2.0**16), counts, notes)
+    low, high = robust_range(np.arange(2.0**16), np.bincount(values.ravel(), minlength=2**16), notes)
+    if high >= 2**15:
+        low, high, notes = 0.0, 65535.0, []
+    else:
         notes.append(f"it has 16 bits and holds {low:.0f} to {high:.0f}; that range is shown")
     table = np.rint(np.clip((np.arange(2**16) - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
     return Image.fromarray(table[values]), tuple(notes)

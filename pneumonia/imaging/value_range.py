@@ -32,5 +32,7 @@ def robust_range(values: NDArray[np.float64], counts: NDArray[np.int64], notes: 
     kept = (present >= low - margin) & (present <= high + margin) if margin > 0 else np.ones(len(present), dtype=bool)
     dropped = int(counts[order][~kept].sum())
     if dropped:
-        notes.append(f"it has no window, and pixels ({dropped:,}) far outside the range of the others, which is shown")
+        notes.append(
+            f"it names no range, and some pixels ({dropped:,}) lie far outside that of the others, which is shown"
+        )
     return float(present[kept].min()), float(present[kept].max())

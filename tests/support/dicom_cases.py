@@ -99,9 +99,6 @@ def typed(kind: str, value: Any) -> DataElement:
 
 BLACK = np.where(STRIP, 0, FULL)
 AS_IT_IS = ("", "DCMTK shows padding as it is, and counts it in the range")
-GRID = 4
-"""Every how manyth row and column of a picture is pinned."""
-
 BY_VALUES = "DCMTK's range includes the stray pixel"
 
 CASES: dict[str, Case] = {
