@@ -146,7 +146,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "JPEG 2000 of 49 megapixels": (
         lambda: dicom(GREY, JPEG2000Lossless, PixelData=encapsulate([jpeg_2000(7_000)]), Rows=7_000, Columns=7_000),
-        "damaged DICOM",
+        "dicom;1.2.840.10008.1.2.4.90;8",
     ),
     "progressive JPEG of 49 megapixels": (lambda: progressive(7_000), "single grey level"),
     "behind the pixels": (lambda: dicom(GREY) + ITEMS, "dicom;1.2.840.10008.1.2.1;8"),
