@@ -134,10 +134,15 @@ def _decode_with_pillow(dataset: Dataset, header: jpeg_markers.FrameHeader, fram
     known = {"BitsStored": "bits_stored", "PixelRepresentation": "pixel_representation", "Rows": "rows"}
     known |= {"Columns": "columns", "SamplesPerPixel": "samples_per_pixel", "BitsAllocated": "bits_allocated"}
     options: dict[str, Any] = {option: int(dataset[name].value) for name, option in known.items()}
-    options |= {"photometric_interpretation": str(dataset.PhotometricInterpretation), "number_of_frames": 1}
-    options |= {"planar_configuration": 0, "pixel_keyword": "PixelData", "correct_unused_bits": False}
+    options |= {"photometric_interpretation": str(dataset.PhotometricInterpretation).strip().upper()}
+    options |= {
+        "number_of_frames": 1,
+        "planar_configuration": 0,
+        "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,
+    }
     if header.kind != jpeg_markers.JPEG_2000:
-        options |= {"bits_stored": 8}  # an 8-bit frame is one, whatever its data set stores elsewhere
+        options |= {"bits_stored": 8, "bits_allocated": 8}  # of the frame, whatever the data set allocates
     array, _ = get_decoder(syntax).as_array(
         encapsulate([frame[header.start :]]), index=0, decoding_plugin="pillow", validate=False, **options
     )
@@ -146,6 +151,8 @@ def _decode_with_pillow(dataset: Dataset, header: jpeg_markers.FrameHeader, fram
 
 def _decode_with_imagecodecs(syntax: UID, header: jpeg_markers.FrameHeader, frame: bytes) -> Samples:
     """Decode 12-bit and lossless JPEG and JPEG-LS, which Pillow does not read."""
+    if header.kind not in jpeg_markers.SEQUENTIAL | {jpeg_markers.LOSSLESS, jpeg_markers.JPEG_LS}:
+        raise _unread(syntax, ", hierarchical", _DECOMPRESS)
     try:
         import imagecodecs
     except ImportError:

@@ -10,6 +10,7 @@ from pneumonia.imaging.refusal import FETCH_AGAIN, Refusal
 
 END = b"\xff\xd9"  # of JPEG (ITU-T T.81), JPEG-LS (T.87) and JPEG 2000 (T.800) alike
 SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # and progressive: the frames that Pillow reads
+LOSSLESS = 0xC3
 JPEG_LS = 0xF7
 JPEG_2000 = 0x51
 MAX_SCANS = 100  # thousands only occupy the decoder

@@ -166,6 +166,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "frame cut off and filled": (frames(JPEG[:-500] + bytes(498)), "frame is truncated"),
     "frame without a header": (frames(JPEG[:30]), "no header"),
     "frame of scans": (frames(JPEG[:-2] + b"\xff\xda\0\0" * 200 + b"\xff\xd9"), "more than 100 scans"),
+    "frame of several": (frames(JPEG.replace(b"\xff\xc0", b"\xff\xc5", 1)), "hierarchical"),
     "frame that is none": (frames(bytes(500)), "no JPEG"),
     "JPEG 2000 cut off": (
         frames(encode(GREY, "JPEG2000", no_jp2=True)[:-900], syntax=JPEG2000Lossless),
