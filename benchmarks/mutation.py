@@ -37,6 +37,10 @@ MODULES = {
     "bootstrap": ("pneumonia/statistics/bootstrap.py", "tests/statistics"),
     "registry": ("pneumonia/registry/models.py", "tests/registry/test_models.py"),
     "decoder: dicom": ("pneumonia/imaging/dicom.py", "tests/imaging"),
+    "decoder: dicom file": ("pneumonia/imaging/dicom_file.py", "tests/imaging"),
+    "decoder: dicom pixels": ("pneumonia/imaging/dicom_pixels.py", "tests/imaging"),
+    "decoder: grayscale": ("pneumonia/imaging/grayscale.py", "tests/imaging"),
+    "decoder: lookup table": ("pneumonia/imaging/lookup_table.py", "tests/imaging"),
     "decoder: raster": ("pneumonia/imaging/raster.py", "tests/imaging"),
 }
 # what no test can see: types, which are not evaluated, and the text of decorators
