@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from pneumonia.imaging.dicom_elements import text
 from pneumonia.imaging.dicom_file import parse
 from pneumonia.imaging.dicom_pixels import read_samples
 from pneumonia.imaging.grayscale import Cells, display
@@ -15,6 +16,7 @@ from pneumonia.imaging.refusal import FETCH_AGAIN, Decoded, Refusal, check_size,
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_ROWS = 128
 _ORIGINAL = "give the original MONOCHROME image"
 
 GREY_TOLERANCE = 8
@@ -64,7 +66,7 @@ def _check(dataset: Dataset) -> str:
     if missing:
         raise Refusal(f"is a damaged DICOM file ({', '.join(missing)} missing or not a number)", FETCH_AGAIN)
     check_size(int(dataset.Columns), int(dataset.Rows))
-    kind = str(dataset.get("PhotometricInterpretation") or "").strip().upper()
+    kind = text(dataset, "PhotometricInterpretation")
     if not kind:
         raise Refusal("is a DICOM file that does not say whether its lowest value is black or white", _ORIGINAL)
     if (kind, dataset.SamplesPerPixel) not in {*((grey, 1) for grey in _GREY), *((colour, 3) for colour in _COLOURS)}:
@@ -88,16 +90,19 @@ def _check_frames(dataset: Dataset) -> None:
 
 
 def _grey(dataset: Dataset, samples: NDArray[np.unsignedinteger], kind: str) -> NDArray[np.uint8]:
-    """Convert colours uint8 [H, W, 3] to grey [H, W]; refuse where they are colours."""
-    image = Image.fromarray(np.ascontiguousarray(samples))
-    if kind == "YBR_FULL" and not _is_jpeg(dataset):
-        image = Image.frombytes("YCbCr", image.size, image.tobytes()).convert("RGB")
-    channels = np.asarray(image)
-    apart = np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2])
-    apart -= np.minimum(np.minimum(channels[..., 0], channels[..., 1]), channels[..., 2])
-    if (apart > GREY_TOLERANCE).mean() > COLOURED:
+    """Convert colours uint8 [H, W, 3] to grey [H, W], some rows at a time; refuse where they are colours."""
+    full = kind == "YBR_FULL" and not _is_jpeg(dataset)  # what was a JPEG is RGB
+    grey, coloured = np.empty(samples.shape[:2], dtype=np.uint8), 0
+    for start in range(0, len(samples), _ROWS):
+        rows = np.ascontiguousarray(samples[start : start + _ROWS])
+        size = (rows.shape[1], rows.shape[0])
+        image = Image.frombytes("YCbCr" if full else "RGB", size, rows.tobytes()).convert("RGB")
+        channels = np.asarray(image)
+        coloured += int((channels.max(axis=2) - channels.min(axis=2) > GREY_TOLERANCE).sum())
+        grey[start : start + _ROWS] = np.asarray(image.convert("L"))
+    if coloured > COLOURED * grey.size:
         raise Refusal(f"is a DICOM file in colour ({kind})", _ORIGINAL)
-    return np.asarray(image.convert("L"))
+    return grey
 
 
 def _is_jpeg(dataset: Dataset) -> bool:

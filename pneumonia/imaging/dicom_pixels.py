@@ -22,6 +22,7 @@ from pydicom.uid import (
 )
 
 from pneumonia.imaging import jpeg_markers
+from pneumonia.imaging.dicom_elements import text
 from pneumonia.imaging.refusal import FETCH_AGAIN, Refusal
 
 Samples = NDArray[np.unsignedinteger[Any]]
@@ -134,7 +135,7 @@ def _decode_with_pillow(dataset: Dataset, header: jpeg_markers.FrameHeader, fram
     known = {"BitsStored": "bits_stored", "PixelRepresentation": "pixel_representation", "Rows": "rows"}
     known |= {"Columns": "columns", "SamplesPerPixel": "samples_per_pixel", "BitsAllocated": "bits_allocated"}
     options: dict[str, Any] = {option: int(dataset[name].value) for name, option in known.items()}
-    options |= {"photometric_interpretation": str(dataset.PhotometricInterpretation).strip().upper()}
+    options |= {"photometric_interpretation": text(dataset, "PhotometricInterpretation")}
     options |= {
         "number_of_frames": 1,
         "planar_configuration": 0,

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from pneumonia.imaging.lookup_table import as_signed, read_table, reals, words
+from pneumonia.imaging.dicom_elements import as_signed, reals, text, words
+from pneumonia.imaging.lookup_table import read_table
 from pneumonia.imaging.refusal import FETCH_AGAIN, Refusal
-from pneumonia.imaging.value_range import robust_range
+from pneumonia.imaging.value_range import count_values, look_up, robust_range
 
 Values = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -44,7 +45,7 @@ def display(dataset: Dataset, cells: Cells) -> tuple[NDArray[np.uint8], tuple[st
     """
     notes: list[str] = []
     samples = cells.samples
-    counts: Counts = np.bincount(samples.ravel(), minlength=1 << (8 * samples.itemsize))
+    counts: Counts = count_values(samples)
     stored = stored_values(dataset, cells, len(counts), notes, counts)
     padding = _padding(dataset, stored, len(counts))
     inside = np.where(padding, 0, counts) if counts[~padding].any() else counts
@@ -53,7 +54,7 @@ def display(dataset: Dataset, cells: Cells) -> tuple[NDArray[np.uint8], tuple[st
         unit = 1 - unit
     unit[padding] = 0
     table = np.rint(np.clip(unit, 0, 1) * 255).astype(np.uint8)
-    return table[samples], tuple(notes)
+    return look_up(table, samples), tuple(notes)
 
 
 def stored_values(dataset: Dataset, cells: Cells, patterns: int, notes: list[str], counts: Counts) -> NDArray[np.int64]:
@@ -162,7 +163,7 @@ def _window(dataset: Dataset, notes: list[str]) -> _Window | None:
     given = [(center, width) for center, width in pairs if center is not None and width is not None]
     if not given:
         return None
-    function = (str(dataset.get("VOILUTFunction") or "").strip() or _FUNCTIONS[0]).upper()
+    function = text(dataset, "VOILUTFunction") or _FUNCTIONS[0]
     if function not in _FUNCTIONS:
         raise Refusal(f"has a window of an unknown function, {function[:20]}", _EXPORT)
     narrowest = 1.0 if function == "LINEAR" else 0.0
@@ -180,8 +181,8 @@ def _is_inverted(dataset: Dataset, notes: list[str]) -> bool:
     The presentation LUT's shape is the later transformation, and goes before the photometric interpretation where they
     contradict each other, as in DCMTK.
     """
-    kind = str(dataset.PhotometricInterpretation).strip().upper()
-    shape = str(dataset.get("PresentationLUTShape") or "").strip().upper()
+    kind = text(dataset, "PhotometricInterpretation")
+    shape = text(dataset, "PresentationLUTShape")
     if shape not in ("IDENTITY", "INVERSE"):
         return kind == "MONOCHROME1"
     if (shape == "INVERSE") != (kind == "MONOCHROME1"):

@@ -12,7 +12,7 @@ from pneumonia.imaging.jpeg_markers import MAX_SCANS, SEQUENTIAL, FrameHeader, r
 from pneumonia.imaging.png_chunks import MAGIC as PNG_MAGIC
 from pneumonia.imaging.png_chunks import Png, read_chunks
 from pneumonia.imaging.refusal import AS_GREY, FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
-from pneumonia.imaging.value_range import robust_range
+from pneumonia.imaging.value_range import count_values, look_up, robust_range
 
 __all__ = ["JPEG_MAGIC", "PNG_MAGIC", "decode_jpeg", "decode_png"]
 
@@ -29,14 +29,14 @@ def decode_jpeg(content: bytes, size: int) -> Decoded:
     with decoding("JPEG"):
         header = read_header(content, "JPEG")
         mode = _check_jpeg(header)
-        width, height = header.width, header.height
-        image = _open(content, "JPEG", (width, height))
+        image = _open(content, "JPEG", (header.width, header.height))
         tables: dict[int, list[int]] = getattr(image, "quantization", {})
         luminance = tables[min(tables)]
+        upright_size = _upright_size(image, header.width, header.height)
         image.draft("L", (2 * size, 2 * size))
         return Decoded(
             _upright(image).convert("L"),
-            *_upright_size(image, width, height),
+            *upright_size,
             encoding=f"jpeg;{mode};q={sum(luminance) / len(luminance):.1f}",
             phantom=is_phantom(image.info.get("comment")),
         )
@@ -48,11 +48,12 @@ def decode_png(content: bytes) -> Decoded:
         png = read_chunks(content)
         mode = _check_png(png)
         image = _open(png.content, "PNG", (png.width, png.height))
+        upright_size = _upright_size(image, png.width, png.height)
         upright = _upright(image)
         grey, notes = _reduced(upright) if png.bits == 16 else (_opaque(upright).convert("L"), ())
         return Decoded(
             grey,
-            *_upright_size(image, png.width, png.height),
+            *upright_size,
             encoding=f"png;{mode};{png.bits}",
             phantom=is_phantom(image.info.get("Comment")),
             notes=notes,
@@ -69,9 +70,10 @@ def _open(content: bytes, container: str, size: tuple[int, int]) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Decode the pixels, and rotate them according to EXIF."""
+    """Decode the pixels, and rotate them according to EXIF; an image that is upright is not copied."""
     image.load()
-    return ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -128,10 +130,10 @@ def _reduced(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """
     values = np.asarray(image)
     notes: list[str] = []
-    low, high = robust_range(np.arange(2.0**16), np.bincount(values.ravel(), minlength=2**16), notes)
+    low, high = robust_range(np.arange(2.0**16), count_values(values), notes)
     if high >= 2**15:
         low, high, notes = 0.0, 65535.0, []
     else:
         notes.append(f"it has 16 bits and holds {low:.0f} to {high:.0f}; that range is shown")
     table = np.rint(np.clip((np.arange(2**16) - low) / max(high - low, 1), 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(table[values]), tuple(notes)
+    return Image.fromarray(look_up(table, values)), tuple(notes)
