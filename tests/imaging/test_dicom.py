@@ -104,6 +104,13 @@ def test_unusable_windows_are_refused(elements: dict[str, Any]) -> None:
         shown(DEEP, **{"WindowCenter": 100, "WindowWidth": 100} | elements)
 
 
+def test_the_window_that_is_shown_is_named() -> None:
+    content = dicom(DEEP, **TWELVE, WindowCenter=["", 0, 300], WindowWidth=["", 0, 700])
+    image = read_bytes(content, CONFIG)
+    assert image.notes == ("its window 3 is shown, since none before it is valid",)
+    np.testing.assert_array_equal(image.pixels, shown(DEEP, **TWELVE, WindowCenter=300, WindowWidth=700))
+
+
 def test_an_empty_window_is_none() -> None:
     np.testing.assert_array_equal(shown(DEEP, WindowCenter="", WindowWidth=""), shown(DEEP))
 
