@@ -172,6 +172,26 @@ CASES: dict[str, Case] = {
         SCENE * 16 / 65535,
         "+Wl 1",
     ),
+    "table, implicit": Case(
+        wide(SIGNED, ImplicitVRLittleEndian, VOILUTSequence=[lut(words(TO_16), -2048, 16, "OW", 4096)]),
+        dcmtk="+Wl 1",
+    ),
+    "table, big endian": Case(
+        wide(
+            SCENE.byteswap(),
+            ExplicitVRBigEndian,
+            VOILUTSequence=[lut(TO_16.astype(">u2").tobytes(), kind="OW", count=4096)],
+        ),
+        dcmtk="+Wl 1",
+    ),
+    "table of 8 bits, two a word, big endian": Case(
+        wide(
+            SCENE.byteswap(),
+            ExplicitVRBigEndian,
+            VOILUTSequence=[lut(TO_8.view("<u2").astype(">u2").tobytes(), bits=8, kind="OW", count=4096)],
+        ),
+        dcmtk="+Wl 1",
+    ),
     "table from a negative value on": Case(
         wide(SIGNED, VOILUTSequence=[lut(words(TO_16), -2048, 16, "OW", 4096)]), dcmtk="+Wl 1"
     ),
@@ -255,6 +275,13 @@ CASES: dict[str, Case] = {
     ),
     "padding, as bytes": Case(
         dicom(padded(SIGNED, -32_000), PixelPaddingValue=typed("UN", words([33_536]))), BLACK, *AS_IT_IS
+    ),
+    "padding, implicit": Case(
+        dicom(
+            padded(SIGNED, -32_000), ImplicitVRLittleEndian, PixelPaddingValue=-32_000, PixelPaddingRangeLimit=-31_990
+        ),
+        BLACK,
+        *AS_IT_IS,
     ),
     "padding, empty": Case(wide(PixelPaddingValue=typed("US", None), **WINDOW)),
 }  # fmt: skip
