@@ -272,7 +272,7 @@ def _pseudonym(content: bytes, pseudonyms: Pseudonyms) -> str:
     """Return the pseudonym of a DICOM file's PatientID, empty where there is none."""
     if not radiograph.is_dicom(content):
         return ""
-    from pneumonia.imaging.dicom_file import read_patient_id  # half a second that JPEG sets do not need
+    from pneumonia.imaging.dicom import read_patient_id  # half a second that JPEG sets do not need
 
     identifier = read_patient_id(content)
     return pseudonyms.of(identifier) if identifier else ""

@@ -21,7 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from pneumonia.imaging.refusal import FETCH_AGAIN, MAX_PIXELS, Refusal, decoding
+from pneumonia.imaging.refusal import FETCH_AGAIN, MAX_PIXELS, Refusal
 
 # pydicom logs a damaged file and raises; the refusal reports it once, with the file's name.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -82,18 +82,6 @@ def parse(content: bytes, names: Sequence[str] = (*_HEADER, *_TABLES, *_PIXELS))
     dataset.file_meta = meta
     _check_lengths(dataset, names)
     return dataset
-
-
-def read_patient_id(content: bytes) -> str:
-    """Return the PatientID of a DICOM file's header, empty where it has none or cannot be read, like its image.
-
-    It identifies a person: the caller replaces it by a pseudonym and stores it nowhere.
-    """
-    try:
-        with decoding("DICOM"):
-            return str(parse(content, ("PatientID",)).get("PatientID") or "").strip()
-    except Refusal:
-        return ""
 
 
 def _meta(content: bytes) -> tuple[FileMetaDataset, _Counted]:

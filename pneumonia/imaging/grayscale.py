@@ -114,7 +114,11 @@ def _modality(dataset: Dataset, stored: NDArray[np.int64], counts: Counts) -> Va
     slope, intercept = (next(iter(reals(dataset, name)), None) for name in ("RescaleSlope", "RescaleIntercept"))
     if slope == 0:
         raise Refusal("has a rescale slope of 0, which shows nothing", _EXPORT)
-    return values * (1 if slope is None else slope) + (0 if intercept is None else intercept)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rescaled = values * (1 if slope is None else slope) + (0 if intercept is None else intercept)
+    if not np.isfinite(rescaled).all():
+        raise Refusal("has a rescale slope or intercept that is too large to be shown", _EXPORT)
+    return np.asarray(rescaled)
 
 
 def _voi(dataset: Dataset, values: Values, stored: NDArray[np.int64], counts: Counts, notes: list[str]) -> Values:
@@ -141,6 +145,7 @@ class _Window:
     width: float
     function: str
 
+    @np.errstate(over="ignore")  # infinite values are black or white
     def apply(self, values: Values) -> Values:
         """Map values onto 0..1 (PS3.3, C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2)."""
         center, width = self.center, self.width

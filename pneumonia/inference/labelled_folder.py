@@ -143,7 +143,7 @@ def _patient_id(file: str) -> str:
         with Path(file).open("rb") as opened:
             if not radiograph.is_dicom(opened.read(radiograph.DICOM_WITHIN)):
                 return ""
-        from pneumonia.imaging.dicom_file import read_patient_id
+        from pneumonia.imaging.dicom import read_patient_id
 
         return read_patient_id(radiograph.load(file))
     except (OSError, radiograph.UnreadableRadiograph):

@@ -20,7 +20,7 @@ from pydicom.uid import (
 )
 
 from pneumonia.config.schema import PreprocessConfig
-from pneumonia.imaging.dicom_file import read_patient_id
+from pneumonia.imaging.dicom import read_patient_id
 from pneumonia.imaging.radiograph import DICOM_WITHIN, UnreadableRadiograph, is_dicom, read_bytes
 from tests.support.images import dicom, picture
 

@@ -136,6 +136,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "RescaleSlope is not a number",
     ),
     "infinite slope": (wide(RescaleSlope=element("RescaleSlope", "LO", "1e999")), "RescaleSlope is not a number"),
+    "slope beyond all numbers": (wide(RescaleSlope="1e307", RescaleIntercept="1e308"), "too large to be shown"),
     "window of nothing": (wide(WindowCenter=100, WindowWidth=0), "window 0 wide"),
     "window without a number": (wide(WindowCenter=element("WindowCenter", "LO", "nan"), WindowWidth=5), "WindowCenter"),
     "window of an unknown function": (wide(WindowCenter=9, WindowWidth=9, VOILUTFunction="CUBIC"), "CUBIC"),

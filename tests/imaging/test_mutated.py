@@ -12,7 +12,7 @@ from pneumonia.config.schema import PreprocessConfig
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
 from tests.support.mutated import CORPUS, mutated
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 SMALL = PreprocessConfig(size=64)
 MIB = 2**20
