@@ -32,7 +32,7 @@ def as_signed(word: int, bits: int = 16) -> int:
 def text(dataset: Dataset, name: str) -> str:
     """Return an element's text, of several the first, in upper case and without spaces around it; empty if absent."""
     first = next(iter(values(dataset, name)), "")
-    return str(first).strip().upper()
+    return (first.decode("latin-1") if isinstance(first, bytes) else str(first)).strip(" \0").upper()
 
 
 def values(dataset: Dataset, name: str) -> list[Any]:

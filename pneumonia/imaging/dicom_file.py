@@ -30,10 +30,10 @@ warnings.filterwarnings("ignore", module="pydicom")
 MAX_INFLATED = 2 * MAX_PIXELS + 2**24  # bytes: the largest image of two bytes a pixel, and 16 MiB of header
 MAX_READS = 250_000  # elements and items; radiographs have some hundred, and each takes a kilobyte of memory
 MAX_VALUE = 2**16  # bytes of one element that is neither pixels nor a table
-MAX_TABLES = 2**21  # bytes of a sequence of lookup tables; one has at most 131,072
+MAX_TABLES = 2**21  # bytes of a sequence, such as of lookup tables; one has at most 131,072
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-_TABLES = ("ModalityLUTSequence", "VOILUTSequence")
+_TABLES = ("ModalityLUTSequence", "VOILUTSequence", "SharedFunctionalGroupsSequence")
 _HEADER = (
     "PatientID", "ImageComments", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
     "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",

@@ -131,6 +131,8 @@ def _voi(dataset: Dataset, values: Values, stored: NDArray[np.int64], counts: Co
     window = _window(dataset, notes)
     if window is not None:
         return window.apply(values)
+    if "SharedFunctionalGroupsSequence" in dataset:
+        notes.append("its display settings lie in functional groups, which are not read; its own range is shown")
     if dataset.BitsStored == 8 and dataset.PixelRepresentation == 0:
         low, high = float(values[(stored == 0) | (stored == 255)].min()), float(values[stored <= 255].max())
         low, high = min(low, high), max(low, high)

@@ -16,9 +16,13 @@ FETCH_AGAIN = "fetch or export it again"
 
 
 class Refusal(Exception):
-    """Why a file's bytes are not a usable radiograph, and the remedy; the caller adds the file's name."""
+    """Why a file's bytes are not a usable radiograph, and the remedy; the caller adds the file's name.
+
+    What a reason quotes of a file may hold anything, and would move a terminal's cursor: it is made printable.
+    """
 
     def __init__(self, reason: str, remedy: str) -> None:
+        reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
         super().__init__(reason, remedy)
         self.reason = reason
         self.remedy = remedy

@@ -183,3 +183,9 @@ def test_a_patient_is_read_where_the_image_is() -> None:
         assert read_patient_id(content) == "P 7"
     assert read_patient_id(dicom(DEEP)) == ""
     assert read_patient_id(dicom(DEEP)[:140]) == ""  # its image is refused
+
+
+def test_functional_groups_are_noted() -> None:
+    groups = {"SharedFunctionalGroupsSequence": [Dataset()]}
+    assert "functional groups" in read_bytes(dicom(DEEP, **groups), CONFIG).notes[0]
+    assert read_bytes(dicom(DEEP, WindowCenter=9, WindowWidth=9, **groups), CONFIG).notes == ()

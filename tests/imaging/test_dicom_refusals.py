@@ -114,6 +114,14 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "two sizes": (dicom(GREY, Rows=[90, 90]), "Rows missing or not a number"),
     "bomb": (dicom(GREY, Rows=60_000, Columns=60_000), "60000x60000"),
     "no interpretation": (dicom(GREY, PhotometricInterpretation=None), "lowest value is black or white"),
+    "interpretation that moves the cursor": (
+        dicom(GREY, PhotometricInterpretation="\x1b[2JMONO"),
+        "of ?[2JMONO pixels",
+    ),
+    "interpretation in bytes": (
+        dicom(GREY, PhotometricInterpretation=element("PhotometricInterpretation", "OB", b"GREY")),
+        "of GREY pixels",
+    ),
     "palette": (dicom(GREY, PhotometricInterpretation="PALETTE COLOR"), "PALETTE COLOR"),
     "colour of one sample": (dicom(GREY, PhotometricInterpretation="RGB"), "RGB pixels with 1 samples"),
     "colour": (colour(), "in colour (RGB)"),

@@ -22,8 +22,8 @@ def outcome(number: int) -> str:
     """What becomes of a mutated file; anything but these two fails the test, with the number to repeat it."""
     try:
         pixels = read_bytes(mutated(number), SMALL).pixels
-    except UnreadableRadiograph:
-        return "refused"
+    except UnreadableRadiograph as refusal:
+        return "refused" if str(refusal).isprintable() else f"cannot be printed: {refusal!r}"
     except Exception as error:
         raise AssertionError(f"mutated({number})") from error
     assert pixels.shape == (64, 64)
@@ -33,6 +33,7 @@ def outcome(number: int) -> str:
 
 def test_a_thousand_mutated_files() -> None:
     outcomes = Counter(outcome(number) for number in range(1_000))
+    assert set(outcomes) == {"picture", "refused"}
     assert min(outcomes["picture"], outcomes["refused"]) > 200
 
 
