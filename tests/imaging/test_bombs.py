@@ -9,7 +9,6 @@ import sys
 import zlib
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -200,7 +199,5 @@ def test_a_bomb_takes_bounded_memory(decoded: dict[str, tuple[str, int]], name: 
     assert growth < GROWTH, f"{growth / MIB:.0f} MiB"
 
 
-@pytest.mark.integration
-def test_the_files_are_small(decoded: dict[str, tuple[str, int]], tmp_path: Path) -> None:
+def test_a_deflated_bomb_is_small() -> None:
     assert len(deflated(20 * MIB)) < MIB / 4
-    assert np.prod(GREY.shape) == 10_800
