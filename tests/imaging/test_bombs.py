@@ -153,6 +153,7 @@ BOMBS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "progressive JPEG of 49 megapixels": (lambda: progressive(7_000), "single grey level"),
     "largest image": (lambda: dicom(np.arange(7_000 * 7_000, dtype=np.uint16).reshape(7_000, -1)), "dicom"),
+    "zeros behind the pixels": (lambda: dicom(GREY) + bytes(4 * MIB), "dicom;1.2.840.10008.1.2.1;8"),
     "behind the pixels": (lambda: dicom(GREY) + ITEMS, "dicom;1.2.840.10008.1.2.1;8"),
 }
 

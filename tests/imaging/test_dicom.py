@@ -12,7 +12,6 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
-    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -127,14 +126,20 @@ def test_files_without_a_preamble_or_meta_information() -> None:
             assert read_bytes(cut, CONFIG).encoding == f"dicom;{syntax};8;MONOCHROME2"
 
 
-def test_big_endian_words_of_8_bit_pixels() -> None:
-    grey = picture(height=SIDE, width=SIDE)
-    swapped = grey.reshape(-1, 2)[:, ::-1].tobytes()
-    np.testing.assert_array_equal(shown_in(grey, ExplicitVRBigEndian, PixelData=swapped), grey)
+@pytest.mark.parametrize("side", [SIDE, 33])
+def test_big_endian_words_of_8_bit_pixels(side: int) -> None:
+    grey = picture(height=side, width=side)
+    even = np.append(grey.ravel(), np.zeros(grey.size % 2, np.uint8))
+    swapped = even.reshape(-1, 2)[:, ::-1].tobytes()
+    content = dicom(grey, ExplicitVRBigEndian, PixelData=swapped)
+    np.testing.assert_array_equal(read_bytes(content, PreprocessConfig(size=side)).pixels, grey)
 
 
-def shown_in(stored: NDArray[Any], syntax: UID, **elements: Any) -> NDArray[np.uint8]:
-    return read_bytes(dicom(stored, syntax, **elements), CONFIG).pixels
+def test_a_deflated_image_of_a_detectors_size_is_read() -> None:
+    large = np.zeros((3000, 3000), np.uint16)
+    large[:, 1500:] = 4095
+    image = read_bytes(dicom(large, DeflatedExplicitVRLittleEndian, **TWELVE), CONFIG)
+    assert (image.width, image.pixels[0, 0], image.pixels[0, -1]) == (3000, 0, 255)
 
 
 def test_spacing_and_overlays_are_ignored() -> None:

@@ -154,6 +154,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "is incomplete",
     ),
     "table that is short": (table(count=5000), "4,096 of 5,000 entries"),
+    "table of half its entries": (table(count=8192), "4,096 of 8,192 entries"),
     "table of 80,000": (
         wide(ModalityLUTSequence=[lut(bytes(160_000), kind="OW", count=4096)]),
         "ModalityLUTSequence holds more than 65,536 entries",

@@ -205,6 +205,27 @@ CASES: dict[str, Case] = {
         wide(RescaleSlope=1, RescaleIntercept=-1024, VOILUTSequence=[lut(words(TO_16), -1024, 16, "OW", 4096)]),
         dcmtk="+Wl 1",
     ),
+    "table from 40000 on, after a rescale below zero": Case(
+        dicom(
+            SCENE + np.uint16(41_000),
+            RescaleSlope=1,
+            RescaleIntercept=-1000,
+            VOILUTSequence=[lut(words(TO_16), 40_000, 16, "OW", 4096)],
+        ),
+        dcmtk="",
+        apart="DCMTK takes the first value mapped for negative",
+    ),
+    "table with entries too many": Case(
+        wide(VOILUTSequence=[lut(words([*TO_16, 0, 0, 0]), kind="OW", count=4096)]), dcmtk="+Wl 1"
+    ),
+    "table of 8 bits, two a word, an odd number": Case(
+        wide(
+            np.minimum(SCENE, 4094),
+            VOILUTSequence=[lut(TO_8[:4095].tobytes() + b"\0", bits=8, kind="OW", count=4095)],
+        ),
+        TO_8[np.minimum(SCENE, 4094)] / 255,
+        dcmtk="+Wl 1",
+    ),
     "table before a window": Case(
         wide(VOILUTSequence=[lut(words(np.rint(SQUARED * 65535)), kind="OW", count=4096)], **WINDOW),
         SQUARED[SCENE],
