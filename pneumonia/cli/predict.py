@@ -123,6 +123,8 @@ def _print_scores(results: list[dict[str, Any]]) -> None:
             emit(f"{'-':<6}  {'refused':<9}  {printable(result['file'])}: {result['reason']}")
         else:
             emit(f"{result['probability']:.4f}  {result['decision']:<9}  {printable(result['file'])}")
+            for note in result.get("notes", ()):
+                emit(f"{'':<17}  {note}")
     scored = next((result for result in results if "refused" not in result), None)
     if scored:
         complain(f"{scored['model']} {scored['version']}, PNEUMONIA from {scored['threshold']:g} on")

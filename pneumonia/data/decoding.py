@@ -33,12 +33,14 @@ class Row:
         pixels: of its preprocessed image, uint8 [S, S] as bytes.
         features: float32 [image_statistics.COUNT].
         phantom: it is declared synthetic.
+        notes: what the file leaves open about how it is to be shown.
     """
 
     entry: Entry
     pixels: bytes
     features: NDArray[np.float32]
     phantom: bool
+    notes: tuple[str, ...] = ()
 
 
 def threads(config: DataConfig, images: Sequence[ImageFile]) -> int:
@@ -109,7 +111,7 @@ def _decode(
         pixels_sha256=hashlib.sha256(pixels).hexdigest(),
         bytes=len(content),
     )
-    return Row(entry, pixels, measure(shown.levels), shown.phantom)
+    return Row(entry, pixels, measure(shown.levels), shown.phantom, shown.notes)
 
 
 def _check_unchanged(image: ImageFile, digest: Digest, content: bytes, problem: str = "") -> None:

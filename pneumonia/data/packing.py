@@ -8,7 +8,6 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +145,7 @@ def _identified(entries: Sequence[Entry], table: dict[str, str] | None, config: 
 
 def _key(images: Sequence[ImageFile], digests: Sequence[Digest], preprocess: PreprocessConfig) -> str:
     decoder = source_digest("pneumonia.imaging.radiograph", "pneumonia.imaging.image_statistics")
-    versions = (FORMAT, decoder, version("pillow"), version("pydicom"))
+    versions = (FORMAT, decoder, *radiograph.library_versions())
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
     for image, digest in zip(images, digests, strict=True):
         state.update(repr((image.path, digest.sha256, digest.problem)).encode("utf-8", "surrogateescape"))
@@ -198,6 +197,7 @@ def _write(
     entries: list[Entry] = []
     features: list[NDArray[np.float32]] = []
     unreadable: list[dict[str, str]] = []
+    notes: dict[str, tuple[str, ...]] = {}
     phantom = False
     with AtomicFile(path) as file:
         file.write(_header(len(images), preprocess.size))
@@ -207,10 +207,14 @@ def _write(
                 entries.append(row.entry)
                 features.append(row.features)
                 phantom |= row.phantom
+                notes |= {row.entry.path: row.notes} if row.notes else {}
             else:
                 unreadable.append(row)
             progress(done, len(images))
         _check(root, entries, unreadable, config)
+        if notes:
+            first = next(iter(notes))
+            log.warning("%d image(s) leave open how they are to be shown; %s: %s", len(notes), first, notes[first][0])
         file.write(_header(len(entries), preprocess.size), at=0)
     content = io.BytesIO()
     np.save(content, np.stack(features), allow_pickle=False)
@@ -223,6 +227,7 @@ def _write(
         # the key's name, not the key; None where no file has a PatientID
         "patient_key": pseudonyms.fingerprint if any(entry.patient for entry in entries) else None,
         "phantom": phantom,
+        "notes": notes,
         "preprocess": preprocess.model_dump(),
         "unreadable": unreadable,
     }

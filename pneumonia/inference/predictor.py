@@ -117,7 +117,8 @@ class Predictor:
 
         Returns:
             One object per file, in order: ``{file, probability, decision, threshold, model, version}``, with the
-            probability of PNEUMONIA; or ``{file, refused, reason}`` for a file that is not a usable image.
+            probability of PNEUMONIA, and ``notes`` where the file leaves open how it is to be shown; or ``{file,
+            refused, reason}`` for a file that is not a usable image.
 
         Raises:
             DataError: no space for the images that are read before they are scored.
@@ -169,9 +170,10 @@ class Predictor:
     def _read(self, file: Path | str) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
         """Return the result so far, and the pixels of an image that is not refused."""
         try:
-            return {"file": str(file)}, read(file, self.record.preprocess).pixels
+            image = read(file, self.record.preprocess)
         except UnreadableRadiograph as error:
             return {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}, None
+        return {"file": str(file)} | ({"notes": list(image.notes)} if image.notes else {}), image.pixels
 
     def _add_scores(self, results: Sequence[dict[str, Any]], scores: NDArray[np.float64]) -> None:
         """Complete the results of the first images with their scores."""

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pneumonia.cli.common import DISCLAIMER
@@ -16,6 +17,7 @@ from pneumonia.files import printable
 from pneumonia.inference.predictor import Predictor
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from tests.cli.console import call
+from tests.support.images import dicom, picture
 
 
 @pytest.fixture
@@ -37,6 +39,19 @@ def test_json_is_what_the_predictor_says(weights: Path, image: Path) -> None:
     done = call("predict", str(image), "--model", str(weights), "--json")
     assert json.loads(done.stdout) == Predictor.load(str(weights), Config()).score([image])
     assert DISCLAIMER in done.stderr
+
+
+def test_what_an_image_leaves_open_is_shown_below_its_score(weights: Path, tmp_path: Path) -> None:
+    stray = picture().astype(np.uint16) * 16
+    stray[4, 4] = 65_535
+    (tmp_path / "stray.dcm").write_bytes(dicom(stray))
+    done = call("predict", "stray.dcm", "--model", str(weights))
+    assert done.exit_code == 0
+    score, note, _ = done.stdout.splitlines()
+    assert score.endswith("stray.dcm")
+    assert note.strip().startswith("it names no range")
+    (result,) = json.loads(call("predict", "stray.dcm", "--model", str(weights), "--json").stdout)
+    assert result["notes"] == [note.strip()]
 
 
 @pytest.mark.parametrize(("threshold", "decision"), [("0", "PNEUMONIA"), ("1", "NORMAL")])

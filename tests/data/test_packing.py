@@ -260,6 +260,29 @@ def test_a_change_that_keeps_the_size_is_noticed(root: Path, work: Path) -> None
         pack(root, CONFIG, SMALL, work)
 
 
+def test_another_decoder_decodes_again(root: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was refused for a missing extra is read once it is installed."""
+    before = pack(root, CONFIG, SMALL, work)
+    versions = radiograph.library_versions()
+    assert [version.split()[0] for version in versions[:2]] == ["pillow", "pydicom"]
+    monkeypatch.setattr(radiograph, "library_versions", lambda: (*versions[:2], "imagecodecs 9999"))
+    after = pack(root, CONFIG, SMALL, work)
+    assert after.path != before.path
+    np.testing.assert_array_equal(after.pixels, before.pixels)
+
+
+def test_what_images_leave_open_is_logged_and_recorded(
+    root: Path, work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stray = picture(90).astype(np.uint16) * 16
+    stray[4, 4] = 65_535
+    (root / "train" / "NORMAL" / "a.dcm").write_bytes(dicom(stray))
+    packed = pack(root, CONFIG, SMALL, work)
+    assert "1 image(s) leave open how they are to be shown; train/NORMAL/a.dcm: it names no range" in caplog.text
+    record = json.loads(packed.path.with_suffix(".json").read_text())
+    assert list(record["notes"]) == ["train/NORMAL/a.dcm"]
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".json"])
 @pytest.mark.parametrize("damage", ["removed", "cut", "emptied"])
 def test_a_damaged_packing_is_made_anew(root: Path, work: Path, suffix: str, damage: str) -> None:
