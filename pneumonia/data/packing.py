@@ -24,6 +24,7 @@ from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
+from pneumonia.imaging import radiograph
 from pneumonia.imaging.image_statistics import COUNT
 from pneumonia.progress import Progress, silent
 from pneumonia.source_digest import source_digest
