@@ -42,6 +42,10 @@ MODULES = {
     "registry: models": ("pneumonia/registry/models.py", "tests/registry/test_models.py tests/registry/test_moves.py"),
     "registry: moves": ("pneumonia/registry/moves.py", "tests/registry/test_moves.py"),
     "decoder: dicom": ("pneumonia/imaging/dicom.py", "tests/imaging"),
+    "decoder: dicom file": ("pneumonia/imaging/dicom_file.py", "tests/imaging"),
+    "decoder: dicom pixels": ("pneumonia/imaging/dicom_pixels.py", "tests/imaging"),
+    "decoder: grayscale": ("pneumonia/imaging/grayscale.py", "tests/imaging"),
+    "decoder: lookup table": ("pneumonia/imaging/lookup_table.py", "tests/imaging"),
     "decoder: raster": ("pneumonia/imaging/raster.py", "tests/imaging"),
 }
 # what no test can see: types, which are not evaluated, and the text of decorators

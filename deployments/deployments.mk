@@ -20,7 +20,7 @@ down: ## stop the containers; databases, artifacts and checkpoints stay
 logs: ## follow what the containers say
 	$(COMPOSE_HERE) logs --follow --tail 100
 
-backup: ## both databases and the artifacts, into backups/<time>
+backup: ## databases, artifacts and the patients' key, into backups/<time>
 	@ENV_FILE="$(ENV_FILE)" deployments/scripts/backup.sh $(if $(BACKUP),"$(BACKUP)")
 
 restore: ## bring BACKUP=backups/<time> back

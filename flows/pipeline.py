@@ -76,7 +76,9 @@ def _step(name: str):  # type: ignore[no-untyped-def]
 def prepare_data(config: Config) -> Dataset:
     with told("prepare_data") as progress:
         dataset = prepare.prepare_data(config, progress)
-    create_markdown_artifact(Path(dataset.audit).with_suffix(".md").read_text(), key="audit", description="Data audit")
+    create_markdown_artifact(
+        Path(dataset.audit).with_suffix(".md").read_text(encoding="utf-8"), key="audit", description="Data audit"
+    )
     return dataset
 
 
@@ -97,7 +99,9 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config) -> V
 
 
 def _publish(validation: Validation) -> None:
-    create_markdown_artifact(Path(validation.report).read_text(), key="report", description="Report of the model")
+    create_markdown_artifact(
+        Path(validation.report).read_text(encoding="utf-8"), key="report", description="Report of the model"
+    )
     reasons = [reason.model_dump() for reason in validation.verdict.reasons]
     create_table_artifact(reasons, key="verdict", description="passed" if validation.verdict.passed else "not passed")
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,11 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from pneumonia.errors import DataError, PneumoniaError
+
+NAME_BYTES = 255
+"""The longest name of a file or folder that Linux and macOS have, bytes."""
+PATH_BYTES = 3800
+"""The longest path that is taken, bytes: Linux has 4,095, and files below need some."""
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -189,3 +195,67 @@ def _sweep_folders(target: Path) -> None:
             pass  # its process is still writing
         finally:
             os.close(lock)
+
+
+def printable(text: str | Path) -> str:
+    """Return a file's name as text that every document, table and terminal can hold in one line.
+
+    Bytes that are no text in the file system's encoding, control characters and line separators are escaped as
+    ``\\xf6`` or ``\\u2028``; everything else stays.
+    """
+    return "".join(_escaped(letter) for letter in str(text))
+
+
+def _escaped(letter: str) -> str:
+    if unicodedata.category(letter) not in {"Cc", "Cs", "Zl", "Zp"}:
+        return letter
+    code = ord(letter)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that Python could not decode (PEP 383)
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def expand_home(path: str) -> str:
+    """Return a path with ``~`` and ``~user`` at its start replaced by the home folder, as a shell does.
+
+    Raises:
+        ValueError: there is no such user, or no home folder is known; a sentence with the remedy.
+    """
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        raise ValueError(f"no home folder is known for {path.partition('/')[0]}; write the path in full") from None
+
+
+def check_path(path: str) -> None:
+    """Check that a file of this name can exist, whatever the disk holds.
+
+    Raises:
+        ValueError: it cannot; a sentence with the remedy.
+    """
+    if not path:
+        raise ValueError("the path is empty; name a file or folder")
+    if "\0" in path:
+        raise ValueError("a path holds no zero byte; write another")
+    try:
+        encoded = path.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the path has bytes that are no UTF-8; rename the folder, or name a link to it") from None
+    if max(map(len, encoded.split(b"/"))) > NAME_BYTES:
+        raise ValueError(
+            f"a part of the path is longer than the {NAME_BYTES} bytes that a name may have; write another"
+        )
+    if len(encoded) > PATH_BYTES:
+        raise ValueError(f"the path is longer than {PATH_BYTES} bytes; choose a folder that is less deep")
+
+
+def is_folder(path: str | Path) -> bool:
+    """Return whether there is a folder; False for a name that is too long, or lies where nothing may be read."""
+    return os.path.isdir(path)  # noqa: PTH112 — Path.is_dir raises for such a name
+
+
+def is_regular_file(path: str | Path) -> bool:
+    """Return whether there is a file; False as for `is_folder`."""
+    return os.path.isfile(path)  # noqa: PTH113 — Path.is_file raises for such a name

@@ -14,7 +14,7 @@ from pneumonia.data.dvc import dvc_md5
 from pneumonia.data.manifest import Manifest
 from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError
-from pneumonia.files import write_text
+from pneumonia.files import check_path, printable, write_text
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.steps import Dataset
 
@@ -26,11 +26,11 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
 
     Raises:
         DataError: images that cannot be used, or a leak between the splits; the audit's report names the files.
-        ConfigError: phantoms with a model name that is not one for phantoms.
+        ConfigError: phantoms with a model name that is not one for phantoms, or a folder whose name is no text.
     """
     # absolute, so that the paths in the document hold in any working directory
-    work = Path(config.work).resolve()
-    root = Path(config.data.root).resolve()
+    work = _resolved("work", config.work)
+    root = _resolved("data.root", config.data.root)
     if config.data.root == PHANTOM_ROOT:
         folder = dataset.folder_of(work, config.phantom)
         root = dataset.generate(folder, config.phantom, within(progress, 0.0, 0.5, "drawing phantoms"))
@@ -56,10 +56,20 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         digest=packed.manifest.digest,
         split_digest=packed.manifest.split_digest,
         pixels_digest=packed.manifest.pixels_digest,
-        dvc_md5=None if packed.phantom else dvc_md5(root),
+        dvc_md5=None if packed.phantom else dvc_md5(root, known=packed.md5),
         counts=_counts(packed.manifest),
         unreadable=tuple(str(image["file"]) for image in packed.unreadable),
     )
+
+
+def _resolved(setting: str, path: str) -> Path:
+    """Return an absolute path that the documents of the steps can hold."""
+    found = Path(path).resolve()
+    try:
+        check_path(str(found))
+    except ValueError as error:
+        raise ConfigError(f"{setting}: {printable(found)}: {error}") from None
+    return found
 
 
 def _audit_name(manifest: Manifest, config: DataConfig) -> str:

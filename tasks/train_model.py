@@ -14,6 +14,7 @@ from torch import nn
 
 import pneumonia
 from pneumonia.config.schema import Config
+from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
@@ -93,7 +94,7 @@ def _train(
 ) -> TrainedModel:
     run.log_parameters(config.model_dump(mode="json"))
     run.log_dataset(dataset.kind, dataset.digest, dataset.root, {"counts": dataset.counts, "dvc_md5": dataset.dvc_md5})
-    data = TrainingSet.of(np.load(dataset.pixels, mmap_mode="r"), Manifest.load(Path(dataset.manifest)))
+    data = TrainingSet.of(packing.open_pixels(Path(dataset.pixels)), Manifest.load(Path(dataset.manifest)))
     fitted = _fit(data, config, progress, folder, training, run)
     progress(1.0, 1.0, "finding the operating point")
     point, state = calibrate(fitted.state, data, config) if config.operating_point.calibrate else (None, fitted.state)

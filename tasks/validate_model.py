@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 import pneumonia
 from pneumonia.config.policy import Policy, load_policy, violations
 from pneumonia.config.schema import CLASSES, Config
+from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import DataError
 from pneumonia.evaluation import gate, gate_set
@@ -106,7 +105,7 @@ class _Judgement:
     opened: int | None = None
 
     def split(self, name: str) -> Split:
-        return Split.of(np.load(self.dataset.pixels, mmap_mode="r"), self.manifest, name)
+        return Split.of(packing.open_pixels(Path(self.dataset.pixels)), self.manifest, name)
 
     def judge_demo(self) -> None:
         """Open the release set, and judge by the minimums of the profile."""

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from pneumonia.errors import DataError, PneumoniaError
-from pneumonia.files import AtomicFile, locked_folder, write_bytes, write_text
+from pneumonia.files import (
+    AtomicFile,
+    is_folder,
+    is_regular_file,
+    locked_folder,
+    printable,
+    write_bytes,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -154,3 +162,25 @@ def test_a_lock_is_let_go_on_an_exception(tmp_path: Path) -> None:
         raise KeyError
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("plain ü.png", "plain ü.png"),
+        ("\U0001f468\u200d\u2695\ufe0f.png", "\U0001f468\u200d\u2695\ufe0f.png"),
+        (os.fsdecode(b"R\xf6.png"), r"R\xf6.png"),
+        ("two\nlines\r\t\x1b[2J\x85", r"two\x0alines\x0d\x09\x1b[2J\x85"),
+        ("a\u2028b\u2029c\ud800", r"a\u2028b\u2029c\ud800"),
+    ],
+)
+def test_a_printable_name_is_one_line_of_text(name: str, shown: str) -> None:
+    assert printable(name) == shown
+    assert len(printable(name).splitlines()) == 1
+    printable(name).encode("utf-8")
+
+
+def test_a_path_that_cannot_exist_is_no_file_and_no_folder() -> None:
+    for path in ("x" * 300, "a\0b", "/dev/null/x"):
+        assert not is_folder(path)
+        assert not is_regular_file(path)

@@ -18,7 +18,9 @@ README = (ROOT / "README.md").read_text()
 # What cannot be typed inside the suite, and where it is tested instead.
 ELSEWHERE = {
     "dvc remote add": "needs an address of the reader's; .ci/run does it where real data are",
+    "dvc remote modify": "likewise",
     "dvc pull": "likewise",
+    "data verify": "tests/cli/test_doctor_dvc.py; the data are pulled by the command before",
     "data fetch": "tests/data/download/test_published.py fetches from its own server",
 }
 

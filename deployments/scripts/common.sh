@@ -2,6 +2,10 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 env_file=${ENV_FILE:-.env}
 
+# of the patients' pseudonyms, in the volume `work` (pneumonia/data/patient_key.py)
+key_file=/var/lib/pneumonia/patient.key
+key_bytes=32
+
 compose() { docker compose --env-file "$env_file" "$@"; }
 
 refuse() {

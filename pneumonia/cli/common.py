@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ import typer
 from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
+from pneumonia.files import expand_home
 from pneumonia.progress import Progress
 from pneumonia.streams import explain_lost_output, lost_output
 
@@ -22,12 +24,37 @@ FINDING, WRONG_USE, INTERRUPTED = 1, 2, 130  # the last as shells report SIGINT
 LINE_SECONDS = 15.0  # without a terminal, one line per interval replaces the bar
 DISCLAIMER = "Not a medical device: for research and teaching, never for a decision about a patient."
 
+
+def path_of(text: str | Path) -> Path:
+    """Return a path that was given as an argument, with ``~`` expanded: not every shell does, and none after a =."""
+    try:
+        return Path(expand_home(str(text)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting, e.g. work=/tmp/w; repeatable. See pneumonia config"),
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file of settings", show_default=False)
+]
+
+
+class Unreadable(StrEnum):
+    """What to do with images that cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
+OnUnreadable = Annotated[
+    Unreadable | None,
+    typer.Option(
+        help="Images that cannot be read are an error, or left out; by default data.on_unreadable (fail)",
+        show_default=False,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,17 +14,28 @@ from pneumonia.cli.common import (
     FINDING,
     ConfigFile,
     Json,
+    OnUnreadable,
     Settings,
     complain,
     emit,
     emit_json,
+    path_of,
     progress,
     resolve_config,
     working,
 )
 from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, Config
+from pneumonia.data.dvc import RECORD
+from pneumonia.errors import DataError
+from pneumonia.files import printable
 
 app = typer.Typer(help="Fetch, draw and check radiographs.", no_args_is_help=True, rich_markup_mode="markdown")
+
+
+VERIFY_REMEDY = (
+    "to bring the recorded files back: move these files and .dvc/cache away, dvc remote modify --local NAME verify "
+    "true, then dvc pull; what cannot be pulled then is damaged or missing in the remote: have it pushed there again"
+)
 
 
 class Source(StrEnum):
@@ -35,9 +47,9 @@ class Source(StrEnum):
 
 @app.command()
 def fetch(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Target folder; chest_xray/ is created in it")] = (
-        DATA_FOLDER.parent
-    ),
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=path_of, help="Target folder; chest_xray/ is created in it")
+    ] = (DATA_FOLDER.parent),
     source: Annotated[Source, typer.Option("--from", help="Mendeley Data, or Kaggle's copy")] = Source.mendeley,
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Another address of the archive", show_default=False)
@@ -73,7 +85,8 @@ def fetch(
 @app.command()
 def phantom(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="Target folder; one of the work folder's by default")
+        Path | None,
+        typer.Argument(metavar="DIR", parser=path_of, help="Target folder; one of the work folder's by default"),
     ] = None,
     train: Annotated[int | None, typer.Option(metavar="N", help="Images in train/, both classes together")] = None,
     test: Annotated[int | None, typer.Option(metavar="N", help="Images in test/, both classes together")] = None,
@@ -103,6 +116,7 @@ def audit(
         Path | None,
         typer.Argument(metavar="DIR", help="Folder that holds train/ and test/; data.root by default"),
     ] = None,
+    on_unreadable: OnUnreadable = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -113,7 +127,7 @@ def audit(
 
     Example: `pneumonia data audit data/chest_xray --json`
     """
-    config = resolve_config(file, settings, {"data.root": folder})
+    config = resolve_config(file, settings, {"data.root": folder, "data.on_unreadable": on_unreadable})
     with working():
         from pneumonia.data import packing
         from pneumonia.data.audit.report import audit, markdown
@@ -130,9 +144,38 @@ def audit(
     if as_json:
         emit_json(report.model_dump(mode="json"))
     else:
-        emit(f"# Audit of {root}\n\n{markdown(report)}\n{DISCLAIMER}")
+        emit(f"# Audit of {printable(root)}\n\n{markdown(report)}\n{DISCLAIMER}")
     if report.leaks:
         complain(f"the pipeline would stop: {', '.join(report.leaks)}")
+        raise typer.Exit(FINDING)
+
+
+@app.command()
+def verify(
+    record: Annotated[
+        Path, typer.Argument(metavar="FILE", parser=path_of, help="What dvc add wrote, by default data.dvc")
+    ] = RECORD,
+    as_json: Json = False,
+) -> None:
+    """Compare the data, file by file, with the version that data.dvc records. Ends with 1 where they differ.
+
+    DVC takes files that were damaged in a remote for the recorded ones, unless the remote has verify on.
+
+    Example: `pneumonia data verify`
+    """
+    from pneumonia.data import dvc
+
+    found = dvc.read_record(record)
+    if found is None:
+        raise DataError(f"{record}: is not there, or records no folder; name a file that dvc add has written")
+    with working():
+        comparison = dvc.compare(found)
+    if as_json:
+        emit_json({"folder": str(found.folder), "md5": found.md5, **asdict(comparison)})
+    else:
+        emit(f"{found.folder}: {comparison}")
+    if not comparison.same:
+        complain(VERIFY_REMEDY)
         raise typer.Exit(FINDING)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import importlib.metadata
 import os
 import platform
@@ -12,16 +11,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import psutil
 from packaging.requirements import Requirement
 from packaging.version import Version
-from pydantic import BaseModel, ConfigDict
 
 import pneumonia
 from pneumonia.cli import prefect_health
+from pneumonia.cli.check import Check, Status
+from pneumonia.cli.doctor_dvc import examine_dvc
 from pneumonia.cli.ui_servers import port_problem
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
@@ -29,7 +28,9 @@ from pneumonia.credentials import redacted
 from pneumonia.data.patient_key import FILE as KEY_FILE
 from pneumonia.environment import HTTPX_CERTIFICATES, REQUESTS_CERTIFICATES, check_certificates, home, proxy_variables
 from pneumonia.errors import PneumoniaError
+from pneumonia.files import is_regular_file
 from pneumonia.tracking.client import address, check_store, tracking_uri
+from pneumonia.tracking.database import SCHEME, missing_files, roots_elsewhere
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
@@ -39,19 +40,6 @@ NEEDED_DISK, GOOD_DISK = 1, 5  # GiB: packed images 0.3, a training's checkpoint
 NEEDED_MEMORY, GOOD_MEMORY = 1.5, 4.0  # GiB: phantoms take about 1, the full training under 3
 PORTS = {"port 5000": (5000, "--mlflow-port"), "port 4200": (4200, "--prefect-port")}
 GIB = 2**30
-
-Status = Literal["ok", "warn", "fail"]
-
-
-class Check(BaseModel):
-    """The name, outcome and remedy of one check; `remedy` is empty where nothing needs to be done."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    status: Status
-    text: str
-    remedy: str = ""
 
 
 def examine(config: Config) -> list[Check]:
@@ -228,7 +216,7 @@ def _grade(value: float, needed: float, good: float) -> Status:
 
 def _images(config: Config) -> Iterator[Check]:
     yield _data(config)
-    yield _dvc(Path("data.dvc"), Path(".dvc"))
+    yield from examine_dvc(Path())
     yield _weights(config)
 
 
@@ -237,26 +225,15 @@ def _data(config: Config) -> Check:
     if root == PHANTOM_ROOT:
         remedy = "for real radiographs: pneumonia data fetch, or dvc pull"
         return Check(name="data", status="warn", text="no data/chest_xray, so phantoms are drawn", remedy=remedy)
-    from pneumonia.data.layout import scan
+    from pneumonia.data.layout import summarise, survey
 
     try:
-        images = len(scan(Path(root)))
+        found = survey(Path(root))
     except PneumoniaError as error:
         return Check(name="data", status="fail", text=str(error), remedy="correct data.root, or pneumonia data fetch")
     kind = "phantoms" if is_phantom(root) else "images"
-    return Check(name="data", status="ok", text=f"{root}: {images} {kind}")
-
-
-def _dvc(record: Path, folder: Path) -> Check:
-    if not record.is_file():
-        return Check(name="data.dvc", status="ok", text="not in this folder, so no data version is recorded")
-    remotes = configparser.ConfigParser(interpolation=None, strict=False)
-    remotes.read([folder / "config", folder / "config.local"])
-    urls = [remotes[name].get("url", "") for name in remotes.sections() if "remote " in name]
-    if urls:
-        return Check(name="data.dvc", status="ok", text=f"DVC remote {', '.join(map(redacted, urls))}")
-    remedy = "dvc remote add --local -d shared URL, then dvc pull; or pneumonia data fetch"
-    return Check(name="data.dvc", status="warn", text="no DVC remote is configured", remedy=remedy)
+    words = f"; {summarise(found.passed_over)}" if found.passed_over else ""
+    return Check(name="data", status="ok", text=f"{root}: {len(found.images)} {kind}{words}")
 
 
 def _weights(config: Config) -> Check:
@@ -265,7 +242,7 @@ def _weights(config: Config) -> Check:
     if weights == "none" or (weights == "auto" and phantom):
         return Check(name=name, status="ok", text="none are needed, training starts at random")
     if weights not in ("auto", "imagenet"):
-        there = Path(weights).is_file()
+        there = is_regular_file(weights)
         remedy = "" if there else "correct model.weights: imagenet, none or a file"
         return Check(
             name=name,
@@ -289,7 +266,7 @@ def _services(config: Config) -> Iterator[Check]:
     uri = tracking_uri(config)
     try:
         check_store(uri)
-        yield Check(name="tracking", status="ok", text=redacted(address(uri)))
+        yield _tracking(address(uri))
     except PneumoniaError as error:
         yield Check(name="tracking", status="fail", text=str(error))
     if _installed("prefect") is not None:
@@ -301,3 +278,12 @@ def _services(config: Config) -> Iterator[Check]:
         problem = port_problem(port)
         remedy = f"pneumonia ui {option} PORT takes another" if problem else ""
         yield Check(name=name, status="warn" if problem else "ok", text=problem or "free", remedy=remedy)
+
+
+def _tracking(uri: str) -> Check:
+    """Check that the files of a database that can be used are where it seeks them."""
+    roots = roots_elsewhere(uri) if uri.startswith(SCHEME) else []
+    missing = next(filter(None, (missing_files(root, uri) for root in roots if root.endswith("/artifacts"))), None)
+    if missing:
+        return Check(name="tracking", status="fail", text=f"{redacted(uri)}: {missing}")
+    return Check(name="tracking", status="ok", text=redacted(uri))

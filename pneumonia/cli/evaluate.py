@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,33 +10,30 @@ import typer
 from pneumonia.cli.common import (
     ConfigFile,
     Json,
+    OnUnreadable,
     Settings,
+    complain,
     disclaim,
     emit,
     emit_json,
+    path_of,
     progress,
     resolve_config,
     working,
 )
 from pneumonia.cli.predict import Model, Threshold, load_predictor
+from pneumonia.files import printable
 
 METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"}
 
 
-class Unreadable(StrEnum):
-    """What to do with images that cannot be read."""
-
-    fail = "fail"
-    skip = "skip"
-
-
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that holds NORMAL/ and PNEUMONIA/")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", parser=path_of, help="Folder that holds NORMAL/ and PNEUMONIA/")
+    ],
     model: Model = None,
     threshold: Threshold = None,
-    on_unreadable: Annotated[Unreadable, typer.Option(help="Stop at images that cannot be read, or leave them out")] = (
-        Unreadable.fail
-    ),
+    on_unreadable: OnUnreadable = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -49,17 +45,21 @@ def evaluate(
 
     Example: `pneumonia evaluate data/chest_xray/test --model model.safetensors --json`
     """
-    config = resolve_config(file, settings)
+    config = resolve_config(file, settings, {"data.on_unreadable": on_unreadable})
     with working(), progress("scoring") as on_progress:
+        from pneumonia.data.layout import summarise
         from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled, find_patients
 
-        skip = on_unreadable is Unreadable.skip
+        skip = config.data.on_unreadable == "skip"
         images = find_labelled(folder)
-        patients = find_patients(folder, images, by_folder=config.data.patients == "folder")
+        if words := summarise(images.passed_over, images.litter):
+            complain(words)
+        patients = find_patients(folder, images.labels, by_folder=config.data.patients == "folder")
         predictor = load_predictor(model, threshold, config)
         found = evaluate_folder(
-            predictor, images, patients, config.evaluation, skip_unreadable=skip, progress=on_progress
+            predictor, images.labels, patients, config.evaluation, skip_unreadable=skip, progress=on_progress
         )
+    found["passed_over"] = list(images.passed_over)
     if as_json:
         emit_json(found)
     else:
@@ -80,7 +80,7 @@ def _patients(found: dict[str, Any]) -> str:
 
 def _print_metrics(found: dict[str, Any], folder: Path) -> None:
     counts = " + ".join(f"{count} {name}" for name, count in found["counts"].items())
-    emit(f"{folder}: {found['n']} images ({counts}){_patients(found)}")
+    emit(f"{printable(folder)}: {found['n']} images ({counts}){_patients(found)}")
     emit(f"{found['model']} {found['version']}, PNEUMONIA from {found['threshold']:g} on")
     emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
     for name, metric in found.items():
@@ -88,4 +88,4 @@ def _print_metrics(found: dict[str, Any], folder: Path) -> None:
             label = METRIC_NAMES.get(name, name.replace("_", " "))
             emit(f"{label:<18} {metric['value']:6.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
     for image in found["refused"]:
-        emit(f"left out: {image['file']}: {image['reason']}")
+        emit(f"left out: {printable(image['file'])}: {image['reason']}")

@@ -11,17 +11,20 @@ from pneumonia.cli.common import (
     FINDING,
     ConfigFile,
     Json,
+    OnUnreadable,
     Settings,
     complain,
     disclaim,
     emit,
     emit_json,
+    path_of,
     progress,
     resolve_config,
     working,
 )
 from pneumonia.config.schema import Config
 from pneumonia.errors import DataError
+from pneumonia.files import is_folder, printable
 
 if TYPE_CHECKING:
     from pneumonia.inference.predictor import Predictor
@@ -47,19 +50,27 @@ Threshold = Annotated[
 
 
 def predict(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="JPEG, PNG or DICOM files, or folders of them")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", parser=path_of, help="JPEG, PNG or DICOM files, or folders of them"),
+    ],
     model: Model = None,
     threshold: Threshold = None,
+    on_unreadable: OnUnreadable = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Score images: probability of PNEUMONIA, and the class at the threshold. Ends with 1 where an image is refused.
+    """Score images: probability of PNEUMONIA, and the class at the threshold.
+
+    An image that cannot be read is listed as refused, and the command ends with 1, or with 0 for --on-unreadable skip.
 
     Example: `pneumonia predict image.dcm more_images/ --model models:/pneumonia-resnet18@champion --json`
     """
-    config = resolve_config(file, settings)
-    images = _expand(files)
+    config = resolve_config(file, settings, {"data.on_unreadable": on_unreadable})
+    images, passed_over = _expand(files)
+    if passed_over:
+        complain(passed_over)
     with working(), progress("scoring") as on_progress:
         results = load_predictor(model, threshold, config).score(images, on_progress)
     if as_json:
@@ -70,20 +81,30 @@ def predict(
     refused = sum("refused" in result for result in results)
     if refused:
         complain(f"{refused} of {len(results)} images refused")
-        raise typer.Exit(FINDING)
+        if config.data.on_unreadable == "fail":
+            raise typer.Exit(FINDING)
 
 
-def _expand(paths: list[Path]) -> list[Path]:
-    """Replace folders by the images in them; other paths are kept, and refused later where they are not images."""
-    from pneumonia.data.layout import SUFFIXES, find_files
+def _expand(paths: list[Path]) -> tuple[list[Path], str]:
+    """Replace folders by the images in them, and say what was passed over there.
+
+    Other paths are kept, and refused later where they are not images.
+    """
+    from pneumonia.data.layout import KINDS, summarise
+    from pneumonia.data.listing import Listing, list_files
 
     images: list[Path] = []
+    others: list[Path] = []
+    litter = 0
     for path in paths:
-        inside = find_files(path) if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"{path}: holds no image ({', '.join(sorted(SUFFIXES))})")
-        images += inside
-    return images
+        found = list_files(path) if is_folder(path) else Listing((path,))
+        if not found.images:
+            words = summarise(found.others, found.litter)
+            raise DataError(f"{path}: holds no image ({KINDS}){'; ' if words else ''}{words}")
+        images += found.images
+        others += found.others
+        litter += found.litter
+    return images, summarise(others, litter)
 
 
 def load_predictor(model: str | None, threshold: float | None, config: Config) -> Predictor:
@@ -99,9 +120,11 @@ def load_predictor(model: str | None, threshold: float | None, config: Config) -
 def _print_scores(results: list[dict[str, Any]]) -> None:
     for result in results:
         if "refused" in result:
-            emit(f"{'-':<6}  {'refused':<9}  {result['file']}: {result['reason']}")
+            emit(f"{'-':<6}  {'refused':<9}  {printable(result['file'])}: {result['reason']}")
         else:
-            emit(f"{result['probability']:.4f}  {result['decision']:<9}  {result['file']}")
+            emit(f"{result['probability']:.4f}  {result['decision']:<9}  {printable(result['file'])}")
+            for note in result.get("notes", ()):
+                emit(f"{'':<17}  {note}")
     scored = next((result for result in results if "refused" not in result), None)
     if scored:
         complain(f"{scored['model']} {scored['version']}, PNEUMONIA from {scored['threshold']:g} on")

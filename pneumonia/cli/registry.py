@@ -142,7 +142,7 @@ def history(
     with working():
         from pneumonia.registry import models
 
-        uri = _uri(config)
+        uri = _uri(config, writing=False)
         names = sorted({held.name for held in models.champions(uri)})
         if name is not None and name not in names and not models.versions(uri, name):
             raise PneumoniaError(f"{name}: no such model; there are: {', '.join(names) or 'none'}")
@@ -194,11 +194,11 @@ def _resolve(file: Path | None, settings: list[str] | None, name: str | None) ->
     return resolve_config(file, given, {"registry.name": name}, profile="full")
 
 
-def _uri(config: Config) -> str:
+def _uri(config: Config, *, writing: bool = True) -> str:
     from pneumonia.tracking.client import check_store, tracking_uri
 
     uri = tracking_uri(config)
-    check_store(uri)
+    check_store(uri, writing=writing)
     return uri
 
 

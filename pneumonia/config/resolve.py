@@ -26,6 +26,7 @@ from pneumonia.config.schema import (
 from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError
+from pneumonia.files import expand_home, is_regular_file
 
 
 def resolve(
@@ -51,7 +52,7 @@ def resolve(
     if profile not in PROFILES:
         raise ConfigError(f"profile: {profile!r} is unknown; choose one of {', '.join(PROFILES)}")
     chosen = [
-        *([(str(file), from_toml(file))] if file is not None else []),
+        *([(str(file), from_toml(_expanded(file)))] if file is not None else []),
         ("environment", from_environment(os.environ if environment is None else environment)),
         ("--set", from_assignments(assignments)),
     ]
@@ -67,6 +68,13 @@ def resolve(
     model = _model(decided.model, phantom=is_phantom(root))
     registry = _registry(decided.registry, model.architecture, named=named)
     return decided.model_copy(update={"model": model, "registry": registry})
+
+
+def _expanded(file: Path) -> Path:
+    try:
+        return Path(expand_home(str(file)))
+    except ValueError as error:
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def _model(model: ModelConfig, *, phantom: bool) -> ModelConfig:
@@ -106,7 +114,8 @@ def _root(root: str) -> str:
 def is_phantom(root: str) -> bool:
     """Return whether a data root means phantoms: the word itself, or a folder with the generator's phantom.json."""
     folder = Path(root)
-    return root == PHANTOM_ROOT or any((place / "phantom.json").is_file() for place in (folder, folder / "chest_xray"))
+    places = (folder, folder / "chest_xray")
+    return root == PHANTOM_ROOT or any(is_regular_file(place / "phantom.json") for place in places)
 
 
 def _profile(name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -19,6 +20,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from pneumonia.credentials import HOLDS_PASSWORD, REFERENCE, WAYS, holds_password, redacted
+from pneumonia.files import check_path, expand_home
 
 PROFILES = ("fast", "full")
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -59,6 +61,21 @@ def nearest(key: str, known: Iterable[str]) -> str | None:
     return folded[near[0]] if near else None
 
 
+def _path(value: Any) -> Any:
+    """Expand ``~``, and refuse what no path can be."""
+    if not isinstance(value, str):
+        return value
+    try:
+        path = expand_home(value)
+        check_path(path)
+    except ValueError as error:
+        raise PydanticCustomError("path", "{words}", {"words": str(error)}) from None
+    return path
+
+
+PathText = Annotated[str, BeforeValidator(_path)]
+
+
 class Section(BaseModel):
     """A part of the configuration: immutable, and a misspelt key is an error."""
 
@@ -86,7 +103,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """The radiographs and how they are divided."""
 
-    root: str = Field(
+    root: PathText = Field(
         "auto",
         description="Folder that holds train/ and test/ with NORMAL/ and PNEUMONIA/ in each, or phantom; "
         "auto: data/chest_xray where it exists, otherwise phantom",
@@ -172,7 +189,7 @@ class ModelConfig(Section):
     architecture: Architecture = Field(
         "resnet18", description="resnet18: torchvision's; tiny: 50,000 parameters, for tests and quick trials"
     )
-    weights: str = Field(
+    weights: PathText = Field(
         "auto",
         description="imagenet: torchvision's IMAGENET1K_V1; none: random; or a file with a state dict "
         "(.safetensors or .pt); auto: imagenet for radiographs, none for phantoms",
@@ -311,6 +328,8 @@ class TrackingConfig(Section):
             raise _refused(f"a URI must not contain user and password; {WAYS}", redacted(value))
         if isinstance(value, str) and value.startswith("env:") and not REFERENCE.fullmatch(value):
             raise _refused("write env:NAME with the name of an environment variable", "env:***")
+        if isinstance(value, str) and value.startswith("sqlite:///~"):
+            return f"sqlite:///{_path(value.removeprefix('sqlite:///'))}"
         return value
 
 
@@ -323,7 +342,7 @@ class Config(Section):
     """The whole configuration."""
 
     profile: Literal["fast", "full"] = Field("fast", description="Profile that this configuration was resolved from")
-    work: str = Field(".pneumonia", description="Folder for manifests, pixels, checkpoints and reports")
+    work: PathText = Field(".pneumonia", description="Folder for manifests, pixels, checkpoints and reports")
     data: DataConfig = DataConfig()
     phantom: PhantomConfig = PhantomConfig()
     preprocess: PreprocessConfig = PreprocessConfig()

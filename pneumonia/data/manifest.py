@@ -138,7 +138,10 @@ class Manifest:
                     )
                 return cls(tuple(_entry(row) for row in rows))
         except OSError as error:
-            raise DataError(f"{path}: the manifest cannot be read ({error.strerror})") from error
+            raise DataError(
+                f"{path}: the manifest cannot be read ({error.strerror}); run the pipeline again from prepare_data, "
+                "which makes it anew"
+            ) from error
         except (ValueError, csv.Error) as error:
             raise DataError(f"{path}: is not a manifest ({error}); delete it to have it created again") from error
 

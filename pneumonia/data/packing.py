@@ -6,12 +6,8 @@ import hashlib
 import io
 import json
 import logging
-import os
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +16,23 @@ from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
 from pneumonia.data import patients
-from pneumonia.data.layout import ImageFile, find_root, scan
+from pneumonia.data.decoding import Row, decode_all, threads
+from pneumonia.data.digests import Digest, digest_files
+from pneumonia.data.layout import ImageFile, find_root, summarise, survey
 from pneumonia.data.manifest import Entry, Manifest
 from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.data.split import assign
 from pneumonia.errors import DataError
 from pneumonia.files import AtomicFile
 from pneumonia.imaging import radiograph
-from pneumonia.imaging.image_statistics import COUNT, measure
+from pneumonia.imaging.image_statistics import COUNT
 from pneumonia.progress import Progress, silent
 from pneumonia.source_digest import source_digest
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # to be increased when the same file gives another entry; the code that makes pixels is in the key itself
+FORMAT = 4  # to be increased when the same file gives another entry; the code that makes pixels is in the key itself
 LISTED = 20
-POOL_FROM = 64  # decoding fewer images takes less time than starting the threads
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,9 @@ class Packed:
         path: the array's file.
         unreadable: the images that were left out, each with the keys file, reason and remedy.
         phantom: any of the images is declared synthetic.
+        passed_over: files below the root that are no images.
+        litter: number of hidden files, and of those that operating systems leave behind.
+        md5: DVC's digest of the content of every image that was decoded, by its file.
     """
 
     manifest: Manifest
@@ -57,14 +57,9 @@ class Packed:
     path: Path
     unreadable: tuple[dict[str, str], ...]
     phantom: bool
-
-
-@dataclass(frozen=True)
-class _Row:
-    entry: Entry
-    pixels: bytes
-    features: NDArray[np.float32]
-    phantom: bool
+    passed_over: tuple[str, ...] = ()
+    litter: int = 0
+    md5: Mapping[Path, str] = field(default_factory=dict)
 
 
 def pack(
@@ -72,9 +67,10 @@ def pack(
 ) -> Packed:
     """Decode all images below ``root`` into ``work/pixels/<key>.npy``, or open the array of an earlier call.
 
-    The key is a digest of the images' paths, sizes and times of change, the preprocessing and the code that decodes, so
-    that a second call decodes nothing. Patients and split are assigned afterwards and are not part of the key. Decoding
-    runs in threads: the decoders and the hash release the interpreter's lock, and threads work under any orchestrator.
+    The key is a digest of the images' paths and contents, the preprocessing and the code that decodes, so that a second
+    call decodes nothing, and two data sets share an array only if they are equal. Patients and split are assigned
+    afterwards and are not part of the key. Decoding runs in threads: the decoders and the hash release the
+    interpreter's lock, and threads work under any orchestrator.
 
     Args:
         root: holds train/ and test/ (and perhaps val/) with NORMAL/ and PNEUMONIA/ in each, or one folder that does.
@@ -85,22 +81,53 @@ def pack(
 
     Raises:
         DataError: the layout is wrong, images are unreadable (all are listed at once), ``patients.csv`` does not list
-            every image, or ``work`` cannot be written.
+            every image, a file changes while it is read, or ``work`` cannot be written.
     """
-    images = scan(root)
+    found = survey(root)
+    images = found.images
+    if found.passed_over:
+        log.warning("%s: %s", root, summarise(found.passed_over, found.litter))
     pseudonyms = Pseudonyms(work)
     table = _table(root, images, pseudonyms)
-    path = work / "pixels" / f"{_key(images, preprocess)}.npy"
+    digests = digest_files(images, root, work, threads(config, images))
+    path = work / "pixels" / f"{_key(images, digests, preprocess)}.npy"
     cached = _open(path, preprocess.size, pseudonyms)
     if cached is None:
-        _write(images, root, config, preprocess, path, pseudonyms, progress)
+        _write(images, digests, root, config, preprocess, path, pseudonyms, progress)
         cached = _open(path, preprocess.size, pseudonyms)
         if cached is None:
             raise DataError(f"{path}: was changed or removed while it was written; run again")
     entries, pixels, features, record = cached
     _check(root, entries, record["unreadable"], config)
     manifest = Manifest(assign(_identified(entries, table, config), config))
-    return Packed(manifest, pixels, features, path, tuple(record["unreadable"]), bool(record["phantom"]))
+    return Packed(
+        manifest,
+        pixels,
+        features,
+        path,
+        unreadable=tuple(record["unreadable"]),
+        phantom=bool(record["phantom"]),
+        passed_over=found.passed_over,
+        litter=found.litter,
+        md5={image.file: digest.md5 for image, digest in zip(images, digests, strict=True) if digest.md5},
+    )
+
+
+def open_pixels(path: Path) -> NDArray[np.uint8]:
+    """Open the array of a packing, uint8 [N, S, S], as a read-only memory map.
+
+    Raises:
+        DataError: it was removed or damaged since.
+    """
+    try:
+        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged"
+        raise DataError(
+            f"{path}: the decoded images cannot be opened ({reason}); run the pipeline again from prepare_data, which "
+            "makes them anew"
+        ) from error
+    return pixels
 
 
 def _table(root: Path, images: Sequence[ImageFile], pseudonyms: Pseudonyms) -> dict[str, str] | None:
@@ -117,12 +144,12 @@ def _identified(entries: Sequence[Entry], table: dict[str, str] | None, config: 
     return [replace(e, patient=who.key, patient_source=who.source) for e, who in zip(entries, found, strict=True)]
 
 
-def _key(images: Sequence[ImageFile], preprocess: PreprocessConfig) -> str:
+def _key(images: Sequence[ImageFile], digests: Sequence[Digest], preprocess: PreprocessConfig) -> str:
     decoder = source_digest("pneumonia.imaging.radiograph", "pneumonia.imaging.image_statistics")
-    versions = (FORMAT, decoder, version("pillow"), version("pydicom"))
+    versions = (FORMAT, decoder, *radiograph.library_versions())
     state = hashlib.sha256(repr((versions, preprocess.model_dump_json())).encode())
-    for image in images:
-        state.update(repr((image.path, image.size, image.changed)).encode("utf-8", "surrogateescape"))
+    for image, digest in zip(images, digests, strict=True):
+        state.update(repr((image.path, digest.sha256, digest.problem)).encode("utf-8", "surrogateescape"))
     return state.hexdigest()[:24]
 
 
@@ -160,6 +187,7 @@ def _features(path: Path) -> Path:
 
 def _write(
     images: Sequence[ImageFile],
+    digests: Sequence[Digest],
     root: Path,
     config: DataConfig,
     preprocess: PreprocessConfig,
@@ -170,19 +198,24 @@ def _write(
     entries: list[Entry] = []
     features: list[NDArray[np.float32]] = []
     unreadable: list[dict[str, str]] = []
+    notes: dict[str, tuple[str, ...]] = {}
     phantom = False
     with AtomicFile(path) as file:
         file.write(_header(len(images), preprocess.size))
-        for done, row in enumerate(_decode_all(images, config, preprocess, pseudonyms), start=1):
-            if isinstance(row, _Row):
+        for done, row in enumerate(decode_all(images, digests, config, preprocess, pseudonyms), start=1):
+            if isinstance(row, Row):
                 file.write(row.pixels)
                 entries.append(row.entry)
                 features.append(row.features)
                 phantom |= row.phantom
+                notes |= {row.entry.path: row.notes} if row.notes else {}
             else:
                 unreadable.append(row)
             progress(done, len(images))
         _check(root, entries, unreadable, config)
+        if notes:
+            first = next(iter(notes))
+            log.warning("%d image(s) leave open how they are to be shown; %s: %s", len(notes), first, notes[first][0])
         file.write(_header(len(entries), preprocess.size), at=0)
     content = io.BytesIO()
     np.save(content, np.stack(features), allow_pickle=False)
@@ -195,6 +228,7 @@ def _write(
         # the key's name, not the key; None where no file has a PatientID
         "patient_key": pseudonyms.fingerprint if any(entry.patient for entry in entries) else None,
         "phantom": phantom,
+        "notes": notes,
         "preprocess": preprocess.model_dump(),
         "unreadable": unreadable,
     }
@@ -211,65 +245,6 @@ def _header(rows: int, size: int) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (rows, size, size)})
     return header.getvalue()
-
-
-def _decode_all(
-    images: Sequence[ImageFile], config: DataConfig, preprocess: PreprocessConfig, pseudonyms: Pseudonyms
-) -> Iterator[_Row | dict[str, str]]:
-    """Decode in order, with few images in flight, so that a slow disk does not fill the memory."""
-    workers = config.workers or _cores()
-    if workers == 1 or len(images) < POOL_FROM:
-        yield from (_decode(image, preprocess, pseudonyms) for image in images)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        pending: deque[Future[_Row | dict[str, str]]] = deque()
-        try:
-            for image in images:
-                pending.append(pool.submit(_decode, image, preprocess, pseudonyms))
-                if len(pending) >= 8 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use, in a container fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _decode(image: ImageFile, preprocess: PreprocessConfig, pseudonyms: Pseudonyms) -> _Row | dict[str, str]:
-    try:
-        content = radiograph.load(image.file)
-        shown = radiograph.read_bytes(content, preprocess, name=image.path)
-    except radiograph.UnreadableRadiograph as error:
-        return {"file": image.path, "reason": error.reason, "remedy": error.remedy}
-    pixels = shown.pixels.tobytes()
-    entry = Entry(
-        path=image.path,
-        sha256=hashlib.sha256(content).hexdigest(),
-        label=image.label,
-        patient=_pseudonym(content, pseudonyms),
-        folder=image.folder,
-        split="unused",
-        width=shown.width,
-        height=shown.height,
-        encoding=shown.encoding,
-        pixels_sha256=hashlib.sha256(pixels).hexdigest(),
-        bytes=len(content),
-    )
-    return _Row(entry, pixels, measure(shown.levels), shown.phantom)
-
-
-def _pseudonym(content: bytes, pseudonyms: Pseudonyms) -> str:
-    """Return the pseudonym of a DICOM file's PatientID, empty where there is none."""
-    if not radiograph.is_dicom(content):
-        return ""
-    from pneumonia.imaging.dicom import read_patient_id  # half a second that JPEG sets do not need
-
-    identifier = read_patient_id(content)
-    return pseudonyms.of(identifier) if identifier else ""
 
 
 def _check(root: Path, entries: Sequence[Entry], unreadable: Sequence[dict[str, str]], config: DataConfig) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from pneumonia.config.schema import CLASSES
 from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.errors import DataError
+from pneumonia.files import printable
 
 TABLE = "patients.csv"
 SOURCES = {
@@ -131,7 +132,7 @@ def _rows(file: Path) -> dict[str, str]:
             if not {"path", "patient"} <= set(rows.fieldnames or ()):
                 raise DataError(f"{file}: line 1 must name the columns path and patient, separated by a comma")
             for row in rows:
-                path, patient = (row["path"] or "").strip(), (row["patient"] or "").strip()
+                path, patient = printable((row["path"] or "").strip()), (row["patient"] or "").strip()
                 if not path or not patient:
                     raise DataError(f"{file}: line {rows.line_num}: path or patient is empty; give both")
                 if listed.setdefault(path, patient) != patient:

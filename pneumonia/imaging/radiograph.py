@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,11 @@ DICOM_WITHIN = 132  # bytes that tell whether a file is DICOM
 _FOREIGN = {
     b"GIF8": "a GIF", b"BM": "a BMP", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"RIFF": "a WebP or other RIFF",
     b"%PDF": "a PDF", b"PK\3\4": "a zip", b"\x1f\x8b": "a gzip", b"\0\0\0\x0cjP  ": "a JPEG 2000",
+    b"<!DOCTYPE": "an HTML", b"<!doctype": "an HTML", b"<html": "an HTML",
+    b"version https://git-lfs": "a Git LFS pointer", b"\xc3\xbf\xc3\x98": "a JPEG, re-encoded as text, or another text",
 }  # fmt: skip
+_META = re.compile(rb"\x02\0[\0-\x16]\0(?:UL|OB|UI|SH)")  # of a DICOM file without its preamble
+_BARE = re.compile(rb"\x08\0[\0\1\5\x08\x12-\x14\x16\x18]\0(?:[A-Z]{2}|[\0-\xfe]\0\0\0)", re.DOTALL)  # without any
 
 
 class UnreadableRadiograph(DataError):
@@ -54,6 +60,7 @@ class Radiograph:
         height: of the original, upright, pixels.
         encoding: container, mode or bits, and for JPEG the mean of the luminance quantisation table.
         phantom: the file's comment declares it synthetic.
+        notes: what the file left open or contradicts, and how it was read; empty for nearly all files.
     """
 
     pixels: NDArray[np.uint8]
@@ -62,6 +69,7 @@ class Radiograph:
     height: int
     encoding: str
     phantom: bool
+    notes: tuple[str, ...] = ()
 
 
 def read(path: Path | str, preprocess: PreprocessConfig) -> Radiograph:
@@ -87,8 +95,13 @@ def load(path: Path | str) -> bytes:
         raise UnreadableRadiograph(str(path), "does not exist", "check the name") from None
     except PermissionError:
         raise UnreadableRadiograph(str(path), "may not be read", "grant read permission (chmod u+r)") from None
-    except (OSError, ValueError) as error:
-        raise UnreadableRadiograph(str(path), f"cannot be read ({error})", "check the name and the disk") from error
+    except OSError as error:
+        detail = error.strerror or "the disk gave no reason"
+        raise UnreadableRadiograph(str(path), f"cannot be read ({detail})", "check the name and the disk") from error
+    except ValueError as error:  # a null in the name
+        raise UnreadableRadiograph(
+            str(path), "cannot be read (no file can have this name)", "check the name"
+        ) from error
 
 
 def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes>") -> Radiograph:
@@ -98,9 +111,9 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
     than twice the target, which takes a fraction of the time and changes pixels by rounding.
 
     Raises:
-        UnreadableRadiograph: not an image of these kinds; truncated or damaged; 16-bit, 1-bit, palette, CMYK,
-            transparent or animated; too large or too small; a single grey level; DICOM without pixels, with several
-            frames, in colour or in a transfer syntax that cannot be decoded.
+        UnreadableRadiograph: not an image of these kinds; truncated or damaged; CMYK, transparent or animated; of less
+            than 8 bits, or 16 in colour; too large or too small; a single grey level; DICOM without pixels, with
+            several frames, in colour, with invalid display settings or in a transfer syntax that is not read.
     """
     try:
         decoded = _decode(content, preprocess.size)
@@ -108,12 +121,27 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
     except Refusal as refusal:
         raise UnreadableRadiograph(name, refusal.reason, refusal.remedy) from refusal.__cause__
     pixels = equalize(levels) if preprocess.equalize else levels
-    return Radiograph(pixels, levels, decoded.width, decoded.height, decoded.encoding, decoded.phantom)
+    return Radiograph(pixels, levels, decoded.width, decoded.height, decoded.encoding, decoded.phantom, decoded.notes)
 
 
 def is_dicom(content: bytes) -> bool:
-    """Return whether a file is DICOM Part 10, from its first `DICOM_WITHIN` bytes."""
-    return content[128:DICOM_WITHIN] == b"DICM"
+    """Return whether a file is DICOM, also without its preamble or meta information, from its first bytes.
+
+    Args:
+        content: `DICOM_WITHIN` bytes, or more, or all that there are.
+    """
+    return content[128:DICOM_WITHIN] == b"DICM" or bool(_META.match(content) or _BARE.match(content))
+
+
+def library_versions() -> tuple[str, ...]:
+    """Return the libraries that decode: another version, or one that was installed since, gives other pixels."""
+    versions = []
+    for name in ("pillow", "pydicom", "imagecodecs"):
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:  # the extra of DICOM's rarer transfer syntaxes
+            versions.append(f"no {name}")
+    return tuple(versions)
 
 
 def _decode(content: bytes, size: int) -> Decoded:

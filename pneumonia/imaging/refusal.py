@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 PHANTOM_COMMENT = "Synthetic chest radiograph (phantom); shows no patient"
 MIN_SIDE = 32
@@ -17,9 +16,13 @@ FETCH_AGAIN = "fetch or export it again"
 
 
 class Refusal(Exception):
-    """Why a file's bytes are not a usable radiograph, and the remedy; the caller adds the file's name."""
+    """Why a file's bytes are not a usable radiograph, and the remedy; the caller adds the file's name.
+
+    What a reason quotes of a file may hold anything, and would move a terminal's cursor: it is made printable.
+    """
 
     def __init__(self, reason: str, remedy: str) -> None:
+        reason = "".join(letter if letter.isprintable() else "?" for letter in reason)
         super().__init__(reason, remedy)
         self.reason = reason
         self.remedy = remedy
@@ -27,27 +30,32 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright 8-bit grey image, possibly reduced, with the size and encoding of the original."""
+    """An upright 8-bit grey image, possibly reduced, with the size and encoding of the original.
+
+    Attributes:
+        notes: what the file left open or contradicts, and how it was read; empty for nearly all files.
+    """
 
     image: Image.Image
     width: int
     height: int
     encoding: str
     phantom: bool
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
 def decoding(container: str) -> Iterator[None]:
-    """Turn any exception of a decoder into a refusal; the original error becomes its cause."""
+    """Turn any exception of a decoder into a refusal; the original error becomes its cause.
+
+    The libraries' messages are about their own code (an operand's type, a memory address), so none is repeated.
+    """
     try:
         yield
     except (Refusal, MemoryError):
         raise
     except Exception as error:
-        # Pillow's message on an unknown file is a memory address; pydicom's messages have several lines.
-        text = "" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-        detail = f" ({textwrap.shorten(text, 160)})" if text else ""
-        raise Refusal(f"is a truncated or damaged {container} file{detail}", FETCH_AGAIN) from error
+        raise Refusal(f"is a truncated or damaged {container} file", FETCH_AGAIN) from error
 
 
 def check_size(width: int, height: int) -> None:

@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import numpy as np
 from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.data import patients
 from pneumonia.data.images import repeated
-from pneumonia.data.layout import SUFFIXES, find_files
+from pneumonia.data.layout import KINDS, summarise
+from pneumonia.data.listing import Listing, list_files
 from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.data.patients import Patient
 from pneumonia.errors import DataError
+from pneumonia.files import is_folder, printable
 from pneumonia.imaging import radiograph
 from pneumonia.inference.predictor import Predictor
 from pneumonia.progress import Progress, silent
@@ -29,13 +32,35 @@ LISTED = 20
 logger = logging.getLogger(__name__)
 
 
-def find_labelled(folder: Path) -> dict[str, int]:
+@dataclass(frozen=True)
+class Labelled:
+    """The images of a labelled folder.
+
+    Attributes:
+        labels: file to index into `CLASSES`.
+        passed_over: files that are no images, or lie in neither class folder.
+        litter: number of hidden files, and of those that operating systems leave behind.
+    """
+
+    labels: dict[str, int]
+    passed_over: tuple[str, ...]
+    litter: int
+
+
+def find_labelled(folder: Path) -> Labelled:
     """Find the images below ``NORMAL/`` and ``PNEUMONIA/`` of a folder, and the label of each.
 
     Raises:
         DataError: a class folder is missing or holds no image.
     """
-    return {str(image): label for label, name in enumerate(CLASSES) for image in _images(folder, name)}
+    classes = [_listing_of(folder, name) for name in CLASSES]
+    beside = list_files(folder, below=False)
+    strangers = [file for file in (*beside.images, *beside.others) if file.name not in {*CLASSES, patients.TABLE}]
+    return Labelled(
+        labels={str(image): label for label, found in enumerate(classes) for image in found.images},
+        passed_over=tuple(sorted(map(str, [*strangers, *(file for found in classes for file in found.others)]))),
+        litter=beside.litter + sum(found.litter for found in classes),
+    )
 
 
 def find_patients(folder: Path, labels: Mapping[str, int], *, by_folder: bool = False) -> dict[str, Patient]:
@@ -53,7 +78,7 @@ def find_patients(folder: Path, labels: Mapping[str, int], *, by_folder: bool = 
         DataError: ``patients.csv`` cannot be read, or does not list every image.
     """
     pseudonyms = Pseudonyms()
-    paths = {file: Path(file).relative_to(folder).as_posix() for file in labels}
+    paths = {file: printable(Path(file).relative_to(folder).as_posix()) for file in labels}
     table = patients.read_table(folder, list(paths.values()), pseudonyms)
     if table is None:
         inside = Path(os.path.abspath(folder))  # noqa: PTH100 — a link keeps the name that it has in the data set
@@ -79,7 +104,7 @@ def evaluate_folder(
 
     Args:
         predictor: the model; its record's threshold is used.
-        labels: file to index into `CLASSES`, from `find_labelled`.
+        labels: file to index into `CLASSES`, of `find_labelled`.
         known: file to patient, from `find_patients`.
         config: resamples, coverage and seed of the intervals, which are drawn by patient; a file that is there twice is
             drawn once.
@@ -93,13 +118,17 @@ def evaluate_folder(
         the images by source; `copies` are files that repeat another one of the same class.
 
     Raises:
-        DataError: images cannot be read.
+        DataError: images cannot be read, which is found before any is scored; or none of a class is left.
     """
-    results = predictor.score(list(labels), progress)
+
+    def accept(refusals: Sequence[dict[str, Any]]) -> None:
+        if refusals and not skip_unreadable:
+            raise DataError(_listing(refusals, len(labels)))
+
+    results = predictor.score(list(labels), progress, accept)
     refused = [{"file": result["file"], "reason": result["reason"]} for result in results if "refused" in result]
-    if refused and not skip_unreadable:
-        raise DataError(_listing(refused, len(results)))
     scored = [result for result in results if "refused" not in result]
+    _check_classes(labels[result["file"]] for result in scored)
     truth = np.array([labels[result["file"]] for result in scored], dtype=np.int64)
     who = [known[result["file"]] for result in scored]
     contents = [_digest(result["file"]) for result in scored]
@@ -124,17 +153,24 @@ def evaluate_folder(
     }
 
 
-def _images(folder: Path, name: str) -> list[Path]:
+def _listing_of(folder: Path, name: str) -> Listing:
     place = folder / name
-    if not place.is_dir():
-        inner = [child for child in ("test", "chest_xray/test", "chest_xray") if (folder / child / name).is_dir()]
+    if not is_folder(place):
+        inner = [child for child in ("test", "chest_xray/test", "chest_xray") if is_folder(folder / child / name)]
         remedy = f"; {folder / inner[0]} has one" if inner else ""
         raise DataError(
             f"{folder}: there is no folder {name}/ in it; name one that holds NORMAL/ and PNEUMONIA/{remedy}"
         )
-    if not (images := find_files(place)):
-        raise DataError(f"{place}: holds no image ({', '.join(sorted(SUFFIXES))}); metrics need both classes")
-    return images
+    found = list_files(place)
+    if not found.images:
+        words = summarise(found.others, found.litter)
+        raise DataError(f"{place}: holds no image ({KINDS}); metrics need both classes{'; ' if words else ''}{words}")
+    return found
+
+
+def _check_classes(labels: Iterable[int]) -> None:
+    for label in set(range(len(CLASSES))) - set(labels):
+        raise DataError(f"{CLASSES[label]}: no image can be read, and metrics need both classes; replace the files")
 
 
 def _patient_id(file: str) -> str:
@@ -166,8 +202,11 @@ def _summary(who: Sequence[Patient]) -> dict[str, Any]:
 
 
 def _listing(refused: Sequence[dict[str, str]], total: int) -> str:
-    lines = [f"{image['file']}: {image['reason']}" for image in refused[:LISTED]]
+    lines = [f"{printable(image['file'])}: {image['reason']}" for image in refused[:LISTED]]
     if len(refused) > LISTED:
         lines.append(f"and {len(refused) - LISTED} more")
     head = f"{len(refused)} of {total} images cannot be read:"
-    return "\n  ".join([head, *lines]) + "\nReplace or remove them, or leave them out with --on-unreadable skip."
+    return (
+        "\n  ".join([head, *lines])
+        + "\nReplace or remove them, or leave them out with --on-unreadable skip (data.on_unreadable=skip)."
+    )

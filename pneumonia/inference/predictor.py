@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from torch import nn
 
 from pneumonia.config.schema import CLASSES, Config, RegistryConfig
 from pneumonia.credentials import redacted
-from pneumonia.errors import ConfigError, PneumoniaError
+from pneumonia.errors import ConfigError, DataError, PneumoniaError
+from pneumonia.files import expand_home, is_regular_file
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.modelling.device import Compute
 from pneumonia.modelling.network import load_model
@@ -68,9 +70,9 @@ class Predictor:
             TrackingError: the store cannot be used.
         """
         if source is not None and not source.startswith(("models:", "runs:")):
-            return cls._from_file(Path(source), config)
+            return cls._from_file(_file(source), config)
         uri = tracking_uri(config)
-        check_store(uri)
+        check_store(uri, writing=False)
         if source is None:
             return cls._from_registry(uri, _default(uri), config)
         if match := re.fullmatch(r"runs:/+([^/]+)(/.*)?", source):
@@ -83,7 +85,7 @@ class Predictor:
 
     @classmethod
     def _from_file(cls, path: Path, config: Config) -> Predictor:
-        if not path.is_file():
+        if not is_regular_file(path):
             raise ConfigError(f"{path}: there is no such file; {SOURCES}")
         network, record = load_model(path)
         return cls(network, record, record.name, f"sha256:{record.weights_digest[:12]}", config)
@@ -100,36 +102,89 @@ class Predictor:
             network, record = load_model(path)
         return cls(network, record, version.name, version.version, config)
 
-    def score(self, files: Sequence[Path | str], progress: Progress = silent) -> list[dict[str, Any]]:
+    def score(
+        self,
+        files: Sequence[Path | str],
+        progress: Progress = silent,
+        accept: Callable[[Sequence[dict[str, Any]]], None] | None = None,
+    ) -> list[dict[str, Any]]:
         """Score images.
 
         Args:
             files: JPEG, PNG or DICOM.
-            progress: called with the images done and all images.
+            progress: called with the images done and all images; where `accept` is given, first for all that are read.
+            accept: called with the refusals once every image is read and before any is scored; it may raise.
 
         Returns:
             One object per file, in order: ``{file, probability, decision, threshold, model, version}``, with the
-            probability of PNEUMONIA; or ``{file, refused, reason}`` for a file that is not a usable image.
+            probability of PNEUMONIA, and ``notes`` where the file leaves open how it is to be shown; or ``{file,
+            refused, reason}`` for a file that is not a usable image.
+
+        Raises:
+            DataError: no space for the images that are read before they are scored.
         """
+        if accept is not None:
+            return self._read_then_score(files, progress, accept)
         results: list[dict[str, Any]] = []
         for start in range(0, len(files), BATCH):
             results += self._score(files[start : start + BATCH])
             progress(len(results), len(files))
         return results
 
+    def _read_then_score(
+        self,
+        files: Sequence[Path | str],
+        progress: Progress,
+        accept: Callable[[Sequence[dict[str, Any]]], None],
+    ) -> list[dict[str, Any]]:
+        """Read all images into a temporary file, so that none is decoded twice and memory stays as it is."""
+        size = self.record.preprocess.size
+        results: list[dict[str, Any]] = []
+        with tempfile.TemporaryFile(prefix="pneumonia-") as store:
+            for done, file in enumerate(files, start=1):
+                result, pixels = self._read(file)
+                results.append(result)
+                if pixels is not None:
+                    _append(store, pixels)
+                progress(done, len(files), "reading")
+            usable = [result for result in results if "refused" not in result]
+            accept([result for result in results if "refused" in result])
+            store.seek(0)
+            scored = 0
+            while content := store.read(BATCH * size**2):
+                scores = self.probabilities(np.frombuffer(content, np.uint8).reshape(-1, size, size))
+                self._add_scores(usable[scored:], scores)
+                scored += len(scores)
+                progress(scored, len(usable), "scoring")
+        return results
+
     def _score(self, files: Sequence[Path | str]) -> list[dict[str, Any]]:
-        images: list[NDArray[np.uint8]] = []
-        refusals: dict[int, dict[str, Any]] = {}
-        for position, file in enumerate(files):
-            try:
-                images.append(read(file, self.record.preprocess).pixels)
-            except UnreadableRadiograph as error:
-                refusals[position] = {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}
-        scores = iter(self.probabilities(np.stack(images)) if images else ())
-        return [
-            refusals[position] if position in refusals else self._result(str(file), float(next(scores)))
-            for position, file in enumerate(files)
-        ]
+        read = [self._read(file) for file in files]
+        images = [pixels for _, pixels in read if pixels is not None]
+        if images:
+            self._add_scores(
+                [result for result, pixels in read if pixels is not None], self.probabilities(np.stack(images))
+            )
+        return [result for result, _ in read]
+
+    def _read(self, file: Path | str) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+        """Return the result so far, and the pixels of an image that is not refused."""
+        try:
+            image = read(file, self.record.preprocess)
+        except UnreadableRadiograph as error:
+            return {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}, None
+        return {"file": str(file)} | ({"notes": list(image.notes)} if image.notes else {}), image.pixels
+
+    def _add_scores(self, results: Sequence[dict[str, Any]], scores: NDArray[np.float64]) -> None:
+        """Complete the results of the first images with their scores."""
+        for result, probability in zip(results, scores.tolist(), strict=False):
+            result |= {
+                "probability": probability,
+                "decision": CLASSES[int(probability >= self.record.threshold)],
+                "threshold": self.record.threshold,
+                "model": self.name,
+                "version": self.version,
+            }
 
     def probabilities(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Compute the probability of PNEUMONIA of images that were read with the record's preprocessing.
@@ -142,15 +197,22 @@ class Predictor:
         """
         return predict_probabilities(self.network, pixels, np.arange(len(pixels)), self._compute)
 
-    def _result(self, file: str, probability: float) -> dict[str, Any]:
-        return {
-            "file": file,
-            "probability": probability,
-            "decision": CLASSES[int(probability >= self.record.threshold)],
-            "threshold": self.record.threshold,
-            "model": self.name,
-            "version": self.version,
-        }
+
+def _append(store: IO[bytes], image: NDArray[np.uint8]) -> None:
+    try:
+        store.write(image.tobytes())
+    except OSError as error:
+        raise DataError(
+            f"{tempfile.gettempdir()}: the images that were read cannot be kept there ({error.strerror}); free space, "
+            "or name another folder in TMPDIR"
+        ) from error
+
+
+def _file(source: str) -> Path:
+    try:
+        return Path(expand_home(source))
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}; {SOURCES}") from None
 
 
 def _default(uri: str) -> models.Version:

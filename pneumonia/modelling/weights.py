@@ -12,7 +12,7 @@ from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from pneumonia.errors import ConfigError
-from pneumonia.files import write_bytes
+from pneumonia.files import is_regular_file, write_bytes
 from pneumonia.records.model import ModelRecord, first_line
 
 LAST_LAYER = ("fc.weight", "fc.bias")
@@ -26,7 +26,7 @@ CHOICES = (
 def weights_origin(weights: str) -> str:
     """Identify initial weights: sha256 in hex of a file's content, or the configured word (imagenet, none)."""
     file = Path(weights)
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else weights
+    return hashlib.sha256(file.read_bytes()).hexdigest() if is_regular_file(file) else weights
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -23,6 +23,7 @@ from pneumonia.config.schema import Config
 from pneumonia.credentials import WAYS, dereferenced, holds_password, redacted
 from pneumonia.errors import ConfigError, DataError, TrackingError, worth_retrying
 from pneumonia.tracking import health
+from pneumonia.tracking.database import database_path, database_uri, missing_files, no_stray_folders, sqlite_problem
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -78,7 +79,7 @@ def tracking_uri(config: Config) -> str:
     found = os.environ.get("MLFLOW_TRACKING_URI", "")
     if holds_password(found):
         raise ConfigError(f"MLFLOW_TRACKING_URI={redacted(found)}: must not contain user and password; {WAYS}")
-    return found or f"sqlite:///{Path(config.work).resolve()}/mlflow.db"
+    return found or database_uri(Path(config.work).resolve() / "mlflow.db")
 
 
 def address(uri: str) -> str:
@@ -119,8 +120,12 @@ def mlflow_client(uri: str) -> MlflowClient:
     with translated_errors(uri, "open the tracking store"):
         place = address(uri)
         if place.startswith("sqlite:"):
-            _sqlite_path(place).parent.mkdir(parents=True, exist_ok=True)
-        return MlflowClient(tracking_uri=place, registry_uri=place)
+            database_path(place).parent.mkdir(parents=True, exist_ok=True)
+        with no_stray_folders(place):
+            client = MlflowClient(tracking_uri=place, registry_uri=place)
+            if "%" in place and place.startswith("sqlite:"):
+                client.search_registered_models(max_results=1)  # opens the registry too, here and not later
+        return client
 
 
 @contextlib.contextmanager
@@ -224,6 +229,8 @@ def _remedy(uri: str, error: BaseException) -> str:
         return f". Install the database's driver into this environment: pip install {_package(error.name)}"
     if getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error):
         return ". Free space on the disk, then run the same command again"
+    if "database is locked" in str(error):
+        return ". Another process holds it; wait for it or end it, then run the same command again"
     if "error responses" in str(error):
         return ". See the server's log (often its disk is full), then run the same command again"
     if address(uri).startswith("http") and is_transient(error):
@@ -238,12 +245,16 @@ def _package(module: str | None) -> str:
     )
 
 
-def check_store(uri: str) -> None:
+def check_store(uri: str, *, writing: bool = True) -> None:
     """Check that the store at `uri` can be used, within about five seconds.
 
+    Args:
+        uri: of a server or a database.
+        writing: it is to be written; otherwise a database that can only be read will do.
+
     Raises:
-        TrackingError: unreachable, login refused, not an MLflow server, a database whose folder cannot be written, or
-            a kind of URI that MLflow does not store runs in.
+        TrackingError: unreachable, login refused, not an MLflow server, a database that is locked, of another MLflow,
+            or in a folder that cannot be written, or a kind of URI that MLflow does not store runs in.
     """
     given, uri = uri, address(uri)
     scheme = uri.partition(":")[0] if ":" in uri else ""
@@ -255,8 +266,8 @@ def check_store(uri: str) -> None:
                 permanent=problem.permanent,
             )
     elif uri.startswith("sqlite:///") and uri != "sqlite:///:memory:":
-        if problem := health.sqlite_problem(_sqlite_path(uri)):
-            raise TrackingError(f"{_sqlite_path(uri)}: {problem}", permanent=problem.permanent)
+        if problem := sqlite_problem(database_path(uri), writing=writing):
+            raise TrackingError(f"{database_path(uri)}: {problem}", permanent=problem.permanent)
     elif scheme.partition("+")[0] not in DATABASES:
         raise TrackingError(
             f"tracking.uri={redacted(uri)}: no store of MLflow's; write sqlite:////absolute/path/mlflow.db, "
@@ -273,11 +284,7 @@ def check_store(uri: str) -> None:
 def store_is_new(uri: str) -> bool:
     """Return whether the store is an SQLite database that does not exist yet; does not create it."""
     place = address(uri)
-    return place.startswith("sqlite:///") and not _sqlite_path(place).exists()
-
-
-def _sqlite_path(uri: str) -> Path:
-    return Path(unquote(uri.removeprefix("sqlite:///").partition("?")[0]))
+    return place.startswith("sqlite:///") and not database_path(place).exists()
 
 
 def download_artifact(uri: str, run_id: str, artifact_path: str, destination: Path) -> Path:
@@ -291,6 +298,10 @@ def download_artifact(uri: str, run_id: str, artifact_path: str, destination: Pa
     """
     destination.mkdir(parents=True, exist_ok=True)
     reader = mlflow_client(uri)
+    with translated_errors(uri, f"look for run {run_id}"):
+        root = str(reader.get_run(run_id).info.artifact_uri).rpartition(f"/{run_id}/")[0]
+    if missing := missing_files(root, address(uri)):
+        raise TrackingError(f"{artifact_path} of run {run_id} cannot be fetched: {missing}", permanent=True)
     found = with_retries(
         uri,
         f"fetch {artifact_path} of run {run_id}",

@@ -7,7 +7,6 @@ import contextlib
 import netrc
 import os
 import re
-import tempfile
 import threading
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 import requests
 
 from pneumonia.environment import REQUESTS_CERTIFICATES, check_certificates, home, proxy_variables
-from pneumonia.errors import ConfigError, worth_retrying
+from pneumonia.errors import ConfigError
 
 SECONDS = 4.0
 """How long a server may take to respond, name resolution included."""
@@ -233,24 +232,3 @@ def system_words(text: str) -> str | None:
         "Network is unreachable", "Remote end closed connection without response", "timed out",
     )  # fmt: skip
     return next((words for words in known if words in text), None)
-
-
-def sqlite_problem(path: Path) -> Problem | None:
-    """Describe the problem of an SQLite database at `path`; None where it can be written, or created."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):  # permissions do not show a read-only mount
-            pass
-        if path.exists():
-            with path.open("r+b") as file:
-                if file.read(16) not in (b"", b"SQLite format 3\x00"):
-                    return Problem(
-                        "is not an SQLite database; correct tracking.uri, or move the file away", permanent=True
-                    )
-    except OSError as error:
-        return Problem(
-            f"the tracking database cannot be written ({error.strerror}); make the folder writable, or choose another "
-            "with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db",
-            permanent=not worth_retrying(error),
-        )
-    return None

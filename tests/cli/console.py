@@ -10,6 +10,7 @@ COMMANDS = [
     ("data", "fetch"),
     ("data", "phantom"),
     ("data", "audit"),
+    ("data", "verify"),
     ("predict",),
     ("evaluate",),
     ("promote",),

@@ -119,6 +119,19 @@ def test_unreadable_images_are_a_finding(data: Path) -> None:
     assert row["file"] == "train/NORMAL/IM-9998-0001.jpeg"
     skipped = call("data", "audit", str(data), "--json", "--set", "data.on_unreadable=skip")
     assert skipped.exit_code == 0, "the pipeline would leave them out"
+    assert call("data", "audit", str(data), "--json", "--on-unreadable", "skip").stdout == skipped.stdout
+
+
+def test_what_is_passed_over_is_a_finding(data: Path) -> None:
+    quiet = json.loads(call("data", "audit", str(data), "--json").stdout)["passed_over"]
+    assert (quiet["ok"], quiet["count"]) == (True, 0)
+    (data / "train" / "NORMAL" / "notes.txt").touch()
+    (data / "train" / "NORMAL" / ".DS_Store").touch()
+    done = call("data", "audit", str(data), "--json")
+    found = json.loads(done.stdout)["passed_over"]
+    assert (done.exit_code, found["ok"], found["stops"]) == (0, False, False)
+    assert (found["count"], found["examples"]) == (1, [{"file": "train/NORMAL/notes.txt"}])
+    assert "train/NORMAL/notes.txt" in call("data", "audit", str(data)).stdout
 
 
 def test_the_report_is_the_librarys(data: Path) -> None:

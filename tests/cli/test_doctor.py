@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sqlite3
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config, PhantomConfig
 from pneumonia.data.phantom import dataset
 from tests.support.answers import Answer
+from tests.support.trained import leave_run
 
 
 @pytest.fixture(autouse=True)
@@ -136,19 +139,9 @@ def test_images_are_counted(tmp_path: Path) -> None:
     root = dataset.generate(tmp_path, PhantomConfig(train=8, test=8, size=64))
     there = doctor._data(settings(f"data.root={root}"))
     assert (there.status, there.text) == ("ok", f"{root}: 16 phantoms")
-
-
-def test_dvc_remotes_are_found_without_dvc(tmp_path: Path) -> None:
-    record, folder = tmp_path / "data.dvc", tmp_path / ".dvc"
-    assert doctor._dvc(record, folder).status == "ok"
-    record.touch()
-    assert "dvc remote add" in doctor._dvc(record, folder).remedy
-    folder.mkdir()
-    (folder / "config").write_text("[core]\n    analytics = false\n")
-    assert doctor._dvc(record, folder).status == "warn"
-    (folder / "config.local").write_text("['remote \"shared\"']\n    url = s3://user:secret@place/images\n")
-    found = doctor._dvc(record, folder)
-    assert (found.status, found.text) == ("ok", "DVC remote s3://***@place/images")
+    (root / "train" / "NORMAL" / "notes.txt").touch()
+    more = doctor._data(settings(f"data.root={root}"))
+    assert "passed over, because they are not JPEG, PNG or DICOM: 1 (train/NORMAL/notes.txt)" in more.text
 
 
 def test_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,3 +228,25 @@ def test_a_flow_server_that_cannot_be_used_is_told(tmp_path: Path, monkeypatch: 
     with Answer(200, '"3.8.8"') as server:
         monkeypatch.setenv("PREFECT_API_URL", f"{server.url}/api")
         assert only(list(doctor._services(settings())), "flow server").status == "ok"
+
+
+def test_a_database_that_cannot_be_used_has_its_remedy(work: Path, tmp_path: Path) -> None:
+    def tracking(folder: Path) -> Check:
+        return only(list(doctor._services(settings(f"work={folder}"))), "tracking")
+
+    assert tracking(work).status == "ok"
+    config = settings(f"work={work}")
+    leave_run(config, None)
+    assert tracking(work).status == "ok", "an experiment that has no files yet"
+    (work / "artifacts").mkdir(exist_ok=True)
+    moved = work.rename(tmp_path / "moved")
+    found = tracking(moved)
+    assert (found.status, "the work folder was moved: move it back, or leave a link there" in found.text) == (
+        "fail",
+        True,
+    )
+    with closing(sqlite3.connect(moved / "mlflow.db")) as database:
+        database.execute("update alembic_version set version_num = 'ffffffffffff'")
+        database.commit()
+    newer = tracking(moved)
+    assert (newer.status, "install the version that made it" in newer.text) == ("fail", True)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pneumonia.cli.common import DISCLAIMER
 from pneumonia.config.schema import Config, EvaluationConfig
 from pneumonia.data.patients import identify
+from pneumonia.files import printable
 from pneumonia.inference.predictor import Predictor
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from tests.cli.console import call
+from tests.support.images import dicom, picture
 
 
 @pytest.fixture
@@ -35,6 +39,19 @@ def test_json_is_what_the_predictor_says(weights: Path, image: Path) -> None:
     done = call("predict", str(image), "--model", str(weights), "--json")
     assert json.loads(done.stdout) == Predictor.load(str(weights), Config()).score([image])
     assert DISCLAIMER in done.stderr
+
+
+def test_what_an_image_leaves_open_is_shown_below_its_score(weights: Path, tmp_path: Path) -> None:
+    stray = picture().astype(np.uint16) * 16
+    stray[4, 4] = 65_535
+    (tmp_path / "stray.dcm").write_bytes(dicom(stray))
+    done = call("predict", "stray.dcm", "--model", str(weights))
+    assert done.exit_code == 0
+    score, note, _ = done.stdout.splitlines()
+    assert score.endswith("stray.dcm")
+    assert note.strip().startswith("it names no range")
+    (result,) = json.loads(call("predict", "stray.dcm", "--model", str(weights), "--json").stdout)
+    assert result["notes"] == [note.strip()]
 
 
 @pytest.mark.parametrize(("threshold", "decision"), [("0", "PNEUMONIA"), ("1", "NORMAL")])
@@ -68,9 +85,81 @@ def test_a_name_that_is_no_text_is_shown_all_the_same(weights: Path, image: Path
     odd = b"caf\xe9.jpeg".decode(errors="surrogateescape")
     Path(odd).write_bytes(image.read_bytes())
     text = call("predict", odd, "--model", str(weights))
-    assert (text.exit_code, "caf\\udce9.jpeg" in text.stdout) == (0, True)
+    assert (text.exit_code, "caf\\xe9.jpeg" in text.stdout) == (0, True)
     (result,) = json.loads(call("predict", odd, "--model", str(weights), "--json").stdout)
     assert result["file"] == odd
+
+
+@pytest.mark.parametrize(
+    "name", [b"R\xf6ntgen.jpeg", b"two\nlines.jpeg", b"a,\"b'.jpeg", b"x" * 250 + b".jpeg", "\U0001fa7b.jpeg".encode()]
+)
+def test_a_folder_with_any_name_is_scored_line_by_line(weights: Path, labelled: Path, name: bytes) -> None:
+    first = next((labelled / "NORMAL").glob("*.jpeg"))
+    odd = labelled / "NORMAL" / os.fsdecode(name)
+    first.rename(odd)
+    (labelled / "PNEUMONIA" / os.fsdecode(name)).touch()
+    done = call("predict", str(labelled), "--model", str(weights))
+    assert done.exit_code == 1
+    assert len(done.stdout.splitlines()) == 25 + 1, "a line for each, and the disclaimer"
+    found = call("evaluate", str(labelled), "--model", str(weights), "--json", "--on-unreadable", "skip")
+    assert (found.exit_code, json.loads(found.stdout)["n"]) == (0, 24)
+    text = call("evaluate", str(labelled), "--model", str(weights), "--on-unreadable", "skip")
+    assert text.exit_code == 0
+    assert f"left out: {printable(labelled / 'PNEUMONIA' / os.fsdecode(name))}: is empty" in text.stdout
+    refused = call("evaluate", str(labelled), "--model", str(weights))
+    assert (refused.exit_code, "1 of 25 images cannot be read" in refused.stderr) == (1, True)
+
+
+def test_what_is_passed_over_is_told(weights: Path, image: Path, labelled: Path) -> None:
+    (labelled / "NORMAL" / "IM000001").write_bytes(image.read_bytes())
+    (labelled / "NORMAL" / "notes.txt").write_text("no image")
+    (labelled / "list.xlsx").write_text("no image")
+    (labelled / "NORMAL" / "Thumbs.db").write_text("no image")
+    words = "passed over, because they are not JPEG, PNG or DICOM: 2 ("
+    predicted = call("predict", str(labelled), "--model", str(weights), "--json")
+    assert (predicted.exit_code, len(json.loads(predicted.stdout))) == (0, 25)
+    evaluated = call("evaluate", str(labelled), "--model", str(weights), "--json")
+    found = json.loads(evaluated.stdout)
+    assert (found["n"], found["passed_over"]) == (
+        25,
+        [str(labelled / "NORMAL" / "notes.txt"), str(labelled / "list.xlsx")],
+    )
+    for done in (predicted, evaluated):
+        assert words in done.stderr
+        assert "notes.txt" in done.stderr
+        assert "1 hidden or of an operating system" in done.stderr
+
+
+@pytest.mark.parametrize("way", [("--on-unreadable", "skip"), ("--set", "data.on_unreadable=skip"), "variable"])
+def test_there_is_one_way_to_leave_images_out(
+    weights: Path, labelled: Path, way: tuple[str, str] | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (labelled / "NORMAL" / "a.jpeg").touch()
+    options = () if way == "variable" else way
+    if way == "variable":
+        monkeypatch.setenv("PNEUMONIA_DATA__ON_UNREADABLE", "skip")
+    evaluated = call("evaluate", str(labelled), "--model", str(weights), "--json", *options)
+    assert (evaluated.exit_code, json.loads(evaluated.stdout)["n"]) == (0, 24)
+    predicted = call("predict", str(labelled), "--model", str(weights), "--json", *options)
+    assert (predicted.exit_code, "1 of 25 images refused" in predicted.stderr) == (0, True)
+    back = call("evaluate", str(labelled), "--model", str(weights), *options, "--on-unreadable", "fail")
+    assert (back.exit_code, "1 of 25 images cannot be read" in back.stderr) == (1, True)
+
+
+def test_unreadable_images_are_found_before_any_is_scored(
+    weights: Path, labelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (labelled / "PNEUMONIA" / "zzz.jpeg").touch()
+    monkeypatch.setattr(Predictor, "probabilities", lambda *_: pytest.fail("scored"))
+    done = call("evaluate", str(labelled), "--model", str(weights))
+    assert (done.exit_code, "1 of 25 images cannot be read" in done.stderr) == (1, True)
+
+
+def test_a_class_of_which_nothing_can_be_read_is_named(weights: Path, labelled: Path) -> None:
+    for file in (labelled / "NORMAL").iterdir():
+        file.write_bytes(b"")
+    done = call("evaluate", str(labelled), "--model", str(weights), "--on-unreadable", "skip")
+    assert (done.exit_code, "NORMAL: no image can be read, and metrics need both" in done.stderr) == (1, True)
 
 
 def test_a_folder_without_images_is_an_error(weights: Path, tmp_path: Path) -> None:
@@ -78,6 +167,9 @@ def test_a_folder_without_images_is_an_error(weights: Path, tmp_path: Path) -> N
     done = call("predict", "empty", "--model", str(weights))
     assert (done.exit_code, done.stdout) == (1, "")
     assert "empty: holds no image" in done.stderr
+    (tmp_path / "empty" / "scan.tif").write_bytes(b"II*")
+    done = call("predict", "empty", "--model", str(weights))
+    assert "passed over, because they are not JPEG, PNG or DICOM: 1 (empty/scan.tif)" in done.stderr
 
 
 def test_without_a_champion_the_error_says_how_to_make_one(image: Path, work: Path) -> None:
@@ -184,3 +276,32 @@ def test_a_folder_a_patient_by_option(weights: Path, image: Path, tmp_path: Path
     folder = own(image, tmp_path / "own")
     done = call("evaluate", str(folder), "--model", str(weights), "--set", "data.patients=folder")
     assert "8 images (4 NORMAL + 4 PNEUMONIA) of 8 patients\n" in done.stdout
+
+
+def test_home_folders_are_expanded(
+    weights: Path, image: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    shutil.copy(weights, home / "m.safetensors")
+    labelled.rename(home / "images")
+    (home / "s.toml").write_text("[evaluation]\nbootstrap = 100\n")
+    options = ("--model", "~/m.safetensors", "--config", "~/s.toml")
+    assert call("predict", "~/images", *options).exit_code == 0
+    assert call("evaluate", "~/images", *options).exit_code == 0
+    assert call("data", "phantom", "~/p", "--train", "8", "--test", "8", "--size", "64").exit_code == 0
+    assert (home / "p" / "chest_xray").is_dir()
+    unknown = call("predict", "~nobody-of-that-name/x", *options)
+    assert (unknown.exit_code, "no home folder is known for ~nobody-of-that-name" in unknown.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_names_that_cannot_be_are_refused(weights: Path, command: str) -> None:
+    done = call(command, "x" * 300, "--model", str(weights))
+    assert done.exit_code == 1
+    model = call(command, ".", "--model", "x" * 300 + ".safetensors")
+    assert model.exit_code in (1, 2)
+    for found in (done, model):
+        assert "Traceback" not in found.stderr
+        assert found.exception is None or isinstance(found.exception, SystemExit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,20 @@ def test_a_server_that_is_away_is_told(uri: str) -> None:
         done = call(*arguments, "--set", "tracking.uri=http://127.0.0.1:1")
         assert (done.exit_code, done.stdout) == (1, "")
         assert "the tracking server cannot be reached" in done.stderr
+
+
+def test_reading_leaves_the_work_folder_as_it_is(
+    two: list[str], work: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("promote", "--version", "1", "--why", "first")
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in work.rglob("*")}
+
+    def refuse(**_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    assert call("history", "--set", f"work={work}").exit_code == 0
+    assert call("predict", str(image), "--set", f"work={work}").exit_code == 0
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in work.rglob("*")} == before
+    refused = call("rollback", "--why", "w", "--set", f"work={work}")
+    assert (refused.exit_code, "cannot be written (Read-only file system)" in refused.stderr) == (1, True)

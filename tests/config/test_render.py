@@ -61,6 +61,6 @@ def test_numbers_survive(number: float) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.just(ODD))
 def test_text_survives(text: str) -> None:
-    config = Config.model_validate({"work": text})
-    assert tomllib.loads(render.toml(config))["work"] == text
-    assert yaml.safe_load(render.yaml(config))["work"] == text
+    config = Config.model_validate({"tracking": {"experiment": text}})
+    assert tomllib.loads(render.toml(config))["tracking"]["experiment"] == text
+    assert yaml.safe_load(render.yaml(config))["tracking"]["experiment"] == text

@@ -323,6 +323,52 @@ def test_a_malformed_value_names_its_variable(folder: Path) -> None:
     assert "train.epochs (from PNEUMONIA_TRAIN__EPOCHS): " in refusal(PNEUMONIA_TRAIN__EPOCHS="many")
 
 
+# ---- paths
+
+
+@pytest.mark.parametrize("key", ["work", "data.root", "model.weights"])
+def test_a_home_folder_is_expanded_wherever_a_path_is_set(
+    folder: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    section, _, name = key.rpartition(".")
+    (folder / "s.toml").write_text(f'[{section}]\n{name} = "~/x"' if section else f'{name} = "~/x"')
+    for config in (
+        make("fast", f"{key}=~/x"),
+        make("fast", **{f"PNEUMONIA_{key.replace('.', '__').upper()}": "~/x"}),
+        resolve(file=folder / "s.toml", environment={}),
+    ):
+        assert getattr(getattr(config, section) if section else config, name) == str(folder / "home" / "x")
+    assert make("fast", f"{key}=a/~/x").work == ("a/~/x" if key == "work" else ".pneumonia")
+    assert "no home folder is known for ~nobody-of-that-name" in refusal("fast", f"{key}=~nobody-of-that-name/x")
+
+
+def test_the_settings_file_and_the_database_may_be_in_the_home_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "s.toml").write_text("[train]\nepochs = 7")
+    assert resolve(file=Path("~/s.toml"), environment={}).train.epochs == 7
+    assert make("fast", "tracking.uri=sqlite:///~/m.db").tracking.uri == f"sqlite:///{folder}/m.db"
+
+
+@pytest.mark.parametrize("key", ["work", "data.root", "model.weights"])
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("x" * 300, "a part of the path is longer than the 255 bytes that a name may have"),
+        ("a/" + "ö" * 128 + "/b", "a part of the path is longer than the 255 bytes"),
+        ("lone \ud800", "the path has bytes that are no UTF-8"),
+        ("R\udcf6ntgen", "the path has bytes that are no UTF-8; rename the folder, or name a link to it"),
+        ("a\0b", "a path holds no zero byte"),
+        ("", "the path is empty; name a file or folder"),
+        ("a/" * 2000, "the path is longer than 3800 bytes"),
+    ],
+)
+def test_what_no_path_can_be_is_refused_at_the_start(folder: Path, key: str, value: str, words: str) -> None:
+    assert f"{key} (from --set): {words}" in refusal("fast", f"{key}={value}")
+
+
 # ---- the tree
 
 

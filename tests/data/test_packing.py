@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import numpy as np
 import pytest
 
 from pneumonia.config.schema import DataConfig, PreprocessConfig
-from pneumonia.data import packing
+from pneumonia.data import decoding, digests, packing
 from pneumonia.data.audit.checks import identical_images
+from pneumonia.data.audit.report import audit, markdown
 from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
 from pneumonia.data.packing import pack
 from pneumonia.errors import DataError
+from pneumonia.imaging import radiograph
 from pneumonia.imaging.radiograph import read
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
 from tests.support.images import dicom, jpeg, picture, png, published
@@ -38,6 +41,12 @@ def work(tmp_path: Path) -> Path:
     return tmp_path / "work"
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remember the digests of files that were written a moment ago."""
+    monkeypatch.setattr(digests, "_SETTLED", 0)
+
+
 def garble(file: Path) -> None:
     """Other content of the same size, so that whoever decodes the file again finds out."""
     status = file.stat()
@@ -53,7 +62,7 @@ def leftovers(work: Path) -> list[str]:
 def test_rows_are_the_images_of_the_manifest(
     root: Path, work: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "POOL_FROM", 2)
+    monkeypatch.setattr(decoding, "POOL_FROM", 2)
     (root / "train" / "NORMAL" / "a.dcm").write_bytes(dicom(picture(90)))
     (root / "test" / "PNEUMONIA" / "b.png").write_bytes(png(picture(91)))
     steps: list[tuple[int, int]] = []
@@ -86,7 +95,7 @@ def test_the_array_is_a_read_only_map(root: Path, work: Path) -> None:
 def test_a_second_call_decodes_nothing(root: Path, work: Path) -> None:
     first = pack(root, CONFIG, SMALL, work)
     for file in root.rglob("*.jpeg"):
-        garble(file)
+        file.touch()
     second = pack(root, CONFIG, SMALL, work, lambda *step: pytest.fail("decoded again"))
     assert second.manifest == first.manifest
     np.testing.assert_array_equal(second.pixels, first.pixels)
@@ -94,6 +103,139 @@ def test_a_second_call_decodes_nothing(root: Path, work: Path) -> None:
     assert other_split.path == first.path
     assert other_split.manifest.digest == first.manifest.digest
     assert other_split.manifest.split_digest != first.manifest.split_digest
+
+
+def test_a_second_call_reads_no_file_that_was_not_touched(
+    root: Path, work: Path, settled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(root, CONFIG, SMALL, work)
+    touched = next(root.rglob("*.jpeg"))
+    touched.touch()
+    read: list[Path] = []
+    load = radiograph.load
+    monkeypatch.setattr(radiograph, "load", lambda path: read.append(path) or load(path))
+    pack(root, CONFIG, SMALL, work, lambda *step: pytest.fail("decoded again"))
+    assert read == [touched]
+
+
+def test_a_change_that_restores_size_and_times_is_noticed(root: Path, work: Path) -> None:
+    pack(root, CONFIG, SMALL, work)
+    garble(next(root.rglob("person*.jpeg")))
+    with pytest.raises(DataError, match="not an image"):
+        pack(root, CONFIG, SMALL, work)
+
+
+def test_folders_of_equal_names_sizes_and_times_share_nothing(root: Path, work: Path, tmp_path: Path) -> None:
+    other = published(tmp_path / "other" / "set")
+    for seed, file in enumerate(sorted(root.rglob("*.jpeg"))):
+        twin = other / file.relative_to(root)
+        content = png(picture(200 + seed))  # the same length, whatever it shows
+        for place, seed_of in ((file, seed), (twin, 200 + seed)):
+            content = png(picture(seed_of), compress_level=0)
+            place.write_bytes(content)
+            os.utime(place, ns=(10**18, 10**18))
+        assert file.stat().st_size == twin.stat().st_size
+    first, second = pack(root, CONFIG, SMALL, work), pack(other, CONFIG, SMALL, work)
+    assert first.path != second.path
+    assert first.manifest.digest != second.manifest.digest
+    for packed, place in ((first, root), (second, other)):
+        np.testing.assert_array_equal(packed.pixels[0], read(place / packed.manifest.entries[0].path, SMALL).pixels)
+    # the second under the first one's very name
+    shutil.rmtree(root)
+    other.rename(root)
+    assert pack(root, CONFIG, SMALL, work).path == second.path
+
+
+def test_equal_folders_share_an_array(root: Path, work: Path, tmp_path: Path) -> None:
+    first = pack(root, CONFIG, SMALL, work)
+    copy = shutil.copytree(root, tmp_path / "copy")
+    assert pack(copy, CONFIG, SMALL, work, lambda *step: pytest.fail("decoded again")).path == first.path
+
+
+def test_a_file_that_could_not_be_read_is_tried_again(root: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = next(root.rglob("person*.jpeg"))
+    name = file.relative_to(root).as_posix()
+    skip = CONFIG.model_copy(update={"on_unreadable": "skip"})
+    load = radiograph.load
+
+    def refuse(path: Path) -> bytes:  # for root, chmod takes nothing away
+        if path == file:
+            raise radiograph.UnreadableRadiograph(str(path), "may not be read", "grant read permission (chmod u+r)")
+        return load(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(radiograph, "load", refuse)
+        for _ in range(2):
+            assert [item["file"] for item in pack(root, skip, SMALL, work).unreadable] == [name]
+    packed = pack(root, skip, SMALL, work)
+    assert packed.unreadable == ()
+    assert name in {entry.path for entry in packed.manifest.entries}
+
+
+def test_a_file_that_changes_while_it_is_read_is_named(root: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = sorted(root.rglob("person*.jpeg"))[-1]
+    digest_files = packing.digest_files
+
+    def then_change(*given: object) -> object:
+        found = digest_files(*given)
+        file.write_bytes(jpeg(picture(77)))
+        return found
+
+    monkeypatch.setattr(packing, "digest_files", then_change)
+    with pytest.raises(DataError, match=rf"{file.name}: changed while it was read; run again"):
+        pack(root, CONFIG, SMALL, work)
+    assert leftovers(work) == []
+
+
+@pytest.mark.parametrize("folder", ["pixels", "digests"])
+def test_a_removed_folder_is_made_again(root: Path, work: Path, folder: str, settled: None) -> None:
+    first = pack(root, CONFIG, SMALL, work)
+    shutil.rmtree(work / folder)
+    again = pack(root, CONFIG, SMALL, work)
+    assert again.manifest == first.manifest
+    np.testing.assert_array_equal(packing.open_pixels(again.path), packing.open_pixels(first.path))
+
+
+@pytest.mark.parametrize("damage", ["removed", "emptied"])
+def test_an_array_that_is_gone_is_named_with_the_remedy(root: Path, work: Path, damage: str) -> None:
+    path = pack(root, CONFIG, SMALL, work).path
+    path.unlink() if damage == "removed" else path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"the decoded images cannot be opened .* run the pipeline again from prepare"):
+        packing.open_pixels(path)
+
+
+@pytest.mark.parametrize("table", ["", "[]", '{"format": 1, "files": {"a": 3}}', '{"format": 0, "files": {}}'])
+def test_a_damaged_table_of_digests_is_made_anew(root: Path, work: Path, table: str, settled: None) -> None:
+    first = pack(root, CONFIG, SMALL, work)
+    (file,) = (work / "digests").iterdir()
+    file.write_text(table)
+    assert pack(root, CONFIG, SMALL, work).path == first.path
+
+
+def test_names_of_any_bytes_are_packed_and_their_tables_read_again(root: Path, work: Path) -> None:
+    names = [
+        b"R\xf6ntgen.jpeg",
+        b"two\nlines.jpeg",
+        b"return\rhere.jpeg",
+        b"a,\"b'.jpeg",
+        "\U0001f468\u200d\u2695.png".encode(),
+    ]
+    for seed, name in enumerate(names):
+        (root / "train" / "NORMAL" / os.fsdecode(name)).write_bytes(jpeg(picture(60 + seed)))
+    (root / "test" / "NORMAL" / os.fsdecode(b"schlecht\xfc.jpeg")).write_bytes(b"")
+    with pytest.raises(DataError, match=r"test/NORMAL/schlecht\\xfc\.jpeg: is empty"):
+        pack(root, CONFIG, SMALL, work)
+    skip = CONFIG.model_copy(update={"on_unreadable": "skip"})
+    for _ in range(2):
+        packed = pack(root, skip, SMALL, work)
+        assert len(packed.manifest.entries) == 18 + len(names)
+        assert [item["file"] for item in packed.unreadable] == ["test/NORMAL/schlecht\\xfc.jpeg"]
+        report = audit(packed, skip)
+        json.loads(report.model_dump_json())
+        markdown(report).encode("utf-8")
+    packed.manifest.save(work / "manifest.csv")
+    assert Manifest.load(work / "manifest.csv") == packed.manifest
+    (work / "manifest.csv").read_text(encoding="utf-8")
 
 
 def test_a_change_decodes_again(root: Path, work: Path) -> None:
@@ -116,6 +258,29 @@ def test_a_change_that_keeps_the_size_is_noticed(root: Path, work: Path) -> None
     os.utime(file)
     with pytest.raises(DataError, match="not an image"):
         pack(root, CONFIG, SMALL, work)
+
+
+def test_another_decoder_decodes_again(root: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that was refused for a missing extra is read once it is installed."""
+    before = pack(root, CONFIG, SMALL, work)
+    versions = radiograph.library_versions()
+    assert [version.split()[0] for version in versions[:2]] == ["pillow", "pydicom"]
+    monkeypatch.setattr(radiograph, "library_versions", lambda: (*versions[:2], "imagecodecs 9999"))
+    after = pack(root, CONFIG, SMALL, work)
+    assert after.path != before.path
+    np.testing.assert_array_equal(after.pixels, before.pixels)
+
+
+def test_what_images_leave_open_is_logged_and_recorded(
+    root: Path, work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stray = picture(90).astype(np.uint16) * 16
+    stray[4, 4] = 65_535
+    (root / "train" / "NORMAL" / "a.dcm").write_bytes(dicom(stray))
+    packed = pack(root, CONFIG, SMALL, work)
+    assert "1 image(s) leave open how they are to be shown; train/NORMAL/a.dcm: it names no range" in caplog.text
+    record = json.loads(packed.path.with_suffix(".json").read_text())
+    assert list(record["notes"]) == ["train/NORMAL/a.dcm"]
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".json"])
@@ -231,7 +396,7 @@ def test_a_full_disk_leaves_nothing_behind(root: Path, work: Path) -> None:
 def test_an_interruption_leaves_nothing_behind_and_passes(
     root: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packing, "POOL_FROM", 2)
+    monkeypatch.setattr(decoding, "POOL_FROM", 2)
 
     def interrupt(done: int, total: int) -> None:
         if done == 5:

@@ -11,12 +11,16 @@ import pytest
 from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
-# Stands for Docker's client: `running` names the parts that run, `fails` the command that does.
+# Stands for Docker's client: `running` names the parts that run, `fails` the command that does. What a container would
+# do with the patients' key is done here, in the folder VOLUME.
 DOCKER = """#!/bin/sh
 case "$*" in
   *"$FAILS"*) echo "it fails here" >&2; exit 1 ;;
   info*) ;;
   *" ps "*) for part in $RUNNING; do case "$*" in *" $part") echo 0123456789ab ;; esac; done ;;
+  *" sh -c "*)
+    while [ "$1" != sh ]; do shift; done
+    exec sh -c "$(echo "$3" | sed "s#/var/lib/pneumonia#$VOLUME#g")" ;;
   *) echo "content" ;;
 esac
 """
@@ -32,13 +36,21 @@ class Machine:
         client.parent.mkdir()
         client.write_text(DOCKER)
         client.chmod(0o755)
+        self.volume = folder / "volume"
+        self.volume.mkdir()
         self.path = f"{client.parent}:{os.environ['PATH']}"
 
     def run(self, script: str, folder: Path, running: str = "postgres mlflow", fails: str = "no such command") -> str:
         """Run a script; return its standard error, where it failed."""
         done = subprocess.run(
             [ROOT / "deployments/scripts" / script, folder],
-            env={"PATH": self.path, "ENV_FILE": str(self.env_file), "RUNNING": running, "FAILS": fails},
+            env={
+                "PATH": self.path,
+                "ENV_FILE": str(self.env_file),
+                "RUNNING": running,
+                "FAILS": fails,
+                "VOLUME": str(self.volume),
+            },
             capture_output=True,
             text=True,
             timeout=30,
@@ -59,6 +71,45 @@ def test_a_backup_is_whole_and_its_owners(machine: Machine) -> None:
     assert [path.name for path in machine.backups.iterdir()] == ["one"]
     assert {path.name for path in folder.iterdir()} == {"airflow.dump", "mlflow.dump", "artifacts.tar.gz"}
     assert not any(path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir()))
+
+
+def test_a_backup_takes_the_patients_key_and_brings_it_back(machine: Machine) -> None:
+    key = machine.volume / "patient.key"
+    key.write_bytes(bytes(range(31)) + b"\n")  # any bytes, as they are
+    folder = machine.backups / "one"
+    assert machine.run("backup.sh", folder) == ""
+    assert (folder / "patient.key").read_bytes() == key.read_bytes()
+    assert not (folder / "patient.key").stat().st_mode & 0o077
+    content = key.read_bytes()
+    key.unlink()  # an empty stack
+    assert machine.run("restore.sh", folder) == ""
+    assert (key.read_bytes(), key.stat().st_mode & 0o777) == (content, 0o600)
+    assert machine.run("restore.sh", folder) == ""
+    assert [path.name for path in machine.volume.iterdir()] == ["patient.key"], "the same key is not kept twice"
+    key.write_bytes(bytes(32))
+    assert machine.run("restore.sh", folder) == ""
+    assert key.read_bytes() == content
+    (other,) = machine.volume.glob("patient.key.before-*")
+    assert other.read_bytes() == bytes(32)
+
+
+def test_a_backup_without_a_key_leaves_the_stacks_key(machine: Machine) -> None:
+    folder = machine.backups / "one"
+    machine.run("backup.sh", folder)
+    (machine.volume / "patient.key").write_bytes(bytes(32))
+    assert machine.run("restore.sh", folder) == ""
+    assert (machine.volume / "patient.key").read_bytes() == bytes(32)
+
+
+def test_a_key_that_is_none_is_not_taken_and_not_brought_back(machine: Machine) -> None:
+    folder = machine.backups / "one"
+    (machine.volume / "patient.key").write_bytes(b"short")
+    assert "is not a key of 32 bytes, so nothing was backed up" in machine.run("backup.sh", folder)
+    assert list(machine.backups.iterdir()) == []
+    (machine.volume / "patient.key").write_bytes(bytes(32))
+    machine.run("backup.sh", folder)
+    (folder / "patient.key").write_bytes(b"short")
+    assert f"{folder}/patient.key: is not a key of 32 bytes" in machine.run("restore.sh", folder)
 
 
 @pytest.mark.parametrize("running", ["", "postgres", "mlflow"])
@@ -82,7 +133,7 @@ def test_without_an_engine_nothing_is_written(machine: Machine) -> None:
     assert not machine.backups.exists()
 
 
-@pytest.mark.parametrize("step", ["pg_dump --username postgres --format custom mlflow", " tar -C "])
+@pytest.mark.parametrize("step", ["pg_dump --username postgres --format custom mlflow", " tar -C ", " sh -c "])
 def test_a_backup_that_breaks_off_leaves_nothing(machine: Machine, step: str) -> None:
     assert machine.run("backup.sh", machine.backups / "one", fails=step) == "it fails here\n"
     assert list(machine.backups.iterdir()) == []

@@ -9,8 +9,6 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1
 
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError
@@ -51,6 +49,17 @@ def damaged_pixels(content: bytes) -> bytes:
 
 
 FRAME = Image.fromarray(GREY)
+
+
+def translucent(mode: str) -> Image.Image:
+    """A picture of which one pixel is a little transparent."""
+    image = FRAME.convert(mode)
+    alpha = image.getchannel("A")
+    alpha.putpixel((5, 5), 254)
+    image.putalpha(alpha)
+    return image
+
+
 REFUSED = {
     "zero bytes": (b"", "zero bytes"),
     "text": (b"patient,finding\n1,none\n", "not an image"),
@@ -58,18 +67,24 @@ REFUSED = {
     "TIFF": (encode(GREY, "TIFF"), "a TIFF"),
     "BMP": (encode(GREY, "BMP"), "a BMP"),
     "JPEG 2000": (encode(GREY, "JPEG2000"), "a JPEG 2000"),
+    "HTML": (b"<!DOCTYPE html><html>login</html>", "an HTML"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "a Git LFS pointer"),
+    "JPEG as text": (jpeg(GREY).decode("latin-1").encode(), "re-encoded as text"),
     "only the magic of JPEG": (b"\xff\xd8\xff", "truncated JPEG"),
     "only the magic of PNG": (b"\x89PNG\r\n\x1a\n", "truncated PNG"),
     "truncated JPEG": (jpeg(GREY)[:-500], "truncated JPEG"),
     "JPEG filled up with zeros": (jpeg(GREY)[:-500] + bytes(500), "truncated JPEG"),
     "truncated PNG": (png(GREY)[:-500], "truncated PNG"),
     "damaged PNG": (damaged_pixels(png(GREY)), "checksum"),
-    "16-bit PNG": (png(GREY.astype(np.uint16) * 200), "16-bit"),
+    "16-bit colour PNG": (with_header(120, 90, 16, 2), "16-bit PNG file of RGB"),
     "1-bit PNG": (png(FRAME.convert("1")), "1-bit"),
-    "palette PNG": (png(FRAME.convert("P")), "palette"),
-    "transparent grey PNG": (png(FRAME.convert("LA")), "transparent"),
-    "transparent RGB PNG": (png(FRAME.convert("RGBA")), "transparent"),
-    "PNG with a transparent colour": (png(GREY, transparency=0), "transparent"),
+    "2-bit PNG": (png(FRAME.quantize(4).convert("L"), bits=2), "2-bit"),
+    "transparent grey PNG": (png(translucent("LA")), "transparent"),
+    "transparent RGB PNG": (png(translucent("RGBA")), "transparent"),
+    "transparent palette PNG": (png(FRAME.convert("P"), transparency=int(GREY[3, 3])), "transparent"),
+    "PNG with a transparent colour": (png(GREY, transparency=int(GREY[3, 3])), "transparent"),
+    "16-bit PNG with a transparent colour": (png(GREY.astype(np.uint16), transparency=3), "transparent"),
+    "PNG with two headers": (with_chunk(png(GREY), b"IHDR", struct.pack(">IIBBBBB", 9000, 9000, 8, 0, 0, 0, 0)), "two"),
     "animated PNG": (png(GREY, save_all=True, append_images=[FRAME.rotate(90)]), "animated"),
     "CMYK JPEG": (jpeg(FRAME.convert("CMYK")), "CMYK"),
     "JPEG with several pictures": (encode(GREY, "MPO", save_all=True, append_images=[FRAME.rotate(90)]), "several"),
@@ -79,28 +94,9 @@ REFUSED = {
     "PNG a little too large": (with_header(7_100, 7_100, 8, 0), "7100x7100"),
     "JPEG bomb": (jpeg_frame(jpeg(GREY), width=65_000, height=65_000), "65000x65000"),
     "JPEG with endless scans": (jpeg(GREY)[:-2] + b"\xff\xda\x00\x00" * 200 + b"\xff\xd9", "scans"),
-    "PNG with a text bomb": (with_chunk(png(GREY), b"zTXt", b"a\0\0" + zlib.compress(bytes(10**8))), "damaged PNG"),
     "small": (png(picture(height=31, width=200)), "200x31"),
     "black": (png(np.zeros((50, 50), np.uint8)), "single grey level"),
     "one grey": (jpeg(np.full((90, 90), 117, np.uint8)), "single grey level"),
-    "DICOM without pixels": (dicom(GREY, PixelData=None), "without pixel data"),
-    "DICOM without a size": (dicom(GREY, Rows=None), "Rows missing"),
-    "DICOM in colour": (dicom(GREY, PhotometricInterpretation="RGB"), "RGB"),
-    "DICOM with frames": (dicom(np.stack([GREY, GREY]), NumberOfFrames=2), "2 frames"),
-    "DICOM bomb": (dicom(GREY, Rows=60_000, Columns=60_000), "60000x60000"),
-    "DICOM whose frame is a bomb": (dicom(GREY, JPEGBaseline8Bit, Rows=50), "declared size"),
-    "DICOM with too few pixels": (dicom(GREY, Rows=500), "damaged DICOM"),
-    "DICOM with a mask": (dicom(GREY, BitsAllocated=1, BitsStored=1), "1 bits"),
-    "DICOM with a window of nothing": (dicom(GREY, WindowCenter=100, WindowWidth=0), "window 0 wide"),
-    "DICOM, lossless JPEG": (dicom(GREY, JPEGLosslessSV1), "not read, 1.2.840.10008.1.2.4.70"),
-    "DICOM, deflated": (
-        dicom(GREY).replace(b"\x14\x001.2.840.10008.1.2.1\0", b"\x16\x001.2.840.10008.1.2.1.99"),
-        "transfer syntax",
-    ),
-    "DICOM whose JPEG is truncated": (
-        dicom(GREY, JPEGBaseline8Bit, PixelData=encapsulate([jpeg(GREY)[:-2]])),
-        "frame is truncated",
-    ),
     "truncated DICOM": (dicom(GREY)[:-500], "damaged DICOM"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -29,7 +30,7 @@ class Brightness:
 
     name, version, record = "brightness", "1", _Record()
 
-    def score(self, files: list[str], progress: object) -> list[dict[str, Any]]:
+    def score(self, files: list[str], progress: object, accept: object) -> list[dict[str, Any]]:
         return [{"file": file, "probability": self._probability(Path(file))} for file in files]
 
     def _probability(self, file: Path) -> float:
@@ -38,7 +39,7 @@ class Brightness:
 
 
 def evaluated(folder: Path, *, by_folder: bool = False) -> dict[str, Any]:
-    labels = find_labelled(folder)
+    labels = find_labelled(folder).labels
     patients = find_patients(folder, labels, by_folder=by_folder)
     return evaluate_folder(cast(Predictor, Brightness()), labels, patients, CONFIG)
 
@@ -102,6 +103,17 @@ def test_a_table_in_the_folder_or_in_the_data_root_is_used(tmp_path: Path, above
     (folder / "NORMAL" / "new.jpeg").write_bytes(jpeg(picture(77)))
     with pytest.raises(DataError, match=r"1 of 13 images are not listed:\n  (test/)?NORMAL/new\.jpeg"):
         evaluated(folder)
+
+
+@pytest.mark.parametrize("listed", [b"R\xf6ntgen.jpeg", rb"R\xf6ntgen.jpeg"])
+def test_a_table_may_name_a_file_by_its_bytes_or_as_reports_do(tmp_path: Path, listed: bytes) -> None:
+    folder = by_folders(tmp_path / "set", patients=3)
+    odd = folder / "NORMAL" / os.fsdecode(b"R\xf6ntgen.jpeg")
+    (folder / "NORMAL" / "P00" / "IM0001.jpeg").rename(odd)
+    others = [file.relative_to(folder).as_posix().encode() for file in folder.rglob("IM0001.jpeg")]
+    rows = [b"path,patient", *(path + b",p" for path in (b"NORMAL/" + listed, *others))]
+    (folder / "patients.csv").write_bytes(b"\n".join(rows))
+    assert evaluated(folder)["patient_sources"] == {"table": 6}
 
 
 def test_copies_under_other_names_make_no_interval_narrower(tmp_path: Path) -> None:

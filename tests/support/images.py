@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -71,13 +73,21 @@ def dicom(stored: NDArray[Any], syntax: UID = ExplicitVRLittleEndian, **elements
         image["PixelData"].is_undefined_length = False
         image.compress(RLELossless)
     for name, value in elements.items():
-        if value is None:
-            del image[name]
-        else:
-            setattr(image, name, value)
+        _set(image, name, value)
     content = io.BytesIO()
     image.save_as(content, enforce_file_format=True)
     return content.getvalue()
+
+
+def _set(image: Dataset, name: str, value: Any) -> None:
+    if value is None:
+        del image[name]
+    elif isinstance(value, DataElement):  # one with another type than the dictionary's
+        image.add(value)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # pydicom's, of values that the standard does not know
+            setattr(image, name, value)
 
 
 def _pixel_data(stored: NDArray[Any], syntax: UID) -> bytes:

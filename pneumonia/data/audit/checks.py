@@ -115,6 +115,17 @@ def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:
     )
 
 
+def passed_over(files: Sequence[str], litter: int) -> Finding:
+    """List the files that are no images, and count those that nobody misses: hidden ones and operating systems'."""
+    hidden = f"{litter} files that are hidden or of operating systems are passed over" if litter else ""
+
+    def summary(n: int) -> str:
+        found = f"{n} files are no images, or lie where none are looked for" if n else ""
+        return "; ".join(filter(None, (found, hidden))) or "every file is an image"
+
+    return _finding(({"file": file} for file in files), summary)
+
+
 def wrong_folder(entries: Sequence[Entry]) -> Finding:
     """List the files whose published name belongs to the other class, and which were probably misplaced."""
     foreign = {0: _NAMED_PNEUMONIA, 1: _NAMED_NORMAL}

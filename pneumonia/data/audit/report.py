@@ -30,6 +30,7 @@ class AuditReport(BaseModel):
     counts: Finding
     patient_sources: Finding
     unreadable: Finding
+    passed_over: Finding
     wrong_folder: Finding
     duplicate_files: Finding
     label_conflict: Finding
@@ -79,6 +80,7 @@ def audit(packed: Packed, config: DataConfig, *, test_folder: bool = False) -> A
         counts=checks.counts(entries),
         patient_sources=checks.patient_sources(entries),
         unreadable=checks.unreadable(packed.unreadable, stops=config.on_unreadable == "fail"),
+        passed_over=checks.passed_over(packed.passed_over, packed.litter),
         wrong_folder=checks.wrong_folder(entries),
         duplicate_files=checks.duplicate_files(entries),
         label_conflict=checks.label_conflict(entries),

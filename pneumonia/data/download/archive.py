@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import stat
 import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from pneumonia.config.schema import CLASSES
-from pneumonia.data.layout import SUFFIXES
+from pneumonia.data.layout import summarise
+from pneumonia.data.listing import HEAD, has_image_content, has_image_suffix, is_image, is_litter
 from pneumonia.data.manifest import FOLDERS
 from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
@@ -22,13 +25,16 @@ from pneumonia.progress import Progress, silent
 MAX_BYTES = 32 * 2**30
 """Largest unpacked size, bytes; a larger archive is refused as a decompression bomb. The published one has 1.2 GB."""
 _LAYOUT = "train/ and test/ with NORMAL/ and PNEUMONIA/ in each"
+log = logging.getLogger(__name__)
 
 
 def unzip(archive: Path, target: Path, progress: Progress = silent, origin: str = "") -> None:
     """Unpack the images of an archive into an atomic folder.
 
     The published archive holds a second copy of everything (``chest_xray/chest_xray``), ``__MACOSX`` and
-    ``.DS_Store``: only the outermost ``{train,val,test}/{NORMAL,PNEUMONIA}`` is taken, and only images from it.
+    ``.DS_Store``: only the outermost ``{train,val,test}/{NORMAL,PNEUMONIA}`` is taken, and only images from it, which
+    are recognised as `pneumonia.data.listing` does. Names may have backslashes for slashes, as some Windows programs
+    write them.
 
     Args:
         archive: a zip file.
@@ -45,7 +51,8 @@ def unzip(archive: Path, target: Path, progress: Progress = silent, origin: str 
         with zipfile.ZipFile(archive) as opened:
             members = opened.infolist()
             _check_safe(origin, members)
-            images = choose([member.filename for member in members if not member.is_dir()], origin)
+            files = [member.filename for member in members if not member.filename.endswith(("/", "\\"))]
+            images = choose(files, origin, lambda name: _is_image(opened, name))
             sizes = {member.filename: member.file_size for member in members}
             _check_size(origin, target, sum(sizes[name] for name in images))
             with atomic_folder(target) as folder:
@@ -66,32 +73,40 @@ def copy(source: Path, target: Path, progress: Progress = silent) -> None:
         DataError: no images there, or no space.
     """
     names = [path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()]
-    images = choose(names, str(source))
+    images = choose(names, str(source), lambda name: is_image(source / name))
     with atomic_folder(target) as folder:
         for done, (name, path) in enumerate(images.items(), start=1):
             _link(source / name, _new(folder / path))
             progress(done, len(images))
 
 
-def choose(names: Iterable[str], origin: str) -> dict[str, str]:
-    """Choose the files that are images of the data set, with their path in it.
+def choose(names: Iterable[str], origin: str, is_image: Callable[[str], bool] = has_image_suffix) -> dict[str, str]:
+    """Choose the files that are images of the data set, with their path in it; log what else lies beside them.
 
     Args:
-        names: paths with forward slashes.
+        names: paths with slashes, or with backslashes for them.
         origin: name of the archive in errors.
+        is_image: whether a file of that name is an image.
 
     Returns:
         Name to path below the data's root, from the outermost folder that holds the layout.
 
     Raises:
-        DataError: the layout is missing, or occurs twice and neither is inside the other.
+        DataError: the layout is missing, or occurs twice and neither is inside the other, or two files have one path.
     """
     roots: dict[tuple[str, ...], dict[str, str]] = defaultdict(dict)
+    others: list[str] = []
     for name in names:
-        *root, folder, label, file = ("", "", *PurePosixPath(name).parts)
-        is_image = PurePosixPath(file).suffix.lower() in SUFFIXES and not file.startswith(".")
-        if folder in FOLDERS and label in CLASSES and is_image and "__MACOSX" not in root:
-            roots[tuple(root[2:])][name] = f"{folder}/{label}/{file}"
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        at = next((at for at, pair in enumerate(pairwise(parts[:-1])) if pair[0] in FOLDERS and pair[1] in CLASSES), -1)
+        if at < 0 or any(map(is_litter, parts)):
+            continue
+        if is_image(name):
+            roots[parts[:at]][name] = "/".join(parts[at:])
+        else:
+            others.append(name)
+    if others:
+        log.warning("%s: %s", origin, summarise(sorted(others)))
     if not roots:
         raise DataError(f"{origin}: holds no {_LAYOUT}; name the archive of the chest radiographs")
     outermost = min(roots, key=len)
@@ -103,7 +118,22 @@ def choose(names: Iterable[str], origin: str) -> dict[str, str]:
     missing = [f"{folder}/{label}" for folder in ("train", "test") for label in CLASSES if (folder, label) not in there]
     if missing:
         raise DataError(f"{origin}: holds no images in {', '.join(missing)}; required: {_LAYOUT}")
+    _check_unique(origin, roots[outermost])
     return roots[outermost]
+
+
+def _is_image(archive: zipfile.ZipFile, name: str) -> bool:
+    if has_image_suffix(name):
+        return True
+    with archive.open(name) as opened:
+        return has_image_content(opened.read(HEAD))
+
+
+def _check_unique(origin: str, paths: dict[str, str]) -> None:
+    names: dict[str, str] = {}
+    for name, path in paths.items():
+        if names.setdefault(path, name) != name:
+            raise DataError(f"{origin}: {names[path]!r} and {name!r} are both {path}; rename one of them there")
 
 
 def _check_safe(origin: str, members: Iterable[zipfile.ZipInfo]) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from pneumonia.data.download import archive
 from pneumonia.errors import DataError
-from tests.support.archives import PARTS, make_images, zipped
-from tests.support.images import jpeg, picture
+from tests.support.archives import PARTS, files, make_images, zipped
+from tests.support.images import dicom, jpeg, picture
 
 
 def test_links_are_refused(tmp_path: Path) -> None:
@@ -58,6 +58,57 @@ def test_an_archive_of_something_else_is_refused(tmp_path: Path, members: dict[s
     (tmp_path / "a.zip").write_bytes(zipped(members))
     with pytest.raises(DataError, match=message):
         archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
+
+
+def test_backslashes_are_slashes(tmp_path: Path) -> None:
+    members = {name.replace("/", "\\"): data for name, data in make_images().items()}
+    members["chest_xray\\train\\NORMAL\\"] = b""  # a folder
+    members["chest_xray\\__MACOSX\\train\\NORMAL\\image0.jpeg"] = b"resource fork"
+    (tmp_path / "a.zip").write_bytes(zipped(members))
+    archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
+    assert files(tmp_path / "chest_xray") == {f"{part}/image{at}.jpeg" for at, part in enumerate(PARTS)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..\\outside.jpeg", "train\\..\\..\\outside.jpeg", "C:\\outside.jpeg", "c:outside.jpeg", "\\outside.jpeg",
+     "\\\\server\\share\\outside.jpeg", "/outside.jpeg", "train/NORMAL/../../../outside.jpeg", "a\\..\\/..\\b.jpeg"],
+)  # fmt: skip
+def test_paths_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped(make_images() | {name: jpeg(picture())}))
+    with pytest.raises(DataError, match="is outside the folder; do not trust this archive"):
+        archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zip"]
+
+
+def test_two_files_of_one_path_are_refused(tmp_path: Path) -> None:
+    twins = {"chest_xray/train/NORMAL/a/b.jpeg": b"1", "chest_xray/train/NORMAL/a\\b.jpeg": b"2"}
+    (tmp_path / "a.zip").write_bytes(zipped(make_images() | twins))
+    with pytest.raises(DataError, match=r"are both train/NORMAL/a/b.jpeg; rename one of them"):
+        archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_images_are_known_by_content_and_in_folders_of_their_own(
+    tmp_path: Path, packed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = {
+        "chest_xray/train/NORMAL/patient 1/IM000001": dicom(picture()),
+        "chest_xray/train/NORMAL/notes.txt": b"words",
+        "chest_xray/train/NORMAL/Thumbs.db": b"",
+        "chest_xray/train/NORMAL/@eaDir/image0.jpeg": b"",
+    }
+    if packed:
+        (tmp_path / "a.zip").write_bytes(zipped(make_images() | more))
+        archive.unzip(tmp_path / "a.zip", tmp_path / "chest_xray")
+    else:
+        for name, content in (make_images() | more).items():
+            (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "from" / name).write_bytes(content)
+        archive.copy(tmp_path / "from", tmp_path / "chest_xray")
+    found = files(tmp_path / "chest_xray")
+    assert found == {f"{part}/image{at}.jpeg" for at, part in enumerate(PARTS)} | {"train/NORMAL/patient 1/IM000001"}
+    assert "passed over, because they are not JPEG, PNG or DICOM: 1 (chest_xray/train/NORMAL/notes.txt)" in caplog.text
 
 
 @pytest.mark.parametrize("prefix", ["", "chest_xray/", "CellData/chest_xray/"])
