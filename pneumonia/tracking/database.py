@@ -136,8 +136,8 @@ def missing_files(root: str, uri: str) -> str | None:
     remedy = (
         f"the work folder was moved: move it back, or leave a link there: {link}"
         if moved
-        else "no run has stored a file yet, or they were removed: bring that folder back, from a backup for instance, or "
-        "train again in a new work folder (--set work=DIR)"
+        else "no run has stored a file yet, or they were removed: bring that folder back, for instance from a backup, "
+        "or train again in a new work folder (--set work=DIR)"
     )
     return f"the database seeks its files in {folder}, which is not there; {remedy}"
 
