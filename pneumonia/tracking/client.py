@@ -301,7 +301,7 @@ def download_artifact(uri: str, run_id: str, artifact_path: str, destination: Pa
     with translated_errors(uri, f"look for run {run_id}"):
         root = str(reader.get_run(run_id).info.artifact_uri).rpartition(f"/{run_id}/")[0]
     if missing := missing_files(root, address(uri)):
-        raise TrackingError(f"{artifact_path} of run {run_id} cannot be fetched: {missing}", permanent=True)
+        raise TrackingError(f"could not fetch {artifact_path} of run {run_id}: {missing}", permanent=True)
     found = with_retries(
         uri,
         f"fetch {artifact_path} of run {run_id}",

@@ -13,10 +13,11 @@ from shlex import quote
 from urllib.parse import unquote, urlsplit
 
 from pneumonia.errors import worth_retrying
+from pneumonia.files import is_regular_file
 from pneumonia.tracking.health import Problem
 
 SCHEME = "sqlite:///"
-LOCK_SECONDS = 3.0
+LOCK_SECONDS = 5.0
 """How long another process may hold the database before it counts as locked."""
 _ANOTHER = "choose another with --set work=DIR or --set tracking.uri=sqlite:////DIR/mlflow.db"
 
@@ -53,18 +54,19 @@ def sqlite_problem(path: Path, *, writing: bool = True) -> Problem | None:
         path: the file; without it, its folder must be one that can be written.
         writing: it is to be written; otherwise a database that can only be read is none.
     """
+    there = is_regular_file(path)
     try:
-        if writing or not path.exists():
+        if writing or not there:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=path.parent):  # permissions do not show a read-only mount
                 pass
-        if not path.exists():
+        if not there:
             return None
         with path.open("r+b" if writing else "rb") as file:
             if file.read(16) not in (b"", b"SQLite format 3\x00"):
                 return Problem("is not an SQLite database; correct tracking.uri, or move the file away", permanent=True)
     except OSError as error:
-        doing = "written" if writing or not path.exists() else "read"
+        doing = "written" if writing or not there else "read"
         return Problem(
             f"the tracking database cannot be {doing} ({error.strerror}); make the folder writable, or {_ANOTHER}",
             permanent=not worth_retrying(error),
@@ -134,7 +136,8 @@ def missing_files(root: str, uri: str) -> str | None:
     remedy = (
         f"the work folder was moved: move it back, or leave a link there: {link}"
         if moved
-        else "bring that folder back, from a backup for instance, or train again in a new work folder (--set work=DIR)"
+        else "no run has stored a file yet, or they were removed: bring that folder back, for instance from a backup, "
+        "or train again in a new work folder (--set work=DIR)"
     )
     return f"the database seeks its files in {folder}, which is not there; {remedy}"
 

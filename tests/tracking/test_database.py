@@ -131,5 +131,7 @@ def test_a_moved_work_folder_is_explained(work: Path, tmp_path: Path) -> None:
 def test_files_that_were_removed_are_explained(work: Path, tmp_path: Path) -> None:
     run = leave_run(settings(work), save(tmp_path / "model.safetensors", "pneumonia-resnet18"))
     shutil.rmtree(work / "artifacts")
-    with pytest.raises(TrackingError, match="which is not there; bring that folder back, from a backup"):
+    with pytest.raises(
+        TrackingError, match="which is not there; no run has stored a file yet, or they were removed: bring that"
+    ):
         Predictor.load(f"runs:/{run}", settings(work))
