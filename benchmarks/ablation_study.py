@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 if TYPE_CHECKING:
     from pneumonia.config.schema import AugmentConfig, Config
     from pneumonia.data.images import Images
@@ -106,7 +108,12 @@ def child(variant: str, seed: int, given: argparse.Namespace) -> None:
         "minutes": sum(epoch["seconds"] for epoch in json.loads(history.read_text())) / 60,
         "point": point.model_dump(),
         **_metrics(
-            state, point.threshold, data, Images.of(packed.pixels, manifest, "test") if given.test else None, config
+            state,
+            point.threshold,
+            data,
+            manifest,
+            Images.of(packed.pixels, manifest, "test") if given.test else None,
+            config,
         ),
     }
     (folder / "run.json").write_text(json.dumps(found))
@@ -128,16 +135,23 @@ def _key(manifest: Manifest, config: Config) -> str:
 
 
 def _metrics(
-    state: dict[str, Any], threshold: float, data: TrainingSet, test: Images | None, config: Config
+    state: dict[str, Any],
+    threshold: float,
+    data: TrainingSet,
+    manifest: Manifest,
+    test: Images | None,
+    config: Config,
 ) -> dict[str, Any]:
     """Score validation images unchanged, augmented, and without shortcuts; and test images, where they are given."""
     from scipy.special import expit
 
+    from benchmarks import release
     from pneumonia.evaluation.shortcut_ablation import measure_dependence, remove_shortcuts
     from pneumonia.modelling.calibration import margins
     from pneumonia.modelling.device import Compute
     from pneumonia.modelling.network import assemble_network
     from pneumonia.modelling.scoring import predict_probabilities
+    from pneumonia.modelling.weights import state_digest
     from pneumonia.statistics.metrics import Scored, compute_metrics
 
     network = assemble_network(state, config.model.architecture, flip_tta=config.operating_point.flip_tta)
@@ -160,6 +174,7 @@ def _metrics(
         "shortcut_dependence": {name: round(moved.separation.value, 4) for name, moved in dependence.items()},
     }
     if test is not None:
+        release.enter(manifest, __file__, state_digest(state), f"seed {config.train.seed}")
         scores = predict_probabilities(network, test.pixels, test.rows, exact)
         found["test"] = metrics(test, scores)
         found["scores"], found["labels"] = scores.round(5).tolist(), test.labels.tolist()

@@ -28,7 +28,9 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     """Run the four steps and return their times, in seconds, and their results."""
     import torch
 
+    from benchmarks import release
     from pneumonia.config.resolve import resolve
+    from pneumonia.data.manifest import Manifest
     from tasks.prepare_data import prepare_data
     from tasks.promote_model import promote_model
     from tasks.train_model import train_model
@@ -43,6 +45,10 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
 
     dataset = mark(prepare_data(config))
     trained = mark(train_model(dataset, config))
+    manifest = Manifest.load(Path(dataset.manifest))
+    # the work folder's own store, in which the step enters its opening, is deleted at the end
+    release.enter(manifest, __file__, trained.weights_digest, config.registry.name, demo=config.gate.demo)
+    marks[-1] = time.perf_counter()
     validation = mark(validate_model(dataset, trained, config))
     promotion = mark(promote_model(trained, validation, config))
     names = ("prepare_data", "train_model", "validate_model", "promote_model")
@@ -62,6 +68,12 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
         "best_epoch": trained.best_epoch,
         "best_epoch_val_accuracy": round(trained.best_epoch_val_accuracy, 4),
         "promoted": promotion.promoted,
+        "passed": validation.verdict.passed,
+        "measured_on": validation.verdict.measured_on,
+        "gate_set": {
+            view: {name: round(found[name].value, 4) for name in ("auroc", "sensitivity", "specificity")}
+            for view, found in validation.verdict.gate_metrics.items()
+        },
         "metrics": {
             name: {end: round(value, 4) for end, value in metric.model_dump().items()}
             for name, metric in validation.verdict.metrics.items()

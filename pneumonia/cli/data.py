@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,9 @@ from pneumonia.config.schema import DATA_FOLDER, PHANTOM_ROOT, Config
 from pneumonia.data.dvc import RECORD
 from pneumonia.errors import DataError
 from pneumonia.files import printable
+
+if TYPE_CHECKING:
+    from pneumonia.data.packing import Packed
 
 app = typer.Typer(help="Fetch, draw and check radiographs.", no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -117,6 +120,12 @@ def audit(
         typer.Argument(metavar="DIR", help="Folder that holds train/ and test/; data.root by default"),
     ] = None,
     on_unreadable: OnUnreadable = None,
+    test_folder: Annotated[
+        bool,
+        typer.Option(
+            "--test-folder", help="Evaluate shortcuts on the test folder too; an opening of the release set is entered"
+        ),
+    ] = False,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -140,7 +149,9 @@ def audit(
         with progress("decoding images") as on_progress:
             packed = packing.pack(root, lenient, config.preprocess, Path(config.work), on_progress)
         complain(f"{len(packed.manifest.entries)} images in {root}; looking for duplicates, leaks and shortcuts")
-        report = audit(packed, config.data)
+        if test_folder:
+            _enter_opening(config, packed)
+        report = audit(packed, config.data, test_folder=test_folder)
     if as_json:
         emit_json(report.model_dump(mode="json"))
     else:
@@ -177,6 +188,20 @@ def verify(
     if not comparison.same:
         complain(VERIFY_REMEDY)
         raise typer.Exit(FINDING)
+
+
+def _enter_opening(config: Config, packed: Packed) -> None:
+    """Enter that the labels of the test folder are read, without a model."""
+    from pneumonia.registry import openings
+    from pneumonia.tracking.client import check_store, tracking_uri
+
+    uri = tracking_uri(config)
+    check_store(uri)
+    files = [entry.sha256 for entry in packed.manifest.entries if entry.folder == "test"]
+    number = openings.open_release_set(
+        uri, files, weights="", model="no model", purpose="pneumonia data audit", demo=packed.phantom
+    )
+    complain(f"opening {number} of the release set")
 
 
 def _draw(config: Config, folder: Path | None = None) -> Path:

@@ -34,6 +34,14 @@ def evaluate(
     model: Model = None,
     threshold: Threshold = None,
     on_unreadable: OnUnreadable = None,
+    outside: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The images are of another place: register the metrics with the version, first on its card",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -43,11 +51,15 @@ def evaluate(
     Patients are known from patients.csv (columns path, patient), DICOM's PatientID, a folder for each patient with
     data.patients=folder, or the published file names. An image of an unknown patient is drawn by itself.
 
+    Images of a release set, which the gate checks a model's minimums on, are recognised, and the opening is entered:
+    `pneumonia openings`.
+
     Example: `pneumonia evaluate data/chest_xray/test --model model.safetensors --json`
     """
     config = resolve_config(file, settings, {"data.on_unreadable": on_unreadable})
     with working(), progress("scoring") as on_progress:
         from pneumonia.data.layout import summarise
+        from pneumonia.inference import outside_set
         from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled, find_patients
 
         skip = config.data.on_unreadable == "skip"
@@ -55,10 +67,20 @@ def evaluate(
         if words := summarise(images.passed_over, images.litter):
             complain(words)
         patients = find_patients(folder, images.labels, by_folder=config.data.patients == "folder")
+        if outside is not None:
+            outside_set.check_name(outside)
         predictor = load_predictor(model, threshold, config)
         found = evaluate_folder(
-            predictor, images.labels, patients, config.evaluation, skip_unreadable=skip, progress=on_progress
+            predictor,
+            images.labels,
+            patients,
+            config.evaluation,
+            skip_unreadable=skip,
+            progress=on_progress,
+            opening=lambda digests: outside_set.enter(config, predictor, digests, outside, complain),
         )
+        if outside is not None:
+            outside_set.register(config, predictor, found, outside)
     found["passed_over"] = list(images.passed_over)
     if as_json:
         emit_json(found)

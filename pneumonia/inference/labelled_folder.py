@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from pneumonia.files import is_folder, printable
 from pneumonia.imaging import radiograph
 from pneumonia.inference.predictor import Predictor
 from pneumonia.progress import Progress, silent
+from pneumonia.registry.openings import rows_digest
 from pneumonia.statistics.metrics import Scored, compute_metrics
 
 LISTED = 20
@@ -99,6 +100,7 @@ def evaluate_folder(
     *,
     skip_unreadable: bool = False,
     progress: Progress = silent,
+    opening: Callable[[Sequence[str]], None] | None = None,
 ) -> dict[str, Any]:
     """Score labelled images and compute the metrics.
 
@@ -110,12 +112,14 @@ def evaluate_folder(
             drawn once.
         skip_unreadable: leave out images that cannot be read, and name them in the result.
         progress: called with the images done and all images.
+        opening: called with the sha256 of the scored files before a score is held against a label.
 
     Returns:
         A JSON object: `n` images, each metric of `pneumonia.statistics.metrics.METRICS` as ``{value, low, high}``,
         counts, threshold and model. `patients` are the known ones, None where none is known; `unknown_patients` are
         the images whose patient is not known, each of which is drawn as one of its own; `patient_sources` counts
-        the images by source; `copies` are files that repeat another one of the same class.
+        the images by source; `copies` are files that repeat another one of the same class; `rows` is the digest of
+        all files.
 
     Raises:
         DataError: images cannot be read, which is found before any is scored; or none of a class is left.
@@ -132,6 +136,8 @@ def evaluate_folder(
     truth = np.array([labels[result["file"]] for result in scored], dtype=np.int64)
     who = [known[result["file"]] for result in scored]
     contents = [_digest(result["file"]) for result in scored]
+    if opening is not None:
+        opening(contents)
     copies = repeated(contents, truth)
     threshold = predictor.record.threshold
     scores = np.array([result["probability"] for result in scored])
@@ -145,6 +151,7 @@ def evaluate_folder(
         "counts": {name: int(np.sum(truth == label)) for label, name in enumerate(CLASSES)},
         **_summary(who),
         "copies": int(copies.sum()),
+        "rows": rows_digest(contents),
         "confidence": config.confidence,
         "threshold": threshold,
         "model": predictor.name,

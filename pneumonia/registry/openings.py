@@ -112,12 +112,42 @@ def open_release_set(
     limit: int | None = None,
     since: str = "",
 ) -> int:
-    """Enter an opening before the labels are read; the same opening a second time enters nothing.
+    """Enter an opening of a release set, and the set itself; called before the labels are read.
 
     Args:
         uri: of the store.
-        files: sha256 of the images' files.
-        weights: digest of the model's weights.
+        files: sha256 of the files of all its images.
+        weights, model, purpose, demo, limit, since: as `enter`.
+
+    Returns:
+        How many openings of these images there are, this one and demos' included.
+
+    Raises:
+        ReleaseSetSpent: the plan allows no further one; nothing was entered.
+        TrackingError: the store cannot be reached.
+    """
+    rows = rows_digest(files)
+    _enter_rows(uri, rows, files)
+    return enter(uri, rows, weights=weights, model=model, purpose=purpose, demo=demo, limit=limit, since=since)
+
+
+def enter(
+    uri: str,
+    rows: str,
+    *,
+    weights: str,
+    model: str,
+    purpose: str,
+    demo: bool = False,
+    limit: int | None = None,
+    since: str = "",
+) -> int:
+    """Enter an opening; the same opening a second time enters nothing.
+
+    Args:
+        uri: of the store.
+        rows: digest of the release set.
+        weights: digest of the model's weights; empty where there is no model.
         model: its name.
         purpose: `GATE`, or the command or script.
         demo: by a demo profile, or of phantoms.
@@ -131,8 +161,6 @@ def open_release_set(
         ReleaseSetSpent: the plan allows no further one; nothing was entered.
         TrackingError: the store cannot be reached.
     """
-    rows = rows_digest(files)
-    _enter_rows(uri, rows, files)
     while True:
         past = openings(uri)
         now = datetime.now(UTC).isoformat(timespec="microseconds")

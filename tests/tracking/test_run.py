@@ -143,10 +143,9 @@ def test_a_run_is_gone_on_with_by_its_id(work: Path) -> None:
     assert status(run) == "FINISHED"
 
 
-def test_reads_of_the_test_labels_are_counted_across_runs(work: Path) -> None:
+def test_validations_of_a_run_are_counted(work: Path) -> None:
     first, second = (Run.open(settings(work), key, "name", {}) for key in ("a", "b"))
-    assert [first.count_test_read("x"), first.count_test_read("x"), second.count_test_read("x")] == [1, 2, 3]
-    assert second.count_test_read("other data") == 1
+    assert [first.count_validation(), first.count_validation(), second.count_validation()] == [1, 2, 1]
 
 
 def test_a_run_exists_until_it_is_deleted(work: Path) -> None:
