@@ -61,7 +61,8 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
         validation = _validate(dataset, trained, config, policy, champion, progress, run)
     finally:
         run.release()  # a validation that fails leaves a finished training finished
-    write_text(path, _SavedValidation(settings=settings, validation=validation).model_dump_json(indent=2))
+    if champion is None or champion.run_id != trained.run_id:  # a champion keeps the verdict that it was promoted with
+        write_text(path, _SavedValidation(settings=settings, validation=validation).model_dump_json(indent=2))
     return validation
 
 
@@ -227,6 +228,8 @@ def _validate(
     found = _Judgement(dataset, trained, config, champion, progress, model, manifest)
     if (how := moves.withdrawal(trained.tracking_uri, model.record)) is not None:
         found.reasons.append(gate.withdrawn_reason(how))
+    if (how := moves.withdrawal_in_another_use(trained.tracking_uri, model.record)) is not None:
+        found.reasons.append(gate.withdrawn_in_another_use_reason(how))
     if policy is None:
         found.judge_demo()
     else:
@@ -244,7 +247,7 @@ def _log(run: Run, found: _Judgement, verdict: Verdict, page: Path) -> None:
     for view, prefix in zip(VIEWS, ("gate_", "gate_without_shortcuts_"), strict=True):
         run.log_intervals(verdict.gate_metrics.get(view, {}), prefix)
     run.log_intervals({name: each.separation for name, each in found.dependence.items()}, "shortcut_dependence_")
-    tags = {"verdict": "passed" if verdict.passed else "not passed"}
+    tags = {"verdict": "passed" if gate.is_good(verdict) else "not passed"}
     if found.opened is not None:
         run.log_metrics({"release_openings": found.opened})
     if verdict.policy is not None:

@@ -23,6 +23,7 @@ from pneumonia.records.evaluation import (
 )
 from pneumonia.statistics.comparison import overall
 
+ALREADY_CHAMPION, WITHDRAWN = "already champion", "withdrawn"
 WORDS = {
     "auroc": "AUROC",
     "sensitivity": "sensitivity",
@@ -147,12 +148,23 @@ def no_champion_reason() -> Reason:
 def already_champion_reason(champion: Champion) -> Reason:
     """Refuse a model that is champion already, so that no promotion is needed."""
     text = f"these weights are already champion, as version {champion.version}"
-    return Reason(name="already champion", passed=False, text=text)
+    return Reason(name=ALREADY_CHAMPION, passed=False, text=text)
 
 
 def withdrawn_reason(how: str) -> Reason:
     """Refuse a model that was champion and was withdrawn, which `how` says in one sentence."""
-    return Reason(name="withdrawn", passed=False, text=f"this model was champion, and {how}")
+    return Reason(name=WITHDRAWN, passed=False, text=f"this model was champion, and {how}")
+
+
+def withdrawn_in_another_use_reason(how: str) -> Reason:
+    """Tell of weights that were withdrawn with another threshold or preprocessing, which refuses nothing."""
+    text = f"these weights were champion in another use, and {how}"
+    return Reason(name="withdrawn in another use", passed=True, text=text)
+
+
+def is_good(found: Verdict) -> bool:
+    """Return whether a model has passed by what it can do, whether or not it is champion already or was withdrawn."""
+    return all(reason.passed for reason in found.reasons if reason.name not in (ALREADY_CHAMPION, WITHDRAWN))
 
 
 def _require(metrics: Mapping[str, Metric]) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 CHAMPION, PREVIOUS = "champion", "previous"
+APPLIED = "ledger-applied"
+"""Tag of a registered model: the number of the move that its aliases were last set for."""
 WITHDRAWN = "withdrawn"
 """Tag of a version that a rollback has left: who left it, when and why."""
 PHANTOM_SUFFIX = "-phantom"
@@ -63,10 +65,31 @@ class Version(BaseModel):
 def champion(uri: str, name: str) -> Version | None:
     """Return the version that is champion of `name`; None where there is none yet.
 
+    It is the one with the alias, unless a move was cut short between its entry in the ledger and the alias: then it is
+    the ledger's, so that a version that was withdrawn is used by nobody.
+
     Raises:
+        PneumoniaError: an entry of the ledger was damaged.
         TrackingError: the registry cannot be reached.
     """
-    return next((version for version in versions(uri, name) if CHAMPION in version.aliases), None)
+    known = versions(uri, name)
+    pending = _pending_champion(uri, name) if known else None
+    if pending is not None:
+        return next((version for version in known if version.version == pending), None)
+    return next((version for version in known if CHAMPION in version.aliases), None)
+
+
+def _pending_champion(uri: str, name: str) -> str | None:
+    """Return the champion by the ledger, where its last move has not set the aliases yet."""
+    client = mlflow_client(uri)
+
+    def read() -> str | None:
+        tags = client.get_registered_model(name).tags
+        moves = ledger_run.read(client, name, tags)
+        applied = int(tags.get(APPLIED, ledger_run.earlier_moves(tags)))
+        return moves[-1].to_version if len(moves) > applied else None
+
+    return with_retries(uri, f"read the ledger of {name}", read)
 
 
 def champions(uri: str) -> list[Version]:
@@ -91,6 +114,8 @@ def get(uri: str, name: str, version_or_alias: str) -> Version:
         TrackingError: the registry cannot be reached.
     """
     known = versions(uri, name)
+    if version_or_alias == CHAMPION and (held := champion(uri, name)) is not None:
+        return held
     for version in known:
         if version_or_alias == version.version or version_or_alias in version.aliases:
             return version

@@ -25,13 +25,12 @@ from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import ledger, ledger_run, models
 from pneumonia.registry.ledger import Move, Standing
-from pneumonia.registry.models import CHAMPION, PHANTOM_SUFFIX, PREVIOUS, WITHDRAWN, Version
+from pneumonia.registry.models import APPLIED, CHAMPION, PHANTOM_SUFFIX, PREVIOUS, WITHDRAWN, Version
 from pneumonia.tracking.client import mlflow_client, store_is_new, with_retries
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-APPLIED = "ledger-applied"
 SETTLING_SECONDS = 5.0
 """How long aliases may differ from the ledger: a process that was overtaken sets them right within a request's time."""
 COLLISIONS = 10
@@ -170,6 +169,22 @@ def withdrawal(uri: str, record: ModelRecord) -> str | None:
     return _withdrawal(
         standing(uri, record.name), [each for each in models.versions(uri, record.name) if each.is_model(record)]
     )
+
+
+def withdrawal_in_another_use(uri: str, record: ModelRecord) -> str | None:
+    """Return in one sentence how these weights were withdrawn with another threshold or preprocessing; or None.
+
+    Another threshold may be the remedy, so that they may become champion; whoever decides is told.
+
+    Raises:
+        PneumoniaError: an entry of the ledger was damaged.
+        TrackingError: the registry cannot be reached.
+    """
+    if store_is_new(uri):
+        return None
+    known = models.versions(uri, record.name)
+    others = [v for v in known if v.weights_digest == record.weights_digest and not v.is_model(record)]
+    return _withdrawal(standing(uri, record.name), others)
 
 
 def _withdrawal(now: Standing, same: Sequence[Version]) -> str | None:

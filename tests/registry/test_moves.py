@@ -376,3 +376,18 @@ def test_a_ledger_that_was_deleted_is_told_and_not_begun_anew(uri: str) -> None:
         promote(uri, "2")
     client.restore_experiment(experiment.experiment_id)
     assert promote(uri, "2").made
+
+
+def test_a_rollback_that_was_cut_short_is_heeded_by_every_consumer(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    promoted(uri, 2)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "_apply", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rollback(uri, "2")
+    assert state(uri).aliases["champion"] == "2", "the alias is not set yet"
+    assert champion_of(uri) == "1", "what is withdrawn is used by nobody"
+    assert models.get(uri, NAME, "champion").version == "1"

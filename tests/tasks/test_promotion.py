@@ -14,6 +14,7 @@ from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.model import read_record
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import models, moves
+from pneumonia.registry import promotion as promotion_by_hand
 from pneumonia.tracking.client import mlflow_client
 from tasks import promote_model as step
 from tasks import validate_model
@@ -161,3 +162,37 @@ def test_a_champion_other_than_the_registered_one_is_refused_by_the_gate(
     client.log_artifact(trained.run_id, str(copy), "weights")
     with pytest.raises(PneumoniaError, match=words):
         validated(planned(work, "train.seed=1"))
+
+
+def test_a_champion_that_is_validated_again_keeps_its_verdict(work: Path) -> None:
+    first = run(small(work))
+    _, _, again, promotion = run(small(work, "evaluation.bootstrap=120"))
+    assert [reason.name for reason in again.verdict.reasons if not reason.passed] == ["already champion"]
+    assert not promotion.promoted
+    tags = mlflow_client(first[1].tracking_uri).get_run(first[1].run_id).data.tags
+    assert tags["verdict"] == "passed", "to be champion already is no fault of a model"
+    assert run(small(work)) == first, "the identical command finds the verdict that it was promoted with"
+    run(small(work, "train.seed=1"))
+    moves.rollback(first[1].tracking_uri, NAME, "eve", "worse", leaving="2")
+    run(small(work, "train.seed=1"))  # refused, because it was withdrawn
+    name, back = promotion_by_hand.promote_run(
+        first[1].tracking_uri, latest(first[1].tracking_uri, "2"), "ada", "a mistake", despite=True
+    )
+    assert "despite the verdict" not in back.move.why, "it had passed"
+    assert "despite the withdrawal" in back.move.why
+    assert name == NAME
+
+
+def latest(uri: str, version: str) -> str:
+    return models.get(uri, NAME, version).run_id
+
+
+def test_weights_that_were_withdrawn_in_another_use_are_told(work: Path) -> None:
+    run(small(work))
+    second = run(small(work, "train.seed=1"))
+    moves.rollback(second[1].tracking_uri, NAME, "eve", "false alarms", leaving="2")
+    _, _, validation, promotion = run(small(work, "train.seed=1", "operating_point.threshold=0.51"))
+    assert promotion.promoted
+    told = next(reason for reason in validation.verdict.reasons if reason.name == "withdrawn in another use")
+    assert "version 2 was withdrawn by eve" in told.text
+    assert told.text in models.history(second[1].tracking_uri, NAME)[-1].why
