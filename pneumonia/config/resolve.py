@@ -24,7 +24,7 @@ from pneumonia.config.schema import (
     RegistryConfig,
 )
 from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
-from pneumonia.credentials import redacted
+from pneumonia.credentials import redacted, shown
 from pneumonia.errors import ConfigError
 from pneumonia.files import expand_home, is_regular_file
 
@@ -129,9 +129,23 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -
         origin = next((name for name, layer in reversed(layers) if _holds(layer, path)), "defaults")
         if origin == "environment":
             origin = ENVIRONMENT_PREFIX + "__".join(path).upper()
-        got = "" if problem["type"] == "unknown_key" else f", got {redacted(repr(problem['input']))}"
-        lines.append(f"{'.'.join(path)} (from {origin}): {problem['msg']}{got}")
+        words = problem["msg"]
+        if problem["type"] == "model_type":
+            words = f"is a section; set one of its keys, {_keys(path)}"
+        # what was meant for a key of tracking may be a password
+        hidden = problem["type"] == "unknown_key" or path == ["tracking"]
+        got = "" if hidden else f", got {_shown(problem['input'])}"
+        lines.append(f"{'.'.join(path)} (from {origin}): {words}{got}")
     return "the configuration cannot be used:\n  " + "\n  ".join(lines)
+
+
+def _keys(path: list[str]) -> str:
+    section = ".".join(path)
+    return ", ".join(name for name in Config.names() if name.startswith(f"{section}."))
+
+
+def _shown(value: Any) -> str:
+    return repr(shown(value)) if isinstance(value, str) else redacted(repr(value))
 
 
 def _holds(layer: Any, path: list[str]) -> bool:
