@@ -105,7 +105,7 @@ class Section(BaseModel):
     def _line(cls, problem: Any) -> InitErrorDetails:
         words, given = problem["msg"], problem["input"]
         if problem["type"] == "extra_forbidden":
-            words, shown = unknown_key(str(problem["loc"][-1]), cls.model_fields), None
+            words, given = unknown_key(str(problem["loc"][-1]), cls.model_fields), None
         kind = PydanticCustomError("unknown_key" if given is None else problem["type"], "{words}", {"words": words})
         given = shown(given) if isinstance(given, str) else given  # an orchestrator writes it to its log
         return InitErrorDetails(type=kind, loc=problem["loc"], input=given)
