@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.data import patients
@@ -115,7 +116,8 @@ def evaluate_folder(
         A JSON object: `n` images, each metric of `pneumonia.statistics.metrics.METRICS` as ``{value, low, high}``,
         counts, threshold and model. `patients` are the known ones, None where none is known; `unknown_patients` are
         the images whose patient is not known, each of which is drawn as one of its own; `patient_sources` counts
-        the images by source; `copies` are files that repeat another one of the same class.
+        the images by source; `copies` are files that repeat another one of the same class; `in_both_classes` lists
+        the groups of one file that lies in both, each of which counts once as a right and once as a wrong decision.
 
     Raises:
         DataError: images cannot be read, which is found before any is scored; or none of a class is left.
@@ -133,6 +135,7 @@ def evaluate_folder(
     who = [known[result["file"]] for result in scored]
     contents = [_digest(result["file"]) for result in scored]
     copies = repeated(contents, truth)
+    conflicts = _in_both_classes([result["file"] for result in scored], contents, truth)
     threshold = predictor.record.threshold
     scores = np.array([result["probability"] for result in scored])
     drawn = patients.join_identical([patient.key for patient in who], contents)
@@ -145,6 +148,7 @@ def evaluate_folder(
         "counts": {name: int(np.sum(truth == label)) for label, name in enumerate(CLASSES)},
         **_summary(who),
         "copies": int(copies.sum()),
+        "in_both_classes": conflicts,
         "confidence": config.confidence,
         "threshold": threshold,
         "model": predictor.name,
@@ -171,6 +175,22 @@ def _listing_of(folder: Path, name: str) -> Listing:
 def _check_classes(labels: Iterable[int]) -> None:
     for label in set(range(len(CLASSES))) - set(labels):
         raise DataError(f"{CLASSES[label]}: no image can be read, and metrics need both classes; replace the files")
+
+
+def _in_both_classes(files: Sequence[str], contents: Sequence[str], truth: NDArray[np.int64]) -> list[list[str]]:
+    """Return the groups of equal files that lie in both classes, and warn of them: one of the labels is wrong."""
+    groups: dict[str, list[int]] = {}
+    for position, content in enumerate(contents):
+        groups.setdefault(content, []).append(position)
+    found = [[files[position] for position in group] for group in groups.values() if len({*truth[group].tolist()}) > 1]
+    if found:
+        named = "; ".join(" = ".join(map(printable, group)) for group in found[:LISTED])
+        logger.warning(
+            "warning: %d images lie in both classes, so that one label of each is wrong; the pipeline would stop: %s",
+            len(found),
+            named,
+        )
+    return found
 
 
 def _patient_id(file: str) -> str:
