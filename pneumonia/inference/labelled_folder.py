@@ -81,15 +81,32 @@ def find_patients(folder: Path, labels: Mapping[str, int], *, by_folder: bool = 
     pseudonyms = Pseudonyms()
     paths = {file: printable(Path(file).relative_to(folder).as_posix()) for file in labels}
     table = patients.read_table(folder, list(paths.values()), pseudonyms)
+    inside = Path(os.path.abspath(folder))  # noqa: PTH100 — a link keeps the name that it has in the data set
+    if table is not None and is_folder(inside.parent / "train"):
+        logger.warning(
+            "%s: is used here, and not by the pipeline, which reads %s alone",
+            folder / patients.TABLE,
+            inside.parent / patients.TABLE,
+        )
     if table is None:
-        inside = Path(os.path.abspath(folder))  # noqa: PTH100 — a link keeps the name that it has in the data set
         table = patients.read_table(inside.parent, list(paths.values()), pseudonyms, f"{inside.name}/")
     found = {}
     for file, path in paths.items():
         identifier = _patient_id(file) if table is None else ""
         pseudonym = pseudonyms.of(identifier) if identifier else ""
         found[file] = patients.identify(path, pseudonym=pseudonym, table=table, by_folder=by_folder)
+    _warn_of_patients(folder, found, table is None)
     return found
+
+
+def _warn_of_patients(folder: Path, found: Mapping[str, Patient], without_table: bool) -> None:
+    if in_doubt := patients.doubtful(
+        (Path(file).relative_to(folder).as_posix(), patient) for file, patient in found.items()
+    ):
+        logger.warning("%s: %d %s", folder, in_doubt, patients.DOUBT)
+    near = [file.as_posix() for place in (folder, *(folder / name for name in CLASSES)) for file in place.iterdir()]
+    if without_table and (tables := patients.misplaced(near)):
+        logger.warning("%s: not used; a table must be named %s", ", ".join(tables), patients.TABLE)
 
 
 def evaluate_folder(
