@@ -40,10 +40,12 @@ Shortcut = Literal["none", "encoding", "size", "brightness", "border", "mark"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Describe an unknown key, with the nearest of the known ones."""
+def unknown_key(key: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
+    """Describe an unknown key, with the settings of that name elsewhere, or the nearest of the known ones."""
     names = sorted(known)
-    return f"unknown key; {did_you_mean(key, names)}known here: {', '.join(names)}"
+    elsewhere = [name for name in everywhere if name.rpartition(".")[2] == key.casefold()]
+    meant = f"did you mean {' or '.join(elsewhere)}? " if elsewhere else did_you_mean(key, names)
+    return f"unknown key; {meant}known here: {', '.join(names)}"
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
@@ -105,7 +107,7 @@ class Section(BaseModel):
     def _line(cls, problem: Any) -> InitErrorDetails:
         words, given = problem["msg"], problem["input"]
         if problem["type"] == "extra_forbidden":
-            words, given = unknown_key(str(problem["loc"][-1]), cls.model_fields), None
+            words, given = unknown_key(str(problem["loc"][-1]), cls.model_fields, Config.names()), None
         kind = PydanticCustomError("unknown_key" if given is None else problem["type"], "{words}", {"words": words})
         given = shown(given) if isinstance(given, str) else given  # an orchestrator writes it to its log
         return InitErrorDetails(type=kind, loc=problem["loc"], input=given)

@@ -344,3 +344,9 @@ def test_a_withdrawn_model_is_told_by_whatever_address(
     caplog.clear()
     call("predict", str(image))
     assert "withdrawn" not in caplog.text
+
+
+def test_a_missing_file_is_named_where_the_model_is_missing_too(work: Path) -> None:
+    done = call("predict", "/nope.png", "--set", f"work={work}")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("/nope.png: there is no such file\n")
