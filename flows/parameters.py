@@ -7,12 +7,18 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import get_call_parameters
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pneumonia.config.schema import Config
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class _Configured(BaseModel):
+    """The parameter by its name, so that a message names config.train.epochs."""
+
+    config: Config
 
 
 class GuardedFlow(Flow[P, R]):
@@ -36,7 +42,7 @@ class GuardedFlow(Flow[P, R]):
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return the parameters with the configuration validated; the message repeats no password."""
         try:
-            config = Config.model_validate(parameters.get("config"))
+            config = _Configured.model_validate({"config": parameters.get("config")}).config
         except ValidationError as error:
             raise ParameterTypeError.from_validation_error(error) from None
         return super().validate_parameters({**parameters, "config": config})
