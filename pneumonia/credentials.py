@@ -23,7 +23,7 @@ _NO_SERVER = ("sqlite", "file")  # whose paths may hold an @
 
 def _any_case(words: Iterable[str]) -> str:
     """Return a pattern of these words, in capitals or not, without a flag."""
-    return "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else re.escape(c) for c in word) for word in words)
+    return "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in word) for word in words)
 
 
 def _before_the_colon() -> str:
