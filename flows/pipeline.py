@@ -40,6 +40,7 @@ import tasks.prepare_data as prepare
 import tasks.promote_model as promote
 import tasks.train_model as train
 import tasks.validate_model as validate
+from flows.parameters import guarded
 from flows.progress import told
 from flows.terminal import announce, failures, summarise
 from pneumonia.config.resolve import resolve
@@ -117,6 +118,7 @@ def promote_model(
     return last, promotion
 
 
+@guarded
 @flow(name="pneumonia-pipeline", persist_result=False)
 def pipeline(config: Config, fresh: bool = False) -> tuple[TrainedModel, Validation, Promotion]:
     """Take radiographs to a validated, registered model.

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from flows.heartbeat import Heartbeat, say
 from pneumonia.progress import Progress as Told
+from pneumonia.progress import stays
 
 ARTIFACT_SECONDS = 2.0  # each update is a request to the server
 
@@ -49,6 +50,8 @@ def told(step: str) -> Iterator[Told]:
             if message not in logged:
                 logged.add(message)
                 logger.info(message)
+                if stays(message):
+                    console.print(f"{step}: {message}", soft_wrap=True, markup=False, highlight=False)
             if time.monotonic() - updated > ARTIFACT_SECONDS:
                 updated = time.monotonic()
                 update_progress_artifact(artifact, progress=100 * share, description=f"{step}: {message}")

@@ -25,6 +25,7 @@ from pneumonia.config.schema import Config
 from pneumonia.records.steps import Promotion, TrainedModel, Validation
 from pneumonia.streams import explain_lost_output, lost_output
 from pneumonia.tracking.client import check_store, tracking_uri
+from tasks.prepare_data import check_requirements
 
 SHOWN = {
     "auroc": "AUROC",
@@ -56,6 +57,7 @@ def announce(config: Config) -> None:
     keep_tracebacks_in(config.work)
     kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.registry.name}", flush=True)
+    check_requirements(config)
     check_store(tracking_uri(config))
     prefect_server.check(Path(config.work).resolve() / "logs" / SERVER_LOG)
 

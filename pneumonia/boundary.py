@@ -43,7 +43,7 @@ def keep_tracebacks_in(work: str | Path) -> None:
 def explain(error: BaseException) -> tuple[str, int]:
     """Return the message and the exit code of an error; write the traceback of one that nobody has described."""
     if isinstance(error, PneumoniaError):
-        return f"error: {error}", error.exit_code
+        return f"error: {redacted(str(error))}", error.exit_code
     words = " ".join(redacted(str(error)).split()) or "no message"
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         place = f"{error.filename}: " if error.filename else ""

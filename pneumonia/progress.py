@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
+REUSING, ANEW = "reusing", "training anew"
+"""How a line begins that says whether finished work was found; it stays to be read."""
+
+
+def stays(message: str) -> bool:
+    """Return whether a line is not only the state of a computation, and must not be replaced by the next one."""
+    return message.startswith((REUSING, ANEW))
+
 
 class Progress(Protocol):
     """A callback that takes the amount done, the total amount (0 where it is unknown), and a line of text."""

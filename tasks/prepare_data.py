@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from pathlib import Path
 
+from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import CLASSES, PHANTOM_ROOT, Config, DataConfig
 from pneumonia.data import packing
 from pneumonia.data.audit.report import audit, markdown
@@ -15,6 +16,8 @@ from pneumonia.data.manifest import Manifest
 from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import check_path, printable, write_text
+from pneumonia.modelling.device import Compute
+from pneumonia.modelling.network import build_network
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.steps import Dataset
 
@@ -28,6 +31,7 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         DataError: images that cannot be used, or a leak between the splits; the audit's report names the files.
         ConfigError: phantoms with a model name that is not one for phantoms, or a folder whose name is no text.
     """
+    check_requirements(config)
     # absolute, so that the paths in the document hold in any working directory
     work = _resolved("work", config.work)
     root = _resolved("data.root", config.data.root)
@@ -35,9 +39,8 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         folder = dataset.folder_of(work, config.phantom)
         root = dataset.generate(folder, config.phantom, within(progress, 0.0, 0.5, "drawing phantoms"))
     packed = packing.pack(root, config.data, config.preprocess, work, within(progress, 0.5, 1.0, "decoding images"))
-    if packed.phantom and not config.registry.name.endswith("-phantom"):
-        name = config.registry.name
-        raise ConfigError(f"registry.name={name}: {root} holds phantoms; a name for them ends in -phantom")
+    if packed.phantom:
+        _check_name(config, root)
     report = audit(packed, config.data)
     folder = work / "audits" / _audit_name(packed.manifest, config.data)
     write_text(folder / "audit.json", report.model_dump_json(indent=2))
@@ -60,6 +63,26 @@ def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
         counts=_counts(packed.manifest),
         unreadable=tuple(str(image["file"]) for image in packed.unreadable),
     )
+
+
+def check_requirements(config: Config) -> None:
+    """Refuse, before anything is drawn or decoded, what a later step would refuse: name, device, initial weights.
+
+    Raises:
+        ConfigError: phantoms with a model name that is not one for phantoms, or weights that cannot be used.
+        DataError: CUDA is configured and not available.
+    """
+    if is_phantom(config.data.root):
+        _check_name(config, config.data.root)
+    Compute.of(config.train)
+    if config.model.weights not in ("imagenet", "none"):
+        build_network(config.model.architecture, config.model.weights, seed=0)
+
+
+def _check_name(config: Config, root: Path | str) -> None:
+    if not config.registry.name.endswith("-phantom"):
+        name = config.registry.name
+        raise ConfigError(f"registry.name={name}: {root} holds phantoms; a name for them ends in -phantom")
 
 
 def _resolved(setting: str, path: str) -> Path:

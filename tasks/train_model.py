@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -20,13 +22,13 @@ from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
 from pneumonia.modelling.calibration import calibrate
 from pneumonia.modelling.device import Compute
-from pneumonia.modelling.identity import model_key, training_key
+from pneumonia.modelling.identity import model_key, recipe_key, training_key, training_software
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_loop import CHECKPOINT, Fitted, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import save_weights, state_digest
-from pneumonia.progress import Progress, silent
+from pneumonia.progress import ANEW, REUSING, Progress, silent
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.model import ModelRecord, OperatingPoint
@@ -74,6 +76,7 @@ def train_model(
         if (done := _finished(_model_folder(folder, key), uri)) is not None:
             _report_reuse(progress, f"the finished model {key[:8]}", done.finished_at, done.computed_with)
             return done
+        _report_anew(progress, folder, dataset, config)
         run = Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
         try:
             trained = _train(dataset, config, progress, folder, training, key, run)
@@ -230,9 +233,31 @@ def _finished(folder: Path, uri: str) -> TrainedModel | None:
 
 
 def _report_reuse(progress: Progress, what: str, finished_at: str, computed_with: Sequence[str]) -> None:
-    line = f"reusing {what} of {finished_at}, computed with {'; then '.join(computed_with)}"
+    line = f"{REUSING} {what} of {finished_at}, computed with {'; then '.join(computed_with)}"
     log.info(line)
     progress(1.0, 1.0, line)
+
+
+def _report_anew(progress: Progress, folder: Path, dataset: Dataset, config: Config) -> None:
+    """Say why a training of the same images and settings is made again: the software is part of its key."""
+    note = folder / "recipe.json"
+    if note.exists():
+        return
+    now = {"recipe": recipe_key(dataset, config), **training_software(config.model.architecture)}
+    for other in sorted(folder.parent.glob(f"*/{note.name}")):
+        then = json.loads(other.read_text(encoding="utf-8"))
+        if then["recipe"] == now["recipe"]:
+            changed = "the code that trains" if then["code"] != now["code"] else f"a library ({_versions(then, now)})"
+            line = f"{ANEW} the same images and settings, because {changed} has changed since {other.parent.name[:8]}"
+            log.info(line)
+            progress(0.0, 1.0, line)
+            break
+    write_text(note, json.dumps(now, indent=2))
+
+
+def _versions(then: dict[str, Any], now: dict[str, Any]) -> str:
+    pairs = [(name, before, now["versions"].get(name)) for name, before in then["versions"].items()]
+    return ", ".join(f"{name} {before} -> {after}" for name, before, after in pairs if before != after)
 
 
 def _clear(folder: Path, key: str) -> None:

@@ -110,7 +110,7 @@ def test_a_folder_with_a_space_and_no_git(checkout: Checkout) -> None:
     assert calls[1].startswith("python -m pip install --quiet")
     torch, locked, project = libraries(calls)
     assert torch.endswith("--torch-backend cpu torch==2.13.0 torchvision==0.28.0")
-    assert locked.endswith("--no-deps --require-hashes --requirement requirements.lock")
+    assert locked.endswith("--no-deps --compile-bytecode --require-hashes --requirement requirements.lock")
     assert project.endswith("--no-build-isolation --editable .")
     assert [line[:4] for line in done.stderr.splitlines()] == ["[1/5", "[2/5", "[3/5", "[4/5", "[5/5"]
     assert checkout.make("install").returncode == 0
@@ -143,7 +143,7 @@ def test_cuda_comes_from_its_own_lock_and_stays(checkout: Checkout, backend: str
     checkout.have("python3.11")
     assert checkout.make("install", f"TORCH_BACKEND={backend}").returncode == 0
     locked, project = libraries(checkout.calls())
-    assert locked.endswith("--no-deps --require-hashes --requirement requirements-cuda.lock")
+    assert locked.endswith("--no-deps --compile-bytecode --require-hashes --requirement requirements-cuda.lock")
     assert project.endswith("--editable .")
     assert checkout.make("run").returncode == 0
     assert checkout.calls() == ["python flows/pipeline.py"], "a later command takes what is installed"

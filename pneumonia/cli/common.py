@@ -60,11 +60,19 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def resolve_config(
-    file: Path | None, settings: list[str] | None, named: dict[str, object] | None = None, profile: str = "fast"
+    file: Path | None,
+    settings: list[str] | None,
+    named: dict[str, object] | None = None,
+    profile: str = "fast",
+    *,
+    any_model: bool = False,
 ) -> Config:
-    """Resolve the configuration; `named` holds the values of a command's own options, which take precedence."""
+    """Resolve the configuration; `named` holds the values of a command's own options, which take precedence.
+
+    With `any_model` the registered name may be of another architecture than the configured one.
+    """
     given = [f"{key}={value}" for key, value in (named or {}).items() if value is not None]
-    config = resolve(profile, file=file, assignments=[*(settings or []), *given])
+    config = resolve(profile, file=file, assignments=[*(settings or []), *given], any_model=any_model)
     keep_tracebacks_in(config.work)
     return config
 

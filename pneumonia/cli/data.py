@@ -132,7 +132,8 @@ def audit(
 ) -> None:
     """Check a data set: unreadable, duplicate and misplaced images, patients in several splits, shortcuts.
 
-    Ends with 1 where a finding would stop the pipeline.
+    All images are checked, whatever data.patient_fraction is. Ends with 1 where a finding would stop a pipeline that
+    uses all of them, as profile full does.
 
     Example: `pneumonia data audit data/chest_xray --json`
     """
@@ -144,8 +145,8 @@ def audit(
         root = Path(config.data.root)
         if config.data.root == PHANTOM_ROOT:
             root = _draw(config)
-        # here unreadable images are a finding, even where they would stop the pipeline
-        lenient = config.data.model_copy(update={"on_unreadable": "skip"})
+        # here unreadable images are a finding, even where they would stop the pipeline, and no patient is left out
+        lenient = config.data.model_copy(update={"on_unreadable": "skip", "patient_fraction": 1.0})
         with progress("decoding images") as on_progress:
             packed = packing.pack(root, lenient, config.preprocess, Path(config.work), on_progress)
         complain(f"{len(packed.manifest.entries)} images in {root}; looking for duplicates, leaks and shortcuts")

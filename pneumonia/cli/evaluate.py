@@ -101,8 +101,13 @@ def _patients(found: dict[str, Any]) -> str:
 
 
 def _print_metrics(found: dict[str, Any], folder: Path) -> None:
+    from pneumonia.data.patients import SOURCES, UNKNOWN
+
     counts = " + ".join(f"{count} {name}" for name, count in found["counts"].items())
     emit(f"{printable(folder)}: {found['n']} images ({counts}){_patients(found)}")
+    by = [f"{n} by {SOURCES[name]}" for name, n in found["patient_sources"].items() if name != UNKNOWN]
+    if by:
+        emit(f"patients known of images: {', '.join(by)}")
     emit(f"{found['model']} {found['version']}, PNEUMONIA from {found['threshold']:g} on")
     emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
     for name, metric in found.items():

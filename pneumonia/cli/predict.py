@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,6 +72,9 @@ def predict(
     images, passed_over = _expand(files)
     if passed_over:
         complain(passed_over)
+    for path in images:  # before the model, whose message would be the only one where it is missing too
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a name is too long
+            complain(f"{printable(path)}: there is no such file")
     with working(), progress("scoring") as on_progress:
         results = load_predictor(model, threshold, config).score(images, on_progress)
     if as_json:

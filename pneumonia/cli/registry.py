@@ -10,6 +10,7 @@ import typer
 
 from pneumonia.cli.common import ConfigFile, Json, Settings, complain, emit, emit_json, resolve_config, working
 from pneumonia.config.schema import Config
+from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def promote(
         str | None,
         typer.Option(
             metavar="VERSION",
-            help="The champion that it was compared with; refused where another is by now",
+            help="Number or alias of the champion that it was compared with; refused where another is by now",
             show_default=False,
         ),
     ] = None,
@@ -59,12 +60,12 @@ def promote(
     """
     if (version is None) == (run is None):
         raise typer.BadParameter("name one of --version and --run")
-    config = _resolve(file, settings, name)
+    config = _resolve(file, settings)
     reason = _stated_reason(why)
     with working():
         from pneumonia.registry import ledger, promotion
 
-        uri, actor, title = _uri(config), who or ledger.who(), config.registry.name
+        uri, actor, title = _uri(config), who or ledger.who(), name or config.registry.name
         if run is not None:
             title, done = promotion.promote_run(uri, run, actor, reason, against=against, name=name, despite=despite)
         else:
@@ -81,7 +82,7 @@ def rollback(
         typer.Option(
             "--from",
             metavar="VERSION",
-            help="The champion to leave; by default the present one, unless the last move was a rollback too",
+            help="Number or alias of the champion to leave; by default the present one, except after a rollback",
             show_default=False,
         ),
     ] = None,
@@ -95,13 +96,15 @@ def rollback(
 
     Example: `pneumonia rollback --from 3 --why "false alarms on portable images"`
     """
-    config = _resolve(file, settings, name)
+    config = _resolve(file, settings)
     reason = _stated_reason(why)
     with working():
-        from pneumonia.registry import ledger, moves
+        from pneumonia.registry import ledger, models, moves, promotion
 
-        uri, title = _uri(config), config.registry.name
-        left = leaving or _champion_to_leave(uri, title)
+        uri, title = _uri(config), name or config.registry.name
+        # the alias is refused after a rollback as no name is: who repeats the command means what was left already
+        named = leaving if leaving != models.CHAMPION else None
+        left = promotion.number(uri, title, named) if named else _champion_to_leave(uri, title)
         done = moves.rollback(uri, title, who or ledger.who(), reason, leaving=left)
     _print_move(title, done.move, as_json)
 
@@ -120,7 +123,8 @@ def _champion_to_leave(uri: str, name: str) -> str:
     if champion is None:
         there = models.listed(models.versions(uri, name))
         raise PneumoniaError(
-            f"{name}: there is no previous champion to roll back to; versions: {there}{models.other_champions(uri)}"
+            f"{name}: there is no previous champion to roll back to; versions: {there} (in {redacted(uri)})"
+            f"{models.other_champions(uri)}"
         )
     complain(f"leaving version {champion} of {name}, which was champion when this command began")
     return champion
@@ -138,22 +142,26 @@ def history(
 
     Example: `pneumonia history --name pneumonia-resnet18 --json`
     """
-    config = _resolve(file, settings, name)
+    config = _resolve(file, settings)
     with working():
         from pneumonia.registry import models
 
         uri = _uri(config, writing=False)
-        names = sorted({held.name for held in models.champions(uri)})
-        if name is not None and name not in names and not models.versions(uri, name):
-            raise PneumoniaError(f"{name}: no such model; there are: {', '.join(names) or 'none'}")
+        names = models.names(uri)
+        if name is not None and name not in names:
+            raise PneumoniaError(f"{name}: no such model; there are: {', '.join(names) or 'none'} (in {redacted(uri)})")
         moves = [(each, move) for each in ([name] if name else names) for move in models.history(uri, each)]
+        doubts = [words for each in {each: None for each, _ in moves} if (words := _alias_doubt(uri, each))]
     if as_json:
         emit_json([{"name": each, **move.model_dump(mode="json")} for each, move in moves])
     elif not moves:
         emit("No model was promoted yet; train one with python flows/pipeline.py")
+        complain(f"looked in {redacted(uri)}; another work folder has a store of its own: --set work=DIR")
     else:
         for each, move in moves:
             emit(_move_lines(each, move))
+    for words in doubts:
+        complain(words)
 
 
 def openings(
@@ -167,7 +175,7 @@ def openings(
 
     Example: `pneumonia openings --json`
     """
-    config = _resolve(file, settings, None)
+    config = _resolve(file, settings)
     with working():
         from pneumonia.registry import openings as ledger
 
@@ -185,13 +193,27 @@ def openings(
                     emit(f"  {opening}")
 
 
-def _resolve(file: Path | None, settings: list[str] | None, name: str | None) -> Config:
+def _alias_doubt(uri: str, name: str) -> str:
+    """Say where the alias champion is not at the version that is champion by the ledger, which predict would miss."""
+    from pneumonia.registry import models, moves
+
+    entered, held = moves.standing(uri, name).champion, models.champion(uri, name)
+    if entered is None or (held is not None and held.version == entered):
+        return ""
+    place = f"version {held.version} has the alias champion" if held else "no version has the alias champion"
+    return (
+        f"warning: {name}: {place}, which was changed without an entry in the ledger; by the ledger it is version "
+        f"{entered}. To set it again: pneumonia promote --name {name} --version {entered} --why TEXT"
+    )
+
+
+def _resolve(file: Path | None, settings: list[str] | None) -> Config:
     """Resolve the configuration for the champion's commands, whose default model is that of real radiographs.
 
     With profile full and a data root that is not phantom, neither profile fast's name nor that of phantoms applies.
     """
     given = [f"data.root={os.devnull}", *(settings or [])]
-    return resolve_config(file, given, {"registry.name": name}, profile="full")
+    return resolve_config(file, given, profile="full", any_model=True)
 
 
 def _uri(config: Config, *, writing: bool = True) -> str:

@@ -24,7 +24,7 @@ from pneumonia.config.schema import (
     RegistryConfig,
 )
 from pneumonia.config.sources import ENVIRONMENT_PREFIX, from_assignments, from_environment, from_toml, merge
-from pneumonia.credentials import redacted
+from pneumonia.credentials import redacted, shown
 from pneumonia.errors import ConfigError
 from pneumonia.files import expand_home, is_regular_file
 
@@ -35,6 +35,7 @@ def resolve(
     file: Path | None = None,
     assignments: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
+    any_model: bool = False,
 ) -> Config:
     """Resolve the configuration; ``data.root`` and ``model.weights`` are decided, never ``auto``, in the result.
 
@@ -45,6 +46,7 @@ def resolve(
         file: a TOML file with the same sections.
         assignments: ``section.key=value`` strings, the strongest.
         environment: variables to read; the process's own by default.
+        any_model: the registered name may be of another architecture than the configured one, where nothing is trained.
 
     Raises:
         ConfigError: an unknown profile or key, a value out of range, a file that cannot be read.
@@ -66,7 +68,7 @@ def resolve(
     decided = _validate([*layers, ("data.root", {"data": {"root": root}})])
     named = any(_holds(layer, ["registry", "name"]) for _, layer in chosen)
     model = _model(decided.model, phantom=is_phantom(root))
-    registry = _registry(decided.registry, model.architecture, named=named)
+    registry = _registry(decided.registry, model.architecture, named=named, any_model=any_model)
     return decided.model_copy(update={"model": model, "registry": registry})
 
 
@@ -83,11 +85,11 @@ def _model(model: ModelConfig, *, phantom: bool) -> ModelConfig:
     return model.model_copy(update={"weights": weights})
 
 
-def _registry(registry: RegistryConfig, architecture: str, *, named: bool) -> RegistryConfig:
-    """Decide a registered name that no other architecture uses."""
+def _registry(registry: RegistryConfig, architecture: str, *, named: bool, any_model: bool) -> RegistryConfig:
+    """Decide a registered name; for a training one that no other architecture uses."""
     name = registry.name if named else registry.name.replace(DEFAULT_ARCHITECTURE, architecture)
     for other in ARCHITECTURES:
-        if other != architecture and other in name:
+        if not any_model and other != architecture and other in name:
             raise ConfigError(
                 f"registry.name={name}: names models of {other}, not of model.architecture={architecture}; "
                 "choose another name"
@@ -129,9 +131,23 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -
         origin = next((name for name, layer in reversed(layers) if _holds(layer, path)), "defaults")
         if origin == "environment":
             origin = ENVIRONMENT_PREFIX + "__".join(path).upper()
-        got = "" if problem["type"] == "unknown_key" else f", got {redacted(repr(problem['input']))}"
-        lines.append(f"{'.'.join(path)} (from {origin}): {problem['msg']}{got}")
+        words = problem["msg"]
+        if problem["type"] == "model_type":
+            words = f"is a section; set one of its keys, {_keys(path)}"
+        # what was meant for a key of tracking may be a password
+        hidden = problem["type"] == "unknown_key" or path == ["tracking"]
+        got = "" if hidden else f", got {_shown(problem['input'])}"
+        lines.append(f"{'.'.join(path)} (from {origin}): {words}{got}")
     return "the configuration cannot be used:\n  " + "\n  ".join(lines)
+
+
+def _keys(path: list[str]) -> str:
+    section = ".".join(path)
+    return ", ".join(name for name in Config.names() if name.startswith(f"{section}."))
+
+
+def _shown(value: Any) -> str:
+    return repr(shown(value)) if isinstance(value, str) else redacted(repr(value))
 
 
 def _holds(layer: Any, path: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from pneumonia.credentials import HOLDS_PASSWORD, REFERENCE, WAYS, holds_password, redacted
+from pneumonia.credentials import HIDDEN, HOLDS_PASSWORD, REFERENCE, WAYS, holds_password, shown, stripped
 from pneumonia.files import check_path, expand_home
 
 PROFILES = ("fast", "full")
@@ -39,10 +40,12 @@ Shortcut = Literal["none", "encoding", "size", "brightness", "border", "mark"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """Describe an unknown key, with the nearest of the known ones."""
+def unknown_key(key: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
+    """Describe an unknown key, with the settings of that name elsewhere, or the nearest of the known ones."""
     names = sorted(known)
-    return f"unknown key; {did_you_mean(key, names)}known here: {', '.join(names)}"
+    elsewhere = [name for name in everywhere if name.rpartition(".")[2] == key.casefold()]
+    meant = f"did you mean {' or '.join(elsewhere)}? " if elsewhere else did_you_mean(key, names)
+    return f"unknown key; {meant}known here: {', '.join(names)}"
 
 
 def did_you_mean(key: str, known: Iterable[str]) -> str:
@@ -61,10 +64,19 @@ def nearest(key: str, known: Iterable[str]) -> str | None:
     return folded[near[0]] if near else None
 
 
+_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/[^:]*")  # a letter alone is a drive of Windows
+
+
 def _path(value: Any) -> Any:
     """Expand ``~``, and refuse what no path can be."""
     if not isinstance(value, str):
         return value
+    if _ADDRESS.match(value):
+        words = "is an address, not a path on this machine; mount or download it, and name the folder"
+        raise ValidationError.from_exception_data(
+            "path",
+            [InitErrorDetails(type=PydanticCustomError("path", "{words}", {"words": words}), input=shown(value))],
+        )
     try:
         path = expand_home(value)
         check_path(path)
@@ -93,11 +105,12 @@ class Section(BaseModel):
 
     @classmethod
     def _line(cls, problem: Any) -> InitErrorDetails:
-        words, shown = problem["msg"], problem["input"]
+        words, given = problem["msg"], problem["input"]
         if problem["type"] == "extra_forbidden":
-            words, shown = unknown_key(str(problem["loc"][-1]), cls.model_fields), None
-        kind = PydanticCustomError("unknown_key" if shown is None else problem["type"], "{words}", {"words": words})
-        return InitErrorDetails(type=kind, loc=problem["loc"], input=shown)
+            words, given = unknown_key(str(problem["loc"][-1]), cls.model_fields, Config.names()), None
+        kind = PydanticCustomError("unknown_key" if given is None else problem["type"], "{words}", {"words": words})
+        given = shown(given) if isinstance(given, str) else given  # an orchestrator writes it to its log
+        return InitErrorDetails(type=kind, loc=problem["loc"], input=given)
 
 
 class DataConfig(Section):
@@ -324,18 +337,23 @@ class TrackingConfig(Section):
     @classmethod
     def _without_password(cls, value: Any) -> Any:
         """Refuse a URI with a password, without repeating it: the settings are stored with every run."""
-        if isinstance(value, str) and holds_password(value):
-            raise _refused(f"a URI must not contain user and password; {WAYS}", redacted(value))
-        if isinstance(value, str) and value.startswith("env:") and not REFERENCE.fullmatch(value):
+        if not isinstance(value, str):
+            return value
+        value = stripped(value)
+        if holds_password(value):
+            raise _refused(f"a URI must not contain user and password; {WAYS}", shown(value))
+        if not value.isprintable():
+            raise _refused("a URI must not contain line ends, or letters that cannot be seen; write it anew", HIDDEN)
+        if value.startswith("env:") and not REFERENCE.fullmatch(value):
             raise _refused("write env:NAME with the name of an environment variable", "env:***")
-        if isinstance(value, str) and value.startswith("sqlite:///~"):
+        if value.startswith("sqlite:///~"):
             return f"sqlite:///{_path(value.removeprefix('sqlite:///'))}"
         return value
 
 
 def _refused(words: str, shown: str) -> ValidationError:
     line = InitErrorDetails(type=PydanticCustomError("password", "{words}", {"words": words}), loc=(), input=shown)
-    return ValidationError.from_exception_data("tracking.uri", [line])
+    return ValidationError.from_exception_data("a value", [line])
 
 
 class Config(Section):

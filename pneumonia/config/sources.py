@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumonia.config.schema import Config, did_you_mean, nearest
-from pneumonia.credentials import redacted
+from pneumonia.credentials import shown
 from pneumonia.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PNEUMONIA_"
@@ -92,9 +92,7 @@ def from_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key.strip():
-            raise ConfigError(
-                f"--set {redacted(assignment)}: write it as section.key=value, for example train.epochs=3"
-            )
+            raise ConfigError(f"--set {shown(assignment)}: write it as section.key=value, for example train.epochs=3")
         tree = merge(tree, _nest(key.strip().split("."), text.strip()))
     return tree
 

@@ -87,6 +87,8 @@ def pack(
     images = found.images
     if found.passed_over:
         log.warning("%s: %s", root, summarise(found.passed_over, found.litter))
+    if tables := patients.misplaced(found.passed_over):
+        log.warning("%s: %s: not used; %s", root, ", ".join(tables), patients.TABLE_PLACE)
     pseudonyms = Pseudonyms(work)
     table = _table(root, images, pseudonyms)
     digests = digest_files(images, root, work, threads(config, images))
@@ -132,8 +134,9 @@ def open_pixels(path: Path) -> NDArray[np.uint8]:
 
 def _table(root: Path, images: Sequence[ImageFile], pseudonyms: Pseudonyms) -> dict[str, str] | None:
     inner = find_root(root)
-    if inner != root and (root / patients.TABLE).is_file():
-        raise DataError(f"{root / patients.TABLE}: lies above the data's root; move it to {inner}")
+    above = [file for file in root.iterdir() if file.name.casefold() == patients.TABLE] if inner != root else []
+    if above:
+        raise DataError(f"{above[0]}: lies above the data's root; move it to {inner / patients.TABLE}")
     return patients.read_table(inner, [image.path for image in images], pseudonyms)
 
 

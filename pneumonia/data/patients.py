@@ -14,6 +14,7 @@ by pseudonyms (`pneumonia.data.patient_key`) before they are stored anywhere.
 from __future__ import annotations
 
 import csv
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from pneumonia.config.schema import CLASSES
 from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.errors import DataError
 from pneumonia.files import printable
+
+log = logging.getLogger(__name__)
 
 TABLE = "patients.csv"
 SOURCES = {
@@ -63,7 +66,7 @@ def identify(
         return Patient(table[path], "table")
     if pseudonym:
         return Patient(pseudonym, "dicom")
-    if by_folder and (folder := _own_folder(path)):
+    if by_folder and (folder := own_folder(path)):
         return Patient(f"folder {folder}", "folder")
     if named := patient_of_name(PurePosixPath(path).stem):
         return Patient(named, "name")
@@ -89,11 +92,54 @@ def subtype(patient: str) -> str:
     return kind if kind in ("bacteria", "virus") and number.isdecimal() else ""
 
 
-def _own_folder(path: str) -> str | None:
+def own_folder(path: str) -> str | None:
     """Return the folder just below the class folder; one of the same name in another class or split is the same."""
     parts = PurePosixPath(path).parts
     place = next((at for at, part in enumerate(parts) if part in CLASSES), None)
     return parts[place + 1] if place is not None and place + 2 < len(parts) else None
+
+
+def doubtful(known: Iterable[tuple[str, Patient]]) -> int:
+    """Count the images whose name is taken for a published one, while folders below the class folder contradict it.
+
+    Devices and exporters number files like the published set (IM-0037-0001), with the number of a series or an image.
+    Where each patient has a folder, such names either divide one patient or join several.
+
+    Args:
+        known: path and patient of each image.
+
+    Returns:
+        The number of images in folders whose images' names tell several patients, or share one with another folder.
+    """
+    names: dict[str, set[str]] = {}
+    folders: dict[str, set[str]] = {}
+    places: list[tuple[str, str]] = []
+    for path, patient in known:
+        if patient.source == "name" and (folder := own_folder(path)):
+            names.setdefault(folder, set()).add(patient.key)
+            folders.setdefault(patient.key, set()).add(folder)
+            places.append((folder, patient.key))
+    if len(names) < 2:
+        return 0
+    return sum(len(names[folder]) > 1 or len(folders[key]) > 1 for folder, key in places)
+
+
+DOUBT = (
+    "images are named like the published set, and lie in folders that contradict the patients in their names; where "
+    "each folder is a patient, set data.patients=folder"
+)
+"""What is said of the images that `doubtful` counts, after their number."""
+
+
+TABLE_PLACE = f"a table must be named {TABLE}, in small letters, and lie in the data's root, with the paths from there"
+
+
+def misplaced(files: Iterable[str]) -> list[str]:
+    """Return the files that look like a table of patients and are none: in another folder, or named in another way."""
+    return [file for file in files if _TABLE_LIKE.fullmatch(PurePosixPath(file).name)]
+
+
+_TABLE_LIKE = re.compile(r"patients?(\.[a-z]+)?\.(csv|tsv|txt|xlsx?|ods)", re.IGNORECASE)
 
 
 def read_table(root: Path, paths: Sequence[str], pseudonyms: Pseudonyms, prefix: str = "") -> dict[str, str] | None:
@@ -119,8 +165,21 @@ def read_table(root: Path, paths: Sequence[str], pseudonyms: Pseudonyms, prefix:
         raise DataError(
             "\n  ".join([f"{file}: {len(missing)} of {len(paths)} images are not listed:", *shown, *more])
             + "\nAdd a row (path, patient) for each; paths are relative to the folder of the table."
+            + _written_otherwise(listed, {prefix + path for path in missing})
         )
+    if not prefix and (strange := sorted(set(listed) - set(paths))):
+        log.warning("%s: %d rows name no image, and are not used (first: %s)", file, len(strange), strange[0])
     return {path: pseudonyms.of(listed[prefix + path]) for path in paths}
+
+
+def _written_otherwise(listed: Iterable[str], missing: set[str]) -> str:
+    """Return a hint where rows name the missing images in another notation."""
+    folded = {path.casefold() for path in missing}
+    for path in listed:
+        parts = path.replace("\\", "/").casefold().split("/")
+        if path not in missing and any("/".join(parts[at:]) in folded for at in range(len(parts))):
+            return f" A row has {path!r}: write it as above, with / and the same letters, without ./ and without a root"
+    return ""
 
 
 def _rows(file: Path) -> dict[str, str]:
@@ -130,7 +189,9 @@ def _rows(file: Path) -> dict[str, str]:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             rows = csv.DictReader(lines, strict=True)
             if not {"path", "patient"} <= set(rows.fieldnames or ()):
-                raise DataError(f"{file}: line 1 must name the columns path and patient, separated by a comma")
+                raise DataError(
+                    f"{file}: line 1 must name the columns path and patient, separated by a comma; {_first_line(file)}"
+                )
             for row in rows:
                 path, patient = printable((row["path"] or "").strip()), (row["patient"] or "").strip()
                 if not path or not patient:
@@ -140,6 +201,25 @@ def _rows(file: Path) -> dict[str, str]:
     except (OSError, csv.Error) as error:
         raise DataError(f"{file}: cannot be read as a table ({error}); save it as CSV with commas") from error
     return listed
+
+
+def _first_line(file: Path) -> str:
+    """Say what the first line of a table is instead; never its words where they may be a patient's."""
+    content = file.read_bytes()
+    if not content.strip():
+        return "the file is empty"
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:200]:
+        return "it is saved as UTF-16 or is no text; save it as CSV in UTF-8"
+    line = content.splitlines()[0].decode("utf-8-sig", "replace")
+    for letter, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if letter in line and "," not in line:
+            return f"it is separated by {name}; save it with commas"
+    columns = [column.strip().strip('"') for column in line.split(",")]
+    if {"path", "patient"} <= {column.casefold() for column in columns}:
+        return "it has them in other letters or with blanks; write them as here"
+    if any("/" in column or "\\" in column or "." in column for column in columns):
+        return "it looks like a row of images; put the line path,patient above it"
+    return f"it has {', '.join(map(printable, columns[:10]))}"
 
 
 def join_identical(patients: Sequence[str], contents: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pneumonia.config.schema import CLASSES, DataConfig
 from pneumonia.data.manifest import Entry
-from pneumonia.data.patients import join_identical, subtype
+from pneumonia.data.patients import SOURCES, TABLE, UNKNOWN, join_identical, subtype
 from pneumonia.errors import DataError
 
 GATE_SALT = "gate"  # of no seed: whoever is held out for the gate is held out for good
@@ -73,13 +73,31 @@ def _gate_set(numbers: Mapping[str, float], fraction: float) -> set[str]:
 def _too_few(name: str, count: int, entries: Sequence[Entry]) -> str:
     """Return the message; patients on both sides come first, because they are a leak and often the cause."""
     sides = [{entry.patient for entry in entries if (entry.folder == "test") == test} for test in (False, True)]
-    shared = len(sides[0] & sides[1])
-    leak = f"{shared} patient(s) have images in train and in test, which is a leak; " if shared else ""
+    shared = sides[0] & sides[1]
+    sources = sorted({entry.patient_source for entry in entries if entry.patient in shared})
+    leak = ""
+    if shared:
+        known = ", ".join(SOURCES[source] for source in sources)
+        remedy = "; ".join(_REMEDIES[source] for source in sources)
+        leak = (
+            f"{len(shared)} patient(s) have images in train and in test, which is a leak (known from: {known}). "
+            f"{remedy}. "
+        )
     return (
         f"{leak}{name}: {count} patient(s) in the train and val folders, where patients with images of both classes "
-        f"count as {CLASSES[1]}; at least two are needed, one to train on and one to validate on. If the files' "
-        "PatientID names other people than it should, list the patients in patients.csv"
+        f"count as {CLASSES[1]}; at least two are needed, one to train on and one to validate on"
     )
+
+
+_REMEDIES = {
+    "table": f"Correct the column patient of {TABLE}, or move the images of these patients to one side",
+    "dicom": f"If the files' PatientID names other people than it should, list the patients in {TABLE}; otherwise move "
+    "the images of these patients to one side",
+    "folder": "Move the folders of these patients to one side, or name folders of different people differently",
+    "name": f"Move the images of these patients to one side, or list the patients in {TABLE} if the names mean others",
+    UNKNOWN: "Move these images to one side",
+}
+"""What to do about a patient on both sides, by what the patient is known from."""
 
 
 def _divide(patients: Sequence[str], config: DataConfig) -> dict[str, str]:

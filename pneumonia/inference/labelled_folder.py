@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.data import patients
@@ -81,15 +82,32 @@ def find_patients(folder: Path, labels: Mapping[str, int], *, by_folder: bool = 
     pseudonyms = Pseudonyms()
     paths = {file: printable(Path(file).relative_to(folder).as_posix()) for file in labels}
     table = patients.read_table(folder, list(paths.values()), pseudonyms)
+    inside = Path(os.path.abspath(folder))  # noqa: PTH100 — a link keeps the name that it has in the data set
+    if table is not None and is_folder(inside.parent / "train"):
+        logger.warning(
+            "%s: is used here, and not by the pipeline, which reads %s alone",
+            folder / patients.TABLE,
+            inside.parent / patients.TABLE,
+        )
     if table is None:
-        inside = Path(os.path.abspath(folder))  # noqa: PTH100 — a link keeps the name that it has in the data set
         table = patients.read_table(inside.parent, list(paths.values()), pseudonyms, f"{inside.name}/")
     found = {}
     for file, path in paths.items():
         identifier = _patient_id(file) if table is None else ""
         pseudonym = pseudonyms.of(identifier) if identifier else ""
         found[file] = patients.identify(path, pseudonym=pseudonym, table=table, by_folder=by_folder)
+    _warn_of_patients(folder, found, table is None)
     return found
+
+
+def _warn_of_patients(folder: Path, found: Mapping[str, Patient], without_table: bool) -> None:
+    if in_doubt := patients.doubtful(
+        (Path(file).relative_to(folder).as_posix(), patient) for file, patient in found.items()
+    ):
+        logger.warning("%s: %d %s", folder, in_doubt, patients.DOUBT)
+    near = [file.as_posix() for place in (folder, *(folder / name for name in CLASSES)) for file in place.iterdir()]
+    if without_table and (tables := patients.misplaced(near)):
+        logger.warning("%s: not used; a table must be named %s", ", ".join(tables), patients.TABLE)
 
 
 def evaluate_folder(
@@ -119,7 +137,8 @@ def evaluate_folder(
         counts, threshold and model. `patients` are the known ones, None where none is known; `unknown_patients` are
         the images whose patient is not known, each of which is drawn as one of its own; `patient_sources` counts
         the images by source; `copies` are files that repeat another one of the same class; `rows` is the digest of
-        all files.
+        all files; `in_both_classes` lists the groups of one file that lies in both, each of which counts once as a
+        right and once as a wrong decision.
 
     Raises:
         DataError: images cannot be read, which is found before any is scored; or none of a class is left.
@@ -139,6 +158,7 @@ def evaluate_folder(
     if opening is not None:
         opening(contents)
     copies = repeated(contents, truth)
+    conflicts = _in_both_classes([result["file"] for result in scored], contents, truth)
     threshold = predictor.record.threshold
     scores = np.array([result["probability"] for result in scored])
     drawn = patients.join_identical([patient.key for patient in who], contents)
@@ -152,6 +172,7 @@ def evaluate_folder(
         **_summary(who),
         "copies": int(copies.sum()),
         "rows": rows_digest(contents),
+        "in_both_classes": conflicts,
         "confidence": config.confidence,
         "threshold": threshold,
         "model": predictor.name,
@@ -178,6 +199,22 @@ def _listing_of(folder: Path, name: str) -> Listing:
 def _check_classes(labels: Iterable[int]) -> None:
     for label in set(range(len(CLASSES))) - set(labels):
         raise DataError(f"{CLASSES[label]}: no image can be read, and metrics need both classes; replace the files")
+
+
+def _in_both_classes(files: Sequence[str], contents: Sequence[str], truth: NDArray[np.int64]) -> list[list[str]]:
+    """Return the groups of equal files that lie in both classes, and warn of them: one of the labels is wrong."""
+    groups: dict[str, list[int]] = {}
+    for position, content in enumerate(contents):
+        groups.setdefault(content, []).append(position)
+    found = [[files[position] for position in group] for group in groups.values() if len({*truth[group].tolist()}) > 1]
+    if found:
+        named = "; ".join(" = ".join(map(printable, group)) for group in found[:LISTED])
+        logger.warning(
+            "warning: %d images lie in both classes, so that one label of each is wrong; the pipeline would stop: %s",
+            len(found),
+            named,
+        )
+    return found
 
 
 def _patient_id(file: str) -> str:

@@ -23,7 +23,7 @@ from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import BATCH, predict_probabilities
 from pneumonia.progress import Progress, silent
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import models, verified
+from pneumonia.registry import models, moves, verified
 from pneumonia.tracking.client import (
     check_store,
     mlflow_client,
@@ -94,12 +94,14 @@ class Predictor:
     def _from_run(cls, uri: str, run_id: str, config: Config) -> Predictor:
         with verified.fetched_run(uri, run_id) as (path, _):
             network, record = load_model(path)
+        _warn_of_withdrawal(uri, record, f"run:{run_id}")
         return cls(network, record, record.name, f"run:{run_id}", config)
 
     @classmethod
     def _from_registry(cls, uri: str, version: models.Version, config: Config) -> Predictor:
         with verified.fetched(uri, version) as (path, _):
             network, record = load_model(path)
+        _warn_of_withdrawal(uri, record, version.uri, version.withdrawn)
         return cls(network, record, version.name, version.version, config)
 
     def score(
@@ -196,6 +198,12 @@ class Predictor:
             float64 [N].
         """
         return predict_probabilities(self.network, pixels, np.arange(len(pixels)), self._compute)
+
+
+def _warn_of_withdrawal(uri: str, record: ModelRecord, source: str, tag: str = "") -> None:
+    """Warn of a model that a rollback has withdrawn, under this or another version number."""
+    if words := moves.withdrawal(uri, record) or (tag and f"withdrawn {tag}"):
+        logger.warning("%s is a model that was withdrawn, and is not to be used: %s", source, words)
 
 
 def _append(store: IO[bytes], image: NDArray[np.uint8]) -> None:

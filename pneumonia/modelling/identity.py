@@ -23,19 +23,32 @@ def training_key(dataset: Dataset, config: Config) -> str:
     the device, precision and threads, which change the last bits and are recorded instead; how the weights are used
     (`model_key`); and everything that only reports.
     """
-    return _digest(
-        {
-            "split": dataset.split_digest,
-            "pixels": dataset.pixels_digest,
-            "code": training_code(config.model.architecture),
-            "versions": {name: version(name) for name in ("torch", "torchvision", "numpy")},
-            "architecture": config.model.architecture,
-            "weights": weights_origin(config.model.weights),
-            "preprocess": config.preprocess.model_dump(mode="json"),
-            "augment": config.augment.model_dump(mode="json"),
-            "train": config.train.model_dump(mode="json", exclude=set(COMPUTE)),
-        }
-    )
+    return _digest(_recipe(dataset, config) | training_software(config.model.architecture))
+
+
+def recipe_key(dataset: Dataset, config: Config) -> str:
+    """Return the digest of what is trained, sha256 in hex: `training_key` without the software."""
+    return _digest(_recipe(dataset, config))
+
+
+def training_software(architecture: str) -> dict[str, object]:
+    """Return the digest of the code that trains, and the versions of the libraries that a training depends on."""
+    return {
+        "code": training_code(architecture),
+        "versions": {name: version(name) for name in ("torch", "torchvision", "numpy")},
+    }
+
+
+def _recipe(dataset: Dataset, config: Config) -> dict[str, object]:
+    return {
+        "split": dataset.split_digest,
+        "pixels": dataset.pixels_digest,
+        "architecture": config.model.architecture,
+        "weights": weights_origin(config.model.weights),
+        "preprocess": config.preprocess.model_dump(mode="json"),
+        "augment": config.augment.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json", exclude=set(COMPUTE)),
+    }
 
 
 def training_code(architecture: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import ledger_run
@@ -98,12 +99,20 @@ def champions(uri: str) -> list[Version]:
     Raises:
         TrackingError: the registry cannot be reached.
     """
+    return [held for name in names(uri) if (held := champion(uri, name)) is not None]
+
+
+def names(uri: str) -> list[str]:
+    """Return the names of all registered models, sorted.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
     if store_is_new(uri):
         return []
     client = mlflow_client(uri)
     with translated_errors(uri, "list the models"):
-        names = sorted(model.name for model in client.search_registered_models(max_results=1000))
-    return [held for name in names if (held := champion(uri, name)) is not None]
+        return sorted(model.name for model in client.search_registered_models(max_results=1000))
 
 
 def get(uri: str, name: str, version_or_alias: str) -> Version:
@@ -119,7 +128,9 @@ def get(uri: str, name: str, version_or_alias: str) -> Version:
     for version in known:
         if version_or_alias == version.version or version_or_alias in version.aliases:
             return version
-    raise PneumoniaError(f"{name}: there is no version or alias {version_or_alias!r}; there are: {listed(known)}")
+    raise PneumoniaError(
+        f"{name}: there is no version or alias {version_or_alias!r}; there are: {listed(known)} (in {redacted(uri)})"
+    )
 
 
 def versions(uri: str, name: str) -> list[Version]:

@@ -227,6 +227,14 @@ def _despite(uri: str, name: str, wanted: Version, now: Standing, why: str, desp
     return f"{why} [despite the withdrawal: {withdrawn}]"
 
 
+def _word(uri: str, name: str, state: _State) -> str:
+    """Return the option that a promotion of the version with the alias needs, where it is withdrawn."""
+    known = models.versions(uri, name)
+    held = next((version for version in known if version.version == state.alias), None)
+    withdrawn = held and _withdrawal(state.standing, [each for each in known if _same(each, held)])
+    return " --despite-verdict" if withdrawn else ""
+
+
 def _check_origin(version: Version) -> None:
     if not version.weights_digest:
         raise PneumoniaError(
@@ -270,16 +278,17 @@ def _settled(client: MlflowClient, uri: str, name: str, wanted: str | None) -> _
     while True:
         state = with_retries(uri, f"read the ledger of {name}", lambda: _read(client, name))
         champion = state.standing.champion
-        if wanted is None or state.alias in (champion, wanted, None):
+        if wanted is None or state.alias == champion or (wanted != champion and state.alias in (wanted, None)):
             return state
-        if wanted == champion:  # as a person may ask, to undo what was done by hand
+        if wanted == champion:  # as a person may ask, to undo what was done by hand, such as a removed alias
             with_retries(uri, f"set the aliases of {name}", lambda: _apply(client, name))
             return state
         if time.monotonic() > end:
             raise PneumoniaError(
                 f"{name}: version {state.alias} has the alias champion, which was moved without an entry in the "
                 f"ledger; by the ledger it is version {champion or 'none'}. Enter it: pneumonia promote --name {name} "
-                f"--version {state.alias} --why TEXT" + (f"; or undo it with --version {champion}" if champion else "")
+                f"--version {state.alias}{_word(uri, name, state)} --why TEXT"
+                + (f"; or undo it with --version {champion}" if champion else "")
             )
         time.sleep(0.2)
 

@@ -26,14 +26,14 @@ def promote_version(
         version: number or alias.
         who: for the ledger.
         why: for the ledger.
-        against: number of the champion that the person compared it with; by default the one that is champion now.
+        against: number or alias of the champion that it was compared with; by default the one that is champion now.
         despite: promote the version although its run has not passed the gate or it was withdrawn.
 
     Raises:
         PneumoniaError: as `promote_run` and `pneumonia.registry.moves.promote`.
         TrackingError: the store cannot be used.
     """
-    against = against or _champion(uri, name)
+    against = number(uri, name, against) if against else _champion(uri, name)
     wanted = models.get(uri, name, version)
     if wanted.weights_digest and wanted.version != against:
         why = _with_verdict(_run(uri, wanted.run_id), why, despite)
@@ -57,7 +57,7 @@ def promote_run(
         run_id: the run that made the model.
         who: for the ledger.
         why: for the ledger.
-        against: number of the champion that the person compared it with; by default the one that is champion now.
+        against: number or alias of the champion that it was compared with; by default the one that is champion now.
         name: an error where it is not the model's own name.
         despite: promote the model although the run did not pass the gate, or was never validated, or was withdrawn.
 
@@ -74,11 +74,21 @@ def promote_run(
         pass
     if name is not None and name != record.name:
         raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
-    against = against or _champion(uri, record.name)
+    against = number(uri, record.name, against) if against else _champion(uri, record.name)
     why = _with_verdict(run, why, despite)
     version = _register(uri, run, record)
     done = moves.promote(uri, record.name, version.version, who, why, against=against, despite_withdrawal=despite)
     return record.name, done
+
+
+def number(uri: str, name: str, version: str) -> str:
+    """Return the number of a version that is given by its number, which need not exist, or by an alias.
+
+    Raises:
+        PneumoniaError: there is no such alias.
+        TrackingError: the registry cannot be reached.
+    """
+    return version if version.isdecimal() else models.get(uri, name, version).version
 
 
 def _run(uri: str, run_id: str) -> Run:

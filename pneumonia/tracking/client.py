@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pneumonia.config.schema import Config
-from pneumonia.credentials import WAYS, dereferenced, holds_password, redacted
+from pneumonia.credentials import WAYS, dereferenced, holds_password, redacted, shown, stripped
 from pneumonia.errors import ConfigError, DataError, TrackingError, worth_retrying
 from pneumonia.tracking import health
 from pneumonia.tracking.database import database_path, database_uri, missing_files, no_stray_folders, sqlite_problem
@@ -76,9 +76,9 @@ def tracking_uri(config: Config) -> str:
     """
     if config.tracking.uri != "auto":
         return config.tracking.uri
-    found = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if holds_password(found):
-        raise ConfigError(f"MLFLOW_TRACKING_URI={redacted(found)}: must not contain user and password; {WAYS}")
+    found = stripped(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if holds_password(found) or not found.isprintable():
+        raise ConfigError(f"MLFLOW_TRACKING_URI={shown(found)}: must not contain user and password; {WAYS}")
     return found or database_uri(Path(config.work).resolve() / "mlflow.db")
 
 

@@ -70,6 +70,18 @@ def test_phantoms_never_take_the_place_of_images(tmp_path: Path) -> None:
     assert "is not a folder of phantoms" in done.stderr
 
 
+@pytest.mark.parametrize("given", [(), ("--set", "data.patient_fraction=0.05")])
+def test_audit_looks_at_every_patient(data: Path, given: tuple[str, ...]) -> None:
+    copied = sorted(data.glob("test/NORMAL/*"))[0]
+    for train in sorted(data.glob("train/NORMAL/*"))[::3]:
+        train.write_bytes(copied.read_bytes())
+    done = call("data", "audit", str(data), "--json", *given)
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert len(document["duplicate_across_splits"]["examples"][0]["files"]) == 7
+    assert "split unused" not in {row["part"] for row in document["counts"]["examples"]}
+
+
 def test_audit_has_one_key_a_check(data: Path) -> None:
     done = call("data", "audit", str(data), "--json")
     assert done.exit_code == 0

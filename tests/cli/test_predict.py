@@ -15,9 +15,16 @@ from pneumonia.config.schema import Config, EvaluationConfig
 from pneumonia.data.patients import identify
 from pneumonia.files import printable
 from pneumonia.inference.predictor import Predictor
+from pneumonia.records.model import read_record
+from pneumonia.registry import models
 from pneumonia.statistics.metrics import Scored, compute_metrics
+from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.cli.console import call
 from tests.support.images import dicom, picture
+from tests.support.runs import settings
+from tests.support.trained import leave_run, save
+
+NAME = "pneumonia-resnet18"
 
 
 @pytest.fixture
@@ -305,3 +312,56 @@ def test_names_that_cannot_be_are_refused(weights: Path, command: str) -> None:
     for found in (done, model):
         assert "Traceback" not in found.stderr
         assert found.exception is None or isinstance(found.exception, SystemExit)
+
+
+def test_a_file_in_both_classes_and_the_source_of_the_patients_are_told(
+    weights: Path, labelled: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ("evaluate", str(labelled), "--model", str(weights), "--set", "evaluation.bootstrap=100")
+    before = call(*arguments)
+    assert "patients known of images: 24 by published file names\n" in before.stdout
+    assert "both classes" not in caplog.text
+    copied = sorted((labelled / "NORMAL").iterdir())[0]
+    shutil.copy(copied, labelled / "PNEUMONIA" / "person999_virus_1.jpeg")
+    done = call(*arguments, "--json")
+    assert "1 images lie in both classes" in caplog.text
+    (files,) = json.loads(done.stdout)["in_both_classes"]
+    assert {Path(file).name for file in files} == {copied.name, "person999_virus_1.jpeg"}
+    assert all(file in caplog.text for file in files)
+
+
+def test_a_withdrawn_model_is_told_by_whatever_address(
+    weights: Path,
+    image: Path,
+    labelled: Path,
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    uri = tracking_uri(settings(work))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    other = save(work / "other" / "model.safetensors", NAME, seed=1)
+    for number, file in enumerate((weights, other, other), 1):
+        run = leave_run(settings(work), file, key=str(number))
+        if number < 3:
+            assert call("promote", "--run", run, "--why", "x").exit_code == 0
+    assert call("rollback", "--from", "2", "--why", "false alarms").exit_code == 0
+    source = mlflow_client(uri).get_run(run).outputs.model_outputs[0].model_id
+    models.register(uri, read_record(other), run, f"models:/{source}")  # the same model as another version
+    for address in (f"models:/{NAME}/2", f"models:/{NAME}/3", f"runs:/{run}"):
+        caplog.clear()
+        assert call("predict", str(image), "--model", address).exit_code == 0
+        assert f"{address} is a model that was withdrawn" in caplog.text.replace("run:", "runs:/")
+        assert "false alarms" in caplog.text
+    caplog.clear()
+    call("evaluate", str(labelled), "--model", f"models:/{NAME}/2", "--set", "evaluation.bootstrap=100")
+    assert "false alarms" in caplog.text
+    caplog.clear()
+    call("predict", str(image))
+    assert "withdrawn" not in caplog.text
+
+
+def test_a_missing_file_is_named_where_the_model_is_missing_too(work: Path) -> None:
+    done = call("predict", "/nope.png", "--set", f"work={work}")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("/nope.png: there is no such file\n")

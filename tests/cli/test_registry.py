@@ -12,6 +12,7 @@ from pneumonia.records.model import read_record
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.cli.console import call
+from tests.support.registered import registered
 from tests.support.runs import settings
 from tests.support.trained import leave_run, save
 
@@ -183,3 +184,71 @@ def test_reading_leaves_the_work_folder_as_it_is(
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in work.rglob("*")} == before
     refused = call("rollback", "--why", "w", "--set", f"work={work}")
     assert (refused.exit_code, "cannot be written (Read-only file system)" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["pneumonia-tiny-phantom", "tiny trial_2", "resnet18-or-tiny"])
+def test_a_model_of_any_name_is_shown_and_moved(uri: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = [registered(uri, name, phantom=name.endswith("-phantom")) for _ in range(2)]
+    for architecture in ("resnet18", "tiny"):
+        monkeypatch.setenv("PNEUMONIA_MODEL__ARCHITECTURE", architecture)
+        for version in versions:
+            assert call("promote", "--name", name, "--version", version.version, "--why", "x").exit_code == 0
+        shown = call("history", "--name", name, "--json")
+        assert json.loads(shown.stdout)[-1]["name"] == name
+    monkeypatch.setenv("PNEUMONIA_REGISTRY__NAME", "pneumonia-resnet18")  # of what would be trained
+    assert call("rollback", "--name", name, "--why", "x").exit_code == 0
+
+
+def test_a_name_set_for_the_registry_commands_may_be_of_another_architecture(uri: str) -> None:
+    done = call("rollback", "--why", "x", "--set", "registry.name=pneumonia-tiny")
+    assert "pneumonia-tiny: there is no previous champion" in done.stderr
+
+
+def test_what_is_not_found_says_in_which_store(two: list[str], uri: str, work: Path) -> None:
+    for arguments in (
+        ("promote", "--version", "9", "--why", "x"),
+        ("rollback", "--why", "x"),
+        ("history", "--name", "nobody"),
+        ("history",),
+        ("rollback", "--why", "x", "--name", "nobody"),
+    ):
+        assert str(work / "mlflow.db") in call(*arguments).stderr
+
+
+def test_an_alias_that_was_removed_by_hand_is_told_with_what_sets_it_again(two: list[str], uri: str) -> None:
+    call("promote", "--version", "1", "--why", "first")
+    assert call("history").stderr == ""
+    mlflow_client(uri).delete_registered_model_alias(NAME, "champion")
+    for arguments in ((), ("--name", NAME), ("--json",)):
+        done = call("history", *arguments)
+        assert "first" in done.stdout
+        assert "no version has the alias champion" in done.stderr
+        assert f"pneumonia promote --name {NAME} --version 1 --why TEXT" in done.stderr
+    call("promote", "--name", NAME, "--version", "1", "--why", "again")
+    assert call("history").stderr == ""
+    mlflow_client(uri).set_registered_model_alias(NAME, "champion", "2")
+    assert "version 2 has the alias champion" in call("history").stderr
+
+
+def test_an_alias_moved_to_a_withdrawn_version_is_entered_with_an_express_word(
+    two: list[str], uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pneumonia.registry.moves.SETTLING_SECONDS", 0.1)
+    call("promote", "--version", "1", "--why", "first")
+    call("promote", "--version", "2", "--why", "second")
+    call("rollback", "--from", "2", "--why", "false alarms")
+    third = registered(uri)
+    mlflow_client(uri).set_registered_model_alias(NAME, "champion", "2")
+    told = call("promote", "--version", third.version, "--why", "third")
+    assert "--version 2 --despite-verdict --why TEXT" in told.stderr
+    assert call("promote", "--version", "2", "--despite-verdict", "--why", "TEXT").exit_code == 0
+
+
+def test_an_alias_names_the_champion_too(two: list[str], uri: str) -> None:
+    call("promote", "--version", "1", "--why", "first")
+    assert call("promote", "--version", "2", "--why", "second", "--against", "champion").exit_code == 0
+    refused = call("promote", "--version", "1", "--why", "third", "--against", "previous")
+    assert "version 2 is champion, not version 1" in refused.stderr
+    assert call("rollback", "--why", "x", "--from", "champion").exit_code == 0
+    again = call("rollback", "--why", "x", "--from", "champion")
+    assert (again.exit_code, "the last move was a rollback already" in again.stderr) == (1, True)

@@ -404,3 +404,19 @@ def test_the_schema_can_be_made_into_a_form() -> None:
     assert schema["additionalProperties"] is False
     assert set(schema["properties"]) == set(Config.model_fields)
     assert schema["$defs"]["TrainConfig"]["properties"]["epochs"]["minimum"] == 1
+
+
+@pytest.mark.parametrize(
+    ("assignment", "meant"),
+    [
+        ("epochs=3", "did you mean train.epochs?"),
+        ("data.epochs=3", "did you mean train.epochs?"),
+        ("uri=x", "did you mean tracking.uri?"),
+        ("seed=1", "did you mean phantom.seed or train.seed or evaluation.seed?"),
+        ("train.epoch=3", "did you mean epochs?"),
+    ],
+)
+def test_a_setting_without_its_section_is_found_in_it(assignment: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        resolve("fast", assignments=[assignment], environment={})
+    assert meant in str(refused.value)

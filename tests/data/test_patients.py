@@ -6,6 +6,7 @@ import csv
 import shutil
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
-from pneumonia.data.audit.checks import Finding
+from pneumonia.data.audit.checks import Finding, patient_sources
 from pneumonia.data.audit.report import audit, markdown
 from pneumonia.data.manifest import Entry
 from pneumonia.data.packing import Packed, pack
@@ -116,6 +117,12 @@ def plain(root: Path) -> Path:
     return root
 
 
+def entry_of(path: str, *, by_folder: bool = False) -> Entry:
+    who = identify(path, by_folder=by_folder)
+    folder, label = path.split("/")[:2]
+    return Entry(path, path, CLASSES.index(label), who.key, folder, folder, 1, 1, "PNG", path, 1, who.source)
+
+
 def sources(packed: Packed) -> set[str]:
     return {entry.patient_source for entry in packed.manifest.entries}
 
@@ -205,16 +212,24 @@ def test_every_image_must_be_in_the_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("file;person\n", "line 1 must name the columns path and patient"),
+        ("file;person\n", "line 1 must name the columns path and patient.*semicolons"),
+        ("Path,Patient\na,b\n", "line 1 must name.*in other letters"),
+        ("path\tpatient\na\tb\n", "line 1 must name.*tabs"),
+        ("", "line 1 must name.*empty"),
+        ("train/NORMAL/a.png,4711\n", "line 1 must name.*looks like a row"),
+        ("file,person\n", "line 1 must name.*it has file, person"),
+        ("path,patient\na,b\n".encode("utf-16"), "line 1 must name.*UTF-16"),
         ("path,patient\na.jpeg,\n", "line 2: path or patient is empty"),
         ("path,patient\na.jpeg\n", "line 2: path or patient is empty"),
         ("path,patient\na.jpeg,1\na.jpeg,2\n", "line 3: a.jpeg is listed with two patients"),
         ('path,patient\n"a.jpeg,1\n', "cannot be read as a table"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_with_its_line(tmp_path: Path, content: str, message: str) -> None:
+def test_a_table_that_cannot_be_used_is_refused_with_its_line(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
     root = published(tmp_path / "set")
-    (root / "patients.csv").write_text(content)
+    (root / "patients.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DataError, match=message):
         pack(root, SPLIT, SMALL, tmp_path / "work")
 
@@ -224,6 +239,81 @@ def test_a_table_above_the_root_is_not_overlooked(tmp_path: Path) -> None:
     table(tmp_path / "outer", {"a": "b"})
     with pytest.raises(DataError, match="lies above the data's root; move it to"):
         pack(tmp_path / "outer", SPLIT, SMALL, tmp_path / "work")
+
+
+@pytest.mark.parametrize("change", [lambda path: "./" + path, lambda path: path.replace("/", "\\"), str.upper])
+def test_paths_in_another_notation_get_a_hint(tmp_path: Path, change: Callable[[str], str]) -> None:
+    root = published(tmp_path / "set")
+    table(root, {change(path): "p" for path in paths(root)})
+    with pytest.raises(DataError, match=r"A row has .* write it as above"):
+        pack(root, SPLIT, SMALL, tmp_path / "work")
+
+
+def test_rows_without_an_image_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = published(tmp_path / "set")
+    table(root, {path: f"p{at}" for at, path in enumerate([*paths(root), "train/NORMAL/absent.jpeg"])})
+    pack(root, SPLIT, SMALL, tmp_path / "work")
+    assert "1 rows name no image, and are not used (first: train/NORMAL/absent.jpeg)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "place", ["Patients.csv", "PATIENTS.CSV", "train/patients.csv", "test/patients.csv", "patients.xlsx", "patient.csv"]
+)
+def test_a_table_in_the_wrong_place_or_of_another_name_is_named(
+    tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = plain(tmp_path / "set")
+    (root / place).write_text("path,patient\n")
+    found = audit(pack(root, SPLIT, SMALL, tmp_path / "work"), SPLIT).patient_sources
+    assert not found.ok
+    assert found.summary.startswith(f"{place}: not used; a table must be named patients.csv")
+    assert "list the patients in patients.csv" not in found.summary
+    assert f"{place}: not used" in caplog.text
+
+
+def test_a_table_of_other_letters_above_the_root_is_not_overlooked(tmp_path: Path) -> None:
+    published(tmp_path / "outer" / "chest_xray")
+    (tmp_path / "outer" / "Patients.csv").touch()
+    with pytest.raises(DataError, match=r"Patients\.csv: lies above the data's root; move it to .*patients\.csv"):
+        pack(tmp_path / "outer", SPLIT, SMALL, tmp_path / "work")
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_names_that_folders_contradict_are_in_doubt(tmp_path: Path, split: bool) -> None:
+    root = plain(tmp_path / "set")
+    for number, file in enumerate(sorted(root.rglob("*.jpeg"))):
+        name = f"IM-{number + 1:04d}-0001.jpeg" if split else "IM-0001-0001.jpeg"
+        file.rename(file.with_name(name))
+        if split:
+            (file.parent / f"IM-{number + 500:04d}-0001.jpeg").write_bytes(jpeg(picture(200 + number)))
+    paths_ = paths(root)
+    found = patient_sources([entry_of(path) for path in paths_])
+    assert not found.ok
+    assert found.count == len(paths_)
+    assert "data.patients=folder" in found.summary
+    assert patient_sources([entry_of(path, by_folder=True) for path in paths_]).ok
+
+
+def test_published_names_in_one_folder_or_in_agreeing_ones_are_in_no_doubt() -> None:
+    for paths_ in (
+        [f"train/NORMAL/IM-{n:04d}-0001.jpeg" for n in range(4)],
+        [f"train/NORMAL/images/IM-{n:04d}-0001.jpeg" for n in range(4)],
+        [f"train/NORMAL/P{n}/IM-{n:04d}-000{m}.jpeg" for n in range(4) for m in range(3)],
+    ):
+        assert patient_sources([entry_of(path) for path in paths_]).ok
+
+
+def test_a_leak_comes_first_with_the_remedy_of_its_source(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as dicom_leak:
+        pack(hospital(tmp_path / "a", "ONE"), SPLIT, SMALL, tmp_path / "work")
+    assert str(dicom_leak.value).startswith("1 patient(s) have images in train and in test, which is a leak")
+    assert "(known from: DICOM PatientID). If the files' PatientID names other people" in str(dicom_leak.value)
+    root = hospital(tmp_path / "b", None)
+    table(root, dict.fromkeys(paths(root), "one"))
+    with pytest.raises(DataError) as table_leak:
+        pack(root, SPLIT, SMALL, tmp_path / "work")
+    assert "(known from: patients.csv). Correct the column patient of patients.csv" in str(table_leak.value)
+    assert "list the patients" not in str(table_leak.value)
 
 
 @pytest.mark.parametrize("suffix", ["", ".dcm", ".5"])

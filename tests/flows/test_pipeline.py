@@ -153,7 +153,7 @@ def test_deployments_follow_the_profiles() -> None:
 def test_run_form_is_made_from_the_schema() -> None:
     schema = pipeline.parameters.model_dump()
     text = json.dumps(schema)
-    for words in ("Peak learning rate", "Share of the training patients", "Minimum of the AUROC"):
+    for words in ("Peak learning rate", "Share of the training patients", "minimum of the AUROC"):
         assert words in text
 
 

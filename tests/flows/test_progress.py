@@ -93,6 +93,24 @@ def test_a_step_without_a_terminal_says_where_it_is(
     assert artifacts.told[-1] == (100.0, "train_model: done")
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_finished_work_and_a_training_anew_stay_on_the_terminal(
+    terminal: bool, artifacts: type[Artifacts], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ("reusing the finished model 12ab of [2026], computed with CPU", "training anew the same images, because x")
+    shown = Terminal()
+    if terminal:
+        monkeypatch.setattr(sys, "stderr", shown)
+    with progress.told("train_model") as tell:
+        for line in lines:
+            tell(1.0, 1.0, line)
+            tell(1.0, 1.0, line)
+        tell(1.0, 1.0, "epoch 1/1")
+    text = shown.getvalue() if terminal else capsys.readouterr().err
+    assert all(text.count(f"train_model: {line}") == 1 for line in lines)
+    assert "train_model: epoch" not in text
+
+
 def test_a_bar_in_a_terminal_has_the_time_left(artifacts: type[Artifacts], monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -140,3 +140,27 @@ def test_one_file_in_both_classes_counts_in_both(tmp_path: Path) -> None:
     shutil.copyfile(folder / "NORMAL" / "P00" / "IM0001.jpeg", folder / "PNEUMONIA" / "P10" / "IM0001.jpeg")
     found = evaluated(folder)
     assert (found["copies"], found["counts"]) == (0, {"NORMAL": 3, "PNEUMONIA": 3})
+
+
+def test_a_table_that_the_pipeline_would_not_read_and_names_in_doubt_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = by_folders(tmp_path / "set" / "test", 3)
+    (tmp_path / "set" / "train").mkdir()
+    for number, file in enumerate(sorted(root.rglob("*.jpeg"))):
+        for series in (0, 100):
+            (file.parent / f"IM-{number + series:04d}-0001.jpeg").write_bytes(file.read_bytes())
+        file.unlink()
+    labels = find_labelled(root).labels
+    find_patients(root, labels)
+    assert "12 images are named like the published set, and lie in folders that contradict" in caplog.text
+    (root / "Patients.CSV").touch()
+    find_patients(root, labels)
+    assert "Patients.CSV: not used; a table must be named patients.csv" in caplog.text
+    (root / "Patients.CSV").unlink()
+    with (root / "patients.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("path", "patient"), *((Path(name).relative_to(root).as_posix(), "p") for name in labels)]
+        )
+    find_patients(root, labels)
+    assert f"is used here, and not by the pipeline, which reads {tmp_path / 'set' / 'patients.csv'}" in caplog.text

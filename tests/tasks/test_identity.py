@@ -100,6 +100,29 @@ def test_a_reporting_setting_trains_nothing(work: Path, monkeypatch: pytest.Monk
     assert line.startswith(f"reusing the finished model {first.key[:8]} of {first.finished_at}, computed with CPU")
 
 
+def test_a_training_with_other_software_says_why_it_is_made_again(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small(work, "train.epochs=1")
+    dataset = prepare_data(config)
+    first = train_model(dataset, config)
+    lines: list[str] = []
+    for change in ("code", "torch"):
+        if change == "code":
+            monkeypatch.setattr("pneumonia.modelling.identity.training_code", lambda _: "edited")
+        else:
+            monkeypatch.setattr("pneumonia.modelling.identity.version", lambda name: f"99.{len(name)}")
+        lines.clear()
+        again = train_model(dataset, config, lambda done, total, message: lines.append(message))
+        assert again.training_key != first.training_key
+        told = [line for line in lines if line.startswith("training anew")]
+        assert len(told) == 1
+        assert ("the code that trains" in told[0]) or ("torch" in told[0] and "99.5" in told[0])
+    lines.clear()
+    train_model(
+        dataset, small(work, "train.seed=5", "train.epochs=1"), lambda done, total, message: lines.append(message)
+    )
+    assert not any(line.startswith("training anew") for line in lines), "that is another training"
+
+
 def test_another_operating_point_is_another_model_of_the_same_training(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,12 +14,14 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from flows.terminal import announce
 from pneumonia.config.resolve import resolve
 from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
-from pneumonia.errors import ConfigError, DataError, TrackingError
+from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.inference.predictor import Predictor
 from pneumonia.modelling.network import FlipAveraged, load_model
 from pneumonia.modelling.scoring import predict_probabilities
@@ -214,6 +216,28 @@ def test_phantoms_may_not_bear_the_name_of_radiographs(work: Path) -> None:
         prepare_data(small(work, "registry.name=pneumonia-tiny"))
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("registry.name=pneumonia-tiny", "-phantom"),
+        ("train.device=cuda", "no CUDA device"),
+        ("model.weights=nope.pt", "model.weights=nope.pt: cannot be read"),
+        ("model.weights=wrong.pt", "not a tiny"),
+    ],
+)
+def test_what_a_later_step_would_refuse_is_refused_before_anything_is_drawn(
+    setting: str, words: str, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"x": torch.zeros(1)}, "wrong.pt")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(PneumoniaError, match=words):
+        prepare_data(small(work, setting))
+    assert not (work / "phantoms").exists()
+    with pytest.raises(PneumoniaError, match=words):
+        announce(small(work, setting))
+
+
 def test_unsigned_phantoms_are_recognised(work: Path) -> None:
     dataset = prepare_data(small(work))
     (Path(dataset.root) / "phantom.json").unlink()
@@ -283,7 +307,7 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
 @pytest.mark.parametrize("feature", ["mark", "border"])
 def test_a_model_that_reads_a_planted_feature_is_refused_by_its_name(work: Path, feature: str) -> None:
     images = (
-        "phantom.train=200",
+        "phantom.train=230",
         "phantom.test=80",
         "phantom.size=224",
         f"phantom.shortcut={feature}",

@@ -16,7 +16,7 @@ from pneumonia.config.schema import CLASSES
 from pneumonia.data.audit.near_duplicates import Pairs
 from pneumonia.data.audit.shortcut_features import quantisation
 from pneumonia.data.manifest import FOLDERS, SPLITS, Entry
-from pneumonia.data.patients import SOURCES, UNKNOWN
+from pneumonia.data.patients import DOUBT, SOURCES, TABLE_PLACE, UNKNOWN, Patient, doubtful, misplaced
 
 LISTED = 20
 GROUPS = 100  # of equal images that are listed, because each of them is to be named
@@ -86,10 +86,15 @@ def _known_patients(entries: Iterable[Entry]) -> int:
     return len({entry.patient for entry in entries if entry.patient_source != UNKNOWN})
 
 
-def patient_sources(entries: Sequence[Entry]) -> Finding:
-    """Count images and patients by the source that the patient is known from; images of unknown patients are a warning.
+def patient_sources(entries: Sequence[Entry], others: Sequence[str] = ()) -> Finding:
+    """Count images and patients by the source that the patient is known from.
 
-    The count is that of the images whose patient is not known.
+    Images of unknown patients are a warning, and so are names that folders contradict, and tables that are not used.
+    The count is that of the images whose patient is not known or in doubt.
+
+    Args:
+        entries: the images.
+        others: paths of the files that are no images.
     """
     rows = []
     for source, title in SOURCES.items():
@@ -98,13 +103,21 @@ def patient_sources(entries: Sequence[Entry]) -> Finding:
     n = sum(entry.patient_source == UNKNOWN for entry in entries)
     known = ", ".join(f"{row['images']} by {row['source']}" for row in rows if row["source"] != SOURCES[UNKNOWN])
     summary = f"patients are known of {len(entries) - n} images" + (f" ({known})" if known else "")
+    tables = misplaced(others)
     if n:
+        remedy = "move the table that is named here" if tables else "list the patients in patients.csv"
         summary = (
             f"{n} images have no known patient: each counts as one of its own, so that intervals are by image and a "
-            f"patient in two splits is not found; list the patients in patients.csv, or set data.patients=folder "
+            f"patient in two splits is not found; {remedy}, or set data.patients=folder "
             f"where each has a folder; {summary}"
         )
-    return Finding(ok=n == 0, stops=False, count=n, summary=summary, examples=rows)
+    in_doubt = doubtful((entry.path, Patient(entry.patient, entry.patient_source)) for entry in entries)
+    if in_doubt:
+        summary = f"{in_doubt} {DOUBT}; {summary}"
+    if tables:
+        summary = f"{', '.join(tables)}: not used; {TABLE_PLACE}; {summary}"
+    ok = not n and not in_doubt and not tables
+    return Finding(ok=ok, stops=False, count=n + in_doubt, summary=summary, examples=rows)
 
 
 def unreadable(unreadable: Sequence[Row], *, stops: bool) -> Finding:

@@ -78,7 +78,7 @@ def audit(packed: Packed, config: DataConfig, *, test_folder: bool = False) -> A
     near, near_across = checks.near_duplicates(entries, near_pairs(packed.pixels, threshold), threshold)
     return AuditReport(
         counts=checks.counts(entries),
-        patient_sources=checks.patient_sources(entries),
+        patient_sources=checks.patient_sources(entries, packed.passed_over),
         unreadable=checks.unreadable(packed.unreadable, stops=config.on_unreadable == "fail"),
         passed_over=checks.passed_over(packed.passed_over, packed.litter),
         wrong_folder=checks.wrong_folder(entries),
