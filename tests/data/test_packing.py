@@ -79,7 +79,7 @@ def test_rows_are_the_images_of_the_manifest(
         assert (entry.width, entry.height, entry.encoding) == (120, 90, image.encoding)
         assert entry.label == ("PNEUMONIA" in entry.path)
         assert entry.folder == entry.path.split("/")[0]
-    assert {entry.split for entry in entries} == {"train", "validation", "test"}
+    assert {entry.split for entry in entries} == {"train", "validation", "gate", "test"}
     assert not packed.phantom
     assert packed.unreadable == ()
 
@@ -463,15 +463,16 @@ def test_the_complete_published_set(shared: Path, tmp_path: Path) -> None:
     assert np.bincount(manifest.labels).tolist() == [1583, 4273]
     assert {entry.width for entry in manifest.entries} == {224}
     keys = {
-        split: {manifest.patients[row] for row in manifest.indices(split)} for split in ("train", "validation", "test")
+        split: {manifest.patients[row] for row in manifest.indices(split)}
+        for split in ("train", "validation", "gate", "test")
     }
-    assert not keys["train"] & keys["validation"]
-    assert not (keys["train"] | keys["validation"]) & keys["test"]
+    assert sum(map(len, keys.values())) == len(set().union(*keys.values())), "no patient is in two splits"
+    assert 0.08 < len(keys["gate"]) / 3669 < 0.12
     assert 0.13 < len(keys["validation"]) / 3669 < 0.17
     assert not packed.phantom
     assert {entry.patient_source for entry in manifest.entries} == {"name"}
     assert manifest.digest.startswith("17e783d3534d4f64")
-    assert manifest.split_digest.startswith("e69967829910f14a")
+    assert manifest.split_digest.startswith("bc19b82ebfbf3946")
     copies = identical_images(manifest.entries)
     assert (len(copies), sum(map(len, copies))) == (30, 62)
     test = Images.of(packed.pixels, manifest, "test")

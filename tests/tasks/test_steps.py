@@ -316,7 +316,7 @@ def test_a_model_that_reads_a_planted_feature_is_refused_by_its_name(work: Path,
     training = (
         "model.architecture=tiny",
         "preprocess.size=64",
-        "train.epochs=5",
+        "train.epochs=7",
         "train.batch_size=16",
         "train.threads=1",
     )
