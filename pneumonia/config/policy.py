@@ -60,7 +60,8 @@ class Protocol(Section):
         openings_per_release: how often the release set may be opened from one promotion to the next.
         max_shortcut_dependence: largest decrease of the separation by a shortcut's removal, beyond that by a change
             that touches no shortcut, at the upper end of its interval.
-        max_calibration_error: largest expected calibration error on the gate set, both classes weighing the same.
+        max_calibration_error: largest expected calibration error on the gate set, with both classes weighing the same
+            and at the stated prevalence (``evaluation.prevalence``).
         margins: by metric in `COMPARED`, what may be lost against another model on the gate set.
         minimums: by metric in `MINIMUMS`, on the release set, at the lower end of the interval.
     """

@@ -24,6 +24,7 @@ from pneumonia.records.evaluation import (
 from pneumonia.statistics.comparison import overall
 
 ALREADY_CHAMPION, WITHDRAWN = "already champion", "withdrawn"
+CALIBRATION = {"ece_balanced": "both classes weighing the same", "ece_at_prevalence": "at the stated prevalence"}
 WORDS = {
     "auroc": "AUROC",
     "sensitivity": "sensitivity",
@@ -108,14 +109,13 @@ def dependence_reason(dependence: Mapping[str, ShortcutDependence], policy: Poli
 
 
 def calibration_reason(metrics: Mapping[str, Metric], policy: Policy) -> Reason:
-    """Judge the calibration on the gate set with both classes weighing the same, as it was calibrated."""
-    metric, limit = metrics["ece_balanced"], policy.protocol.max_calibration_error
-    passed = metric.value <= limit
-    text = (
-        f"the expected calibration error, both classes weighing the same, {_interval('', metric).strip()} is "
-        f"{'at most' if passed else 'above'} {limit:g}"
-    )
-    return Reason(name="calibration", passed=passed, text=text, value=metric.value, limit=limit)
+    """Judge the calibration on the gate set: with both classes weighing the same, and at the stated prevalence."""
+    limit = policy.protocol.max_calibration_error
+    value = max(metrics[name].value for name in CALIBRATION)
+    passed = value <= limit
+    shown = " and ".join(_interval(words, metrics[name]) for name, words in CALIBRATION.items())
+    text = f"the expected calibration error is {'at most' if passed else 'above'} {limit:g}: {shown}"
+    return Reason(name="calibration", passed=passed, text=text, value=value, limit=limit)
 
 
 def plan_reason(violations: Sequence[str]) -> Reason:

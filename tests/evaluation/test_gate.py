@@ -29,6 +29,7 @@ GOOD = {
     "sensitivity": Metric(value=0.942, low=0.91, high=0.96),
     "specificity": Metric(value=0.9, low=0.81, high=0.95),
     "ece_balanced": Metric(value=0.05, low=0.04, high=0.06),
+    "ece_at_prevalence": Metric(value=0.03, low=0.02, high=0.04),
 }
 
 
@@ -223,12 +224,16 @@ def test_a_demo_s_dependence_is_its_value_and_a_plan_s_the_upper_end_beyond_the_
         gate.dependence_reason(bare, PLAN)
 
 
-def test_a_bad_calibration_is_refused() -> None:
-    assert gate.calibration_reason(GOOD, PLAN).passed
-    bad = GOOD | {"ece_balanced": Metric(value=0.16, low=0.1, high=0.2)}
-    assert gate.calibration_reason(bad, PLAN).text == (
-        "the expected calibration error, both classes weighing the same, 0.160 (0.100 to 0.200) is above 0.15"
+@pytest.mark.parametrize("name", ["ece_balanced", "ece_at_prevalence"])
+def test_a_bad_calibration_is_refused(name: str) -> None:
+    assert gate.calibration_reason(GOOD, PLAN).text == (
+        "the expected calibration error is at most 0.15: both classes weighing the same 0.050 (0.040 to 0.060) and at the "
+        "stated prevalence 0.030 (0.020 to 0.040)"
     )
+    bad = gate.calibration_reason(GOOD | {name: Metric(value=0.16, low=0.1, high=0.2)}, PLAN)
+    assert not bad.passed
+    assert "above 0.15" in bad.text
+    assert "0.160 (0.100 to 0.200)" in bad.text
 
 
 def test_what_lies_outside_the_plan_is_refused() -> None:
