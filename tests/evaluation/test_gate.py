@@ -227,8 +227,8 @@ def test_a_demo_s_dependence_is_its_value_and_a_plan_s_the_upper_end_beyond_the_
 @pytest.mark.parametrize("name", ["ece_balanced", "ece_at_prevalence"])
 def test_a_bad_calibration_is_refused(name: str) -> None:
     assert gate.calibration_reason(GOOD, PLAN).text == (
-        "the expected calibration error is at most 0.15: both classes weighing the same 0.050 (0.040 to 0.060) and at the "
-        "stated prevalence 0.030 (0.020 to 0.040)"
+        "the expected calibration error is at most 0.15: both classes weighing the same 0.050 (0.040 to 0.060) and at "
+        "the stated prevalence 0.030 (0.020 to 0.040)"
     )
     bad = gate.calibration_reason(GOOD | {name: Metric(value=0.16, low=0.1, high=0.2)}, PLAN)
     assert not bad.passed
