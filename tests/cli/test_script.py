@@ -82,7 +82,6 @@ def test_help_says_what_it_is_not() -> None:
         (["promote", "--why", "x", "--version", "1", "--run", "r"], "name one of --version and --run"),
         (["promote", "--version", "1"], "--why"),
         (["rollback", "--why", "  "], "give a reason"),
-        (["rollback", "--why", "x", "--name", "a/b"], "registry.name"),
         (["ui", "--mlflow-port", "70000"], "--mlflow-port"),
         (["ui", "--mlflow-port", "5000", "--prefect-port", "5000"], "must differ"),
     ],
