@@ -24,7 +24,11 @@ from pneumonia.cli.common import (
 from pneumonia.cli.predict import Model, Threshold, load_predictor
 from pneumonia.files import printable
 
-METRIC_NAMES = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"}
+METRIC_NAMES = {
+    **{"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"},
+    **{"ece_balanced": "ECE, balanced", "brier_balanced": "Brier, balanced"},
+    **{"ece_at_prevalence": "ECE, prevalence", "brier_at_prevalence": "Brier, prevalence"},
+}
 
 
 def evaluate(
