@@ -92,7 +92,7 @@ def test_another_patient_moves_nobody_else(patients: int, seed: int, fraction: f
     # Only where a split of this class would have been empty does a stand-in give its place to the newcomer.
     crowded = Counter((image.label, image.split) for image in assign(entries, config))
     assert not moved or min(crowded[label, split] for split in ("train", "validation", "gate")) <= 2
-    assert len(moved) <= 2
+    assert len(moved) <= 4  # a stand-in of the gate set that goes back may take the place of others
 
 
 @settings(max_examples=50, deadline=None)
