@@ -75,6 +75,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByGroup(config, log)
 
 
+HISTORIES = ("test_moves.py", "test_health.py")
+"""Tests that make many moves in a registry, or ask a server in a thread."""
 SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "docker", "engine"}
 """Fixtures, and the parameter of one, that start a process."""
 
@@ -88,7 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
         needs = [*getattr(item, "fixturenames", ()), *(value for value in chosen if isinstance(value, str))]
         group = group_of(item.path.relative_to(item.config.rootpath).as_posix())
-        if not SERVERS.isdisjoint(needs) or group == "tasks":
+        if not SERVERS.isdisjoint(needs) or group == "tasks" or item.path.name in HISTORIES:
             item.add_marker(pytest.mark.integration)
         places[item] = order.index(group) if group in order else len(order)
     items.sort(key=places.__getitem__)
