@@ -36,7 +36,7 @@ APART = {
     "JPGExtended.dcm": _RANGE,
     "57_bitsstored16_window_missing_marker.dcm": _RANGE,
     "10_padding_SS.dcm": "DCMTK shows padding as it is, and counts it in the range",
-    "04_voilut_16bit_declared_12bit_data.dcm": "DCMTK shows the declared range unless it is told otherwise (+Mv)",
+    "04_voilut_16bit_declared_12bit_data.dcm": "DCMTK shows the declared range unless the option +Mv is given",
 }
 
 

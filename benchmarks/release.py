@@ -22,6 +22,11 @@ def enter(manifest: Manifest, script: str, weights: str, model: str, *, demo: bo
     """
     files = [entry.sha256 for entry in manifest.entries if entry.folder == "test"]
     uri = tracking_uri(resolve("full", assignments=["data.root=data"]))
-    openings.open_release_set(
-        uri, files, weights=weights, model=model, purpose=f"benchmarks/{Path(script).name}", demo=demo
+    openings.enter(
+        uri,
+        openings.enter_images(uri, files),
+        weights=weights,
+        model=model,
+        purpose=f"benchmarks/{Path(script).name}",
+        demo=demo,
     )

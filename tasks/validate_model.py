@@ -184,9 +184,9 @@ class _Judgement:
         since = ""
         if policy is not None:
             since = moves.last_promotion(uri, self.config.registry.name)
-        self.opened = openings.open_release_set(
+        self.opened = openings.enter(
             uri,
-            split.digests,
+            openings.enter_images(uri, split.digests),
             weights=self.trained.weights_digest,
             model=self.config.registry.name,
             purpose=openings.GATE,

@@ -199,8 +199,13 @@ def _enter_opening(config: Config, packed: Packed) -> None:
     uri = tracking_uri(config)
     check_store(uri)
     files = [entry.sha256 for entry in packed.manifest.entries if entry.folder == "test"]
-    number = openings.open_release_set(
-        uri, files, weights="", model="no model", purpose="pneumonia data audit", demo=packed.phantom
+    number = openings.enter(
+        uri,
+        openings.enter_images(uri, files),
+        weights="",
+        model="no model",
+        purpose="pneumonia data audit",
+        demo=packed.phantom,
     )
     complain(f"opening {number} of the release set")
 

@@ -174,7 +174,7 @@ def withdrawal(uri: str, record: ModelRecord) -> str | None:
 def withdrawal_in_another_use(uri: str, record: ModelRecord) -> str | None:
     """Return in one sentence how these weights were withdrawn with another threshold or preprocessing; or None.
 
-    Another threshold may be the remedy, so that they may become champion; whoever decides is told.
+    Another threshold may be the remedy, so that they may become champion; the verdict warns of it.
 
     Raises:
         PneumoniaError: an entry of the ledger was damaged.

@@ -101,34 +101,22 @@ def counted(found: Sequence[Opening], rows: str, since: str = "") -> list[Openin
     return [opening for opening in found if opening.rows == rows and not opening.demo and opening.when > since]
 
 
-def open_release_set(
-    uri: str,
-    files: Collection[str],
-    *,
-    weights: str,
-    model: str,
-    purpose: str,
-    demo: bool = False,
-    limit: int | None = None,
-    since: str = "",
-) -> int:
-    """Enter an opening of a release set, and the set itself; called before the labels are read.
+def enter_images(uri: str, files: Collection[str]) -> str:
+    """Enter which images a release set holds, so that some of them are recognised elsewhere.
 
     Args:
         uri: of the store.
         files: sha256 of the files of all its images.
-        weights, model, purpose, demo, limit, since: as `enter`.
 
     Returns:
-        How many openings of these images there are, this one and demos' included.
+        The digest of the set, for `enter`.
 
     Raises:
-        ReleaseSetSpent: the plan allows no further one; nothing was entered.
         TrackingError: the store cannot be reached.
     """
     rows = rows_digest(files)
     _enter_rows(uri, rows, files)
-    return enter(uri, rows, weights=weights, model=model, purpose=purpose, demo=demo, limit=limit, since=since)
+    return rows
 
 
 def enter(
@@ -142,7 +130,7 @@ def enter(
     limit: int | None = None,
     since: str = "",
 ) -> int:
-    """Enter an opening; the same opening a second time enters nothing.
+    """Enter an opening, before the labels are read; the same opening a second time enters nothing.
 
     Args:
         uri: of the store.

@@ -1,4 +1,4 @@
-"""What keeps Prefect from working is told within seconds, with the remedy."""
+"""What keeps Prefect from working is reported within seconds, with the remedy."""
 
 from __future__ import annotations
 

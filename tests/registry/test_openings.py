@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pneumonia.registry import openings
-from pneumonia.registry.openings import GATE, ReleaseSetSpent, counted, open_release_set, recognised, rows_digest
+from pneumonia.registry.openings import GATE, ReleaseSetSpent, counted, enter, enter_images, recognised, rows_digest
 
 
 def files(count: int, start: int = 0) -> list[str]:
@@ -20,7 +20,7 @@ ROWS = rows_digest(FILES)
 
 
 def opened(uri: str, weights: str, purpose: str = GATE, **options: object) -> int:
-    return open_release_set(uri, FILES, weights=weights, model="m", purpose=purpose, **options)  # type: ignore[arg-type]
+    return enter(uri, enter_images(uri, FILES), weights=weights, model="m", purpose=purpose, **options)  # type: ignore[arg-type]
 
 
 def test_models_and_purposes_are_counted_once_each(any_uri: str) -> None:
@@ -71,7 +71,7 @@ def test_many_at_once_lose_none_and_keep_the_limit(any_uri: str) -> None:
 
     def attempt(number: int) -> bool:
         try:
-            open_release_set(any_uri, other, weights=str(number), model="m", purpose=GATE, limit=4)
+            enter(any_uri, enter_images(any_uri, other), weights=str(number), model="m", purpose=GATE, limit=4)
         except ReleaseSetSpent:
             return False
         return True
