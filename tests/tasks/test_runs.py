@@ -12,6 +12,7 @@ import pytest
 from pneumonia.config.schema import CLASSES
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import PneumoniaError
+from pneumonia.evaluation import judgement
 from pneumonia.modelling.device import Compute
 from pneumonia.records.steps import Dataset
 from pneumonia.registry import models
@@ -116,13 +117,13 @@ def test_dependence_is_measured_as_the_metrics_are(work: Path, monkeypatch: pyte
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
     measured: list[Compute] = []
-    original = validation_step.measure_dependence
+    original = judgement.measure_dependence
 
     def watched(*given: object, **named: object) -> object:
         measured.append(next(one for one in given if isinstance(one, Compute)))
         return original(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(validation_step, "measure_dependence", watched)
+    monkeypatch.setattr(judgement, "measure_dependence", watched)
     validate_model(dataset, trained, config)
     assert [compute.precision for compute in measured] == ["fp32"]
 
