@@ -1,0 +1,106 @@
+"""Run an exported graph on the processor, from several threads.
+
+OpenVINO, which `benchmarks/engines.py` measures against ONNX Runtime. One image is computed by one thread: on a
+processor, larger batches gain a few percent, and several images at a time use all of its cores as well.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.errors import DataError
+from pneumonia.records.export import OUTPUTS
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a graph computes of one image.
+
+    Attributes:
+        logits: float32 [classes].
+        feature_map: float32 [C, H, W].
+        embedding: float32 [C].
+    """
+
+    logits: NDArray[np.float32]
+    feature_map: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+
+    @property
+    def probability(self) -> float:
+        """The probability of PNEUMONIA, 0 to 1: the softmax of two logits."""
+        margin = float(self.logits[1]) - float(self.logits[0])
+        return float(1 / (1 + np.exp(-margin))) if margin > 0 else float(np.exp(margin) / (1 + np.exp(margin)))
+
+
+class Engine:
+    """A compiled graph; `run` may be called by several threads at a time.
+
+    Attributes:
+        size: side of the input in pixels.
+        threads: images that are computed at a time.
+    """
+
+    def __init__(self, graph: Path, size: int, threads: int = 0) -> None:
+        """Compile a graph.
+
+        Args:
+            graph: ONNX file of `pneumonia.modelling.export`.
+            size: side of the input in pixels.
+            threads: images at a time, each on one core; 0: one per core that this process may use.
+
+        Raises:
+            DataError: the file is no graph of this form.
+        """
+        import openvino
+
+        self.size = size
+        self.threads = threads or cores()
+        core = openvino.Core()
+        try:
+            model = core.read_model(graph)
+            model.reshape([1, size, size])
+            self._compiled = core.compile_model(
+                model,
+                "CPU",
+                {
+                    "INFERENCE_NUM_THREADS": self.threads,
+                    "NUM_STREAMS": self.threads,
+                    "INFERENCE_PRECISION_HINT": "f32",  # bf16 otherwise, where the processor has it
+                    "EXECUTION_MODE_HINT": "ACCURACY",
+                },
+            )
+            self._outputs = [self._compiled.output(name) for name in OUTPUTS]
+        except RuntimeError as error:
+            line = next(iter(str(error).strip().splitlines()), "")
+            raise DataError(f"{graph}: not an exported model that can be run ({line}); export it again") from None
+        self._local = threading.local()
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Compute one image.
+
+        Args:
+            pixels: uint8 [S, S], preprocessed as the model's record says.
+        """
+        request: Any = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._compiled.create_infer_request()
+        found = request.infer([pixels[None]], share_inputs=True)
+        return Outputs(*(np.array(found[output][0]) for output in self._outputs))
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use: its affinity, and a container's quota."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else max(1, min(allowed, round(int(quota) / int(period))))
