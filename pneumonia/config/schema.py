@@ -321,6 +321,44 @@ class RegistryConfig(Section):
     )
 
 
+class ServingConfig(Section):
+    """How a registered model is served: `pneumonia serve`, and the same model in `predict`, `score` and `explain`."""
+
+    model: str = Field(
+        "auto",
+        min_length=1,
+        description="Registered name whose champion is served; auto: pneumonia-resnet18, otherwise "
+        "pneumonia-resnet18-fast, otherwise pneumonia-resnet18-phantom, the first that has a champion",
+    )
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; others than loopback need API keys")
+    port: int = Field(8000, ge=0, le=65535, description="Port; 0: any free one")
+    precision: Literal["auto", "fp32", "int8"] = Field(
+        "auto",
+        description="Graph that is run; auto: the one that the export chose by its agreement on validation images",
+    )
+    threads: int = Field(0, ge=0, le=1024, description="Images computed at a time; 0: one per core")
+    queue: int = Field(16, ge=0, le=100_000, description="Images that may wait for a thread; beyond them: 503")
+    timeout: float = Field(30.0, gt=0, le=3600, description="Longest time for a request, seconds; beyond it: 503")
+    max_body: int = Field(64, ge=1, le=4096, description="Largest body of a request, MiB")
+    max_pixels: int = Field(
+        50_000_000, ge=1024, le=50_000_000, description="Most pixels of an image, as its header says"
+    )
+    max_files: int = Field(32, ge=1, le=10_000, description="Most files in a request")
+    rate: int = Field(0, ge=0, le=1_000_000, description="Requests a minute that each API key may make; 0: any number")
+    keys: PathText | None = Field(
+        None, description="File of API keys, one sha256 in hex a line; PNEUMONIA_API_KEY holds one in clear text"
+    )
+    metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Port of its own for /metrics, on loopback without a key; 0: on the service's port",
+    )
+    follow_seconds: float = Field(10.0, gt=0, le=86_400, description="Interval at which the champion is looked up")
+    drain_seconds: float = Field(20.0, ge=0, le=600, description="Time for requests in flight after SIGTERM")
+    check_input: bool = Field(True, description="Refuse pictures that are no frontal chest radiographs")
+
+
 class TrackingConfig(Section):
     """Where runs and models are stored."""
 
@@ -372,6 +410,7 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()
+    serving: ServingConfig = ServingConfig()
 
     @classmethod
     def names(cls) -> list[str]:

@@ -101,8 +101,13 @@ def export_int8(fp32: Path, pixels: NDArray[np.uint8], path: Path) -> None:
         pixels: uint8 [N, S, S], training images that the ranges are taken from.
         path: of the ONNX file.
     """
-    from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType
-    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:

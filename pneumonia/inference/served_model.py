@@ -1,0 +1,129 @@
+"""Apply an exported model to a file's content: decode, check, compute, answer. Not a medical device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from pneumonia.config.schema import CLASSES, ServingConfig
+from pneumonia.imaging.radiograph import Radiograph, UnreadableRadiograph, read_bytes
+from pneumonia.inference.engine import Engine, Outputs
+from pneumonia.inference.input_check import Assessment, InputCheck
+from pneumonia.records.export import EXPORT_RECORD, GRAPHS, MODEL_RECORD, REFERENCE, ExportRecord, Precision
+from pneumonia.records.model import ModelRecord
+
+NOTICE = "Not a medical device: for research and teaching, never for a decision about a patient."
+PHANTOM_NOTICE = (
+    "This model was trained on phantoms (synthetic images): its answers about real radiographs mean nothing."
+)
+HEAD = "head"
+"""Key of the last layer's weights, float32 [classes, C], in the reference."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answers about one image: a probability, or a refusal.
+
+    Attributes:
+        image: decoded; None where the file cannot be read.
+        outputs: of the graph; None where the file cannot be read.
+        assessment: of the input check; its code is empty where the image is accepted.
+        milliseconds: of each part, name to ms.
+    """
+
+    image: Radiograph | None
+    outputs: Outputs | None
+    assessment: Assessment
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is no probability."""
+        return bool(self.assessment.code)
+
+
+class ServedModel:
+    """An exported model in memory; `answer` may be called by several threads at a time.
+
+    Attributes:
+        name, version: registered name and version; the version is ``run:<id>`` or ``sha256:<12 digits>`` otherwise.
+        record: of the model.
+        export: of the exported graphs.
+        precision: of the graph that is run.
+        head: weights of the last layer, float32 [classes, C].
+    """
+
+    def __init__(self, folder: Path, name: str, version: str, config: ServingConfig) -> None:
+        """Load the files of a verified folder (`pneumonia.registry.mirror`).
+
+        Raises:
+            DataError: a graph cannot be run.
+        """
+        self.name, self.version = name, version
+        self.record = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+        self.export = ExportRecord.model_validate_json((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
+        self.precision: Precision = self.export.precision if config.precision == "auto" else config.precision
+        reference = load_file(folder / REFERENCE)
+        self.head: NDArray[np.float32] = reference[HEAD]
+        self._check = InputCheck(reference) if config.check_input else None
+        self._engine = Engine(folder / GRAPHS[self.precision], self.record.preprocess.size, config.threads)
+
+    @property
+    def threads(self) -> int:
+        """Images that are computed at a time."""
+        return self._engine.threads
+
+    def answer(self, content: bytes, name: str = "<bytes>") -> Answer:
+        """Decode a file's content, compute it, and check that it is what the model was made for."""
+        took: dict[str, float] = {}
+        try:
+            with _timed(took, "decode"):
+                image = read_bytes(content, self.record.preprocess, name)
+        except UnreadableRadiograph as error:
+            return Answer(None, None, Assessment(code="unreadable", reason=error.reason, remedy=error.remedy), took)
+        with _timed(took, "compute"):
+            outputs = self._engine.run(image.pixels)
+        with _timed(took, "check"):
+            assessment = Assessment() if self._check is None else self._check.assess(image, outputs)
+        return Answer(image, outputs, assessment, took)
+
+    def run(self, pixels: NDArray[np.uint8]) -> Outputs:
+        """Compute pixels uint8 [S, S] that are preprocessed as the record says."""
+        return self._engine.run(pixels)
+
+    def document(self, answer: Answer) -> dict[str, Any]:
+        """Return an answer as a JSON object, the same in every command and in the service."""
+        found = answer.assessment
+        checks = dict(found.findings or {})
+        model = {"model": self.name, "version": self.version, "weights_digest": self.record.weights_digest}
+        model |= {"precision": self.precision, "phantom": self.record.phantom}
+        if answer.outputs is None or answer.refused:
+            reason = f"{found.reason}; {found.remedy}" if found.remedy else found.reason
+            return {"refused": True, "code": found.code, "reason": reason, "checks": checks} | model
+        probability = answer.outputs.probability
+        notes = {"notes": list(answer.image.notes)} if answer.image is not None and answer.image.notes else {}
+        return {
+            "probability": probability,
+            "decision": CLASSES[int(probability >= self.record.threshold)],
+            "threshold": self.record.threshold,
+            "familiar": found.familiar,
+            "distance_percentile": found.percentile,
+            "checks": checks,
+            **notes,
+            **model,
+        }
+
+
+@contextmanager
+def _timed(took: dict[str, float], part: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    took[part] = round(1000 * (time.perf_counter() - began), 2)
