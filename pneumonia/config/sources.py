@@ -16,7 +16,7 @@ from pneumonia.credentials import shown
 from pneumonia.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PNEUMONIA_"
-RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_",)  # variables of the test suite, never configuration
+RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_", "PNEUMONIA_API_KEY")  # the test suite's, and a secret: never configuration
 SERVICE_VARIABLE = re.compile(r"[A-Z0-9_]+_(SERVICE_HOST|(SERVICE_)?PORT(_[A-Z0-9_]+)?)")
 """What Kubernetes sets for a service: NAME_SERVICE_HOST, NAME_SERVICE_PORT_HTTP, NAME_PORT_80_TCP_ADDR."""
 

@@ -21,7 +21,7 @@ from pneumonia.records.export import EXPORT_RECORD, GRAPHS, MODEL_RECORD, REFERE
 from pneumonia.records.model import ModelRecord
 
 NOTICE = "Not a medical device: for research and teaching, never for a decision about a patient."
-PHANTOM_NOTICE = (
+PHANTOM_NOTICE = "Trained on phantoms (synthetic images): its answers about real radiographs mean nothing."
     "This model was trained on phantoms (synthetic images): its answers about real radiographs mean nothing."
 )
 HEAD = "head"
