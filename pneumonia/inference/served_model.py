@@ -101,8 +101,13 @@ class ServedModel:
         """Return an answer as a JSON object, the same in every command and in the service."""
         found = answer.assessment
         checks = dict(found.findings or {})
-        model = {"model": self.name, "version": self.version, "weights_digest": self.record.weights_digest}
-        model |= {"precision": self.precision, "phantom": self.record.phantom}
+        model = {
+            "model": self.name,
+            "version": self.version,
+            "weights_digest": self.record.weights_digest,
+            "precision": self.precision,
+            "phantom": self.record.phantom,
+        }
         if answer.outputs is None or answer.refused:
             reason = f"{found.reason}; {found.remedy}" if found.remedy else found.reason
             return {"refused": True, "code": found.code, "reason": reason, "checks": checks} | model
