@@ -86,9 +86,8 @@ def _check_same(parts: Path, predictor: Predictor, files: Sequence[Path], root: 
     state = hashlib.sha256()
     for file in files:
         found = file.stat()
-        state.update(
-            f"{file.relative_to(root)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode(errors="surrogateescape")
-        )
+        name = os.fsencode(file.relative_to(root))
+        state.update(name + f"\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
     model = predictor.model
     now = {
         "files": len(files),
