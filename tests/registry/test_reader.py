@@ -240,7 +240,7 @@ def test_a_file_that_was_changed_in_the_store_is_refused(server: Server, two: st
     whole = place.read_bytes()
     place.write_bytes(whole.replace(b"fp32", b"fp23") if file == EXPORT_RECORD else whole[:-1] + b" ")
     try:
-        with pytest.raises(DataError, match="fetch or export it again|another export than was registered"):
+        with pytest.raises(DataError, match=r"fetch or export it again|another export than was registered"):
             reader.folder(champion)
         assert reader.mirrored() is None
         assert not [path for path in Mirror(tmp_path, two).place.rglob("*") if path.is_file()]
@@ -306,9 +306,7 @@ def test_a_damaged_document_of_the_mirror_is_named(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_away(tmp_path: Path) -> None:
     uri = f"http://127.0.0.1:{free_port()}"
     reader = open_reader(Config(work=str(tmp_path), tracking=TrackingConfig(uri=uri)))
-    with pytest.raises(
-        TrackingError, match=f"{uri}: could not look up the champion of pneumonia-resnet18: Conn"
-    ) as away:
+    with pytest.raises(TrackingError, match=f"{uri}: could not look up the champion of .*: Conn") as away:
         reader.champion()
     assert not away.value.permanent
     assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,8 @@ from pneumonia.config.schema import Config
 from pneumonia.records.export import EXPORT_FOLDER, MODEL_RECORD
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import models, moves
-from pneumonia.registry.models import Version
 from pneumonia.registry.mirror import read_export
+from pneumonia.registry.models import Version
 from pneumonia.registry.moves import Outcome
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from pneumonia.tracking.experiments import open_experiment
