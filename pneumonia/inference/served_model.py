@@ -101,6 +101,12 @@ class ServedModel:
         """Compute pixels uint8 [S, S] that are preprocessed as the record says."""
         return self._engine.run(pixels)
 
+    def decision(self, answer: Answer) -> str | None:
+        """Return the class of an answer at the record's threshold; None for a refusal."""
+        if answer.outputs is None or answer.refused:
+            return None
+        return CLASSES[int(answer.outputs.probability >= self.record.threshold)]
+
     def document(self, answer: Answer) -> dict[str, Any]:
         """Return an answer as a JSON object, the same in every command and in the service."""
         found = answer.assessment
@@ -110,11 +116,10 @@ class ServedModel:
         if answer.outputs is None or answer.refused:
             reason = f"{found.reason}; {found.remedy}" if found.remedy else found.reason
             return {"refused": True, "code": found.code, "reason": reason, "checks": checks} | model
-        probability = answer.outputs.probability
         notes = {"notes": list(answer.image.notes)} if answer.image is not None and answer.image.notes else {}
         return {
-            "probability": probability,
-            "decision": CLASSES[int(probability >= self.record.threshold)],
+            "probability": answer.outputs.probability,
+            "decision": self.decision(answer),
             "threshold": self.record.threshold,
             "familiar": found.familiar,
             "distance_percentile": found.percentile,
