@@ -11,7 +11,7 @@ COMPOSE_HERE = $(COMPOSE) --env-file "$(ENV_FILE)"
 
 .PHONY: up down logs backup restore data-pull install-airflow form lock-stack
 
-up: ## start PostgreSQL, MLflow and Airflow in containers; DEMO=1: login airflow/airflow
+up: ## start PostgreSQL, MLflow, Airflow and the service in containers; DEMO=1: login airflow/airflow
 	@ENV_FILE="$(ENV_FILE)" PYTHON="$(PYTHON)" deployments/scripts/up.sh $(if $(DEMO),--demo)
 
 down: ## stop the containers; databases, artifacts and checkpoints stay
