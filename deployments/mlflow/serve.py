@@ -51,9 +51,7 @@ def main() -> None:
     account(store, admin, os.environ.pop("MLFLOW_AUTH_ADMIN_PASSWORD"), admin=True)
     if account(store, pipeline, os.environ.pop("MLFLOW_PIPELINE_PASSWORD"), admin=False):
         hand_over(store, MlflowClient(tracking_uri=database, registry_uri=database), pipeline)
-    account(
-        store, os.environ.pop("MLFLOW_SERVING_USERNAME"), os.environ.pop("MLFLOW_SERVING_PASSWORD"), admin=False
-    )
+    account(store, os.environ.pop("MLFLOW_SERVING_USERNAME"), os.environ.pop("MLFLOW_SERVING_PASSWORD"), admin=False)
     os.execvp("mlflow", ["mlflow", "server", "--app-name=basic-auth", *sys.argv[1:]])  # noqa: S606 - becomes the server
 
 
