@@ -50,7 +50,8 @@ def test_schemathesis_finds_nothing(exports: Path, tmp_path: Path) -> None:
     with server_of(tmp_path / "work") as server:
         command = [
             str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json",
-            "--checks", "all", "--max-examples", "15", "--seed", "1", "--phases", "examples,coverage,fuzzing",
+            "--exclude-checks", "positive_data_acceptance",  # that bytes are a radiograph, no schema can say
+            "--max-examples", "15", "--seed", "1", "--phases", "examples,coverage,fuzzing",
             "--suppress-health-check", "all", "--request-timeout", "60", "--generation-database", "none", "--no-color",
         ]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500, cwd=tmp_path)
