@@ -31,8 +31,8 @@ class Answer:
     """What a model answers about one image: a probability, or a refusal.
 
     Attributes:
-        image: decoded; None where the file cannot be read.
-        outputs: of the graph; None where the file cannot be read.
+        image: decoded, and corrected where it was a negative; None where the file cannot be read.
+        outputs: of the graph; None where the file is refused before it is computed.
         assessment: of the input check; its code is empty where the image is accepted.
         milliseconds: of each part, name to ms.
     """
@@ -71,7 +71,7 @@ class ServedModel:
         self.precision: Precision = self.export.precision if config.precision == "auto" else config.precision
         reference = load_file(folder / REFERENCE)
         self.head: NDArray[np.float32] = reference[HEAD]
-        self._check = InputCheck(reference) if config.check_input else None
+        self._check = InputCheck(reference, self.record.preprocess) if config.check_input else None
         self._engine = Engine(folder / GRAPHS[self.precision], self.record.preprocess.size, config.threads)
 
     @property
@@ -86,12 +86,19 @@ class ServedModel:
             with _timed(took, "decode"):
                 image = read_bytes(content, self.record.preprocess, name)
         except UnreadableRadiograph as error:
-            return Answer(None, None, Assessment(code="unreadable", reason=error.reason, remedy=error.remedy), took)
-        with _timed(took, "compute"):
-            outputs = self._engine.run(image.pixels)
+            return Answer(None, None, Assessment(error.code, error.reason, error.remedy), took)
+        if self._check is None:
+            with _timed(took, "compute"):
+                return Answer(image, self._engine.run(image.pixels), Assessment(), took)
         with _timed(took, "check"):
-            assessment = Assessment() if self._check is None else self._check.assess(image, outputs)
-        return Answer(image, outputs, assessment, took)
+            prepared = self._check.prepare(image)
+        if prepared.assessment.code:
+            return Answer(prepared.image, None, prepared.assessment, took)
+        with _timed(took, "compute"):
+            outputs = self._engine.run(prepared.image.pixels)
+        with _timed(took, "check"):
+            assessment = self._check.assess(prepared, outputs)
+        return Answer(prepared.image, outputs, assessment, took)
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Compute pixels uint8 [S, S] that are preprocessed as the record says."""
@@ -100,7 +107,7 @@ class ServedModel:
     def document(self, answer: Answer) -> dict[str, Any]:
         """Return an answer as a JSON object, the same in every command and in the service."""
         found = answer.assessment
-        checks = dict(found.findings or {})
+        checks = dict(found.findings)
         model = {
             "model": self.name,
             "version": self.version,
@@ -112,7 +119,8 @@ class ServedModel:
             reason = f"{found.reason}; {found.remedy}" if found.remedy else found.reason
             return {"refused": True, "code": found.code, "reason": reason, "checks": checks} | model
         probability = answer.outputs.probability
-        notes = {"notes": list(answer.image.notes)} if answer.image is not None and answer.image.notes else {}
+        said = (*(answer.image.notes if answer.image is not None else ()), *found.notes)
+        notes = {"notes": list(said)} if said else {}
         return {
             "probability": probability,
             "decision": CLASSES[int(probability >= self.record.threshold)],
@@ -129,4 +137,4 @@ class ServedModel:
 def _timed(took: dict[str, float], part: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
-    took[part] = round(1000 * (time.perf_counter() - began), 2)
+    took[part] = round(took.get(part, 0.0) + 1000 * (time.perf_counter() - began), 2)
