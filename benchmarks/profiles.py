@@ -32,7 +32,7 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     from pneumonia.config.resolve import resolve
     from pneumonia.data.manifest import Manifest
     from tasks.export_model import export_model
-from tasks.prepare_data import prepare_data
+    from tasks.prepare_data import prepare_data
     from tasks.promote_model import promote_model
     from tasks.train_model import train_model
     from tasks.validate_model import validate_model

@@ -79,6 +79,11 @@ class ServedModel:
         """Images that are computed at a time."""
         return self._engine.threads
 
+    @property
+    def checks_input(self) -> bool:
+        """Whether pictures that are no frontal chest radiographs are refused."""
+        return self._check is not None
+
     def answer(self, content: bytes, name: str = "<bytes>") -> Answer:
         """Decode a file's content, compute it, and check that it is what the model was made for."""
         took: dict[str, float] = {}
@@ -86,7 +91,7 @@ class ServedModel:
             with _timed(took, "decode"):
                 image = read_bytes(content, self.record.preprocess, name)
         except UnreadableRadiograph as error:
-            return Answer(None, None, Assessment(error.code, error.reason, error.remedy), took)
+            return refusal(error, took)
         if self._check is None:
             with _timed(took, "compute"):
                 return Answer(image, self._engine.run(image.pixels), Assessment(), took)
@@ -131,6 +136,11 @@ class ServedModel:
             **notes,
             **model,
         }
+
+
+def refusal(error: UnreadableRadiograph, took: Mapping[str, float] | None = None) -> Answer:
+    """Return the answer about a file that cannot be read."""
+    return Answer(None, None, Assessment(error.code, error.reason, error.remedy), took or {})
 
 
 @contextmanager

@@ -294,8 +294,8 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
     images = np.load(dataset.pixels)[:3]
     location = mlflow_client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
-    exported = mlflow.pyfunc.load_model(location.artifact_location)
-    odds = np.diff(exported.predict(images.astype(np.float32) / 255))[:, 0]
+    logged_model = mlflow.pyfunc.load_model(location.artifact_location)
+    odds = np.diff(logged_model.predict(images.astype(np.float32) / 255))[:, 0]
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(images), abs=1e-5)
     assert scored.record.threshold == record.threshold
     truth = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "test"]
