@@ -24,7 +24,7 @@ from pneumonia.cli.common import (
     working,
 )
 from pneumonia.cli.predict import Model
-from pneumonia.errors import DataError, PneumoniaError
+from pneumonia.errors import DataError
 from pneumonia.files import is_folder, printable, write_bytes
 
 
@@ -63,10 +63,8 @@ def serve(
     """
     named = {"serving.model": model, "serving.port": port, "serving.host": host}
     config = resolve_config(file, settings, dict(named))
-    try:
-        from pneumonia.serving.server import run
-    except ModuleNotFoundError as error:
-        raise PneumoniaError(f"{error.name} is not installed; install pneumonia[serving]") from None
+    from pneumonia.serving.server import run
+
     run(config)
 
 
