@@ -146,7 +146,7 @@ def last_feature_layer(network: Any) -> Any:
 def test_an_explanation_is_drawn_finer_than_the_model_sees(tmp_path: Path) -> None:
     export(tmp_path / "export", seed=3)
     model = ServedModel(tmp_path / "export", "n", "1", ServingConfig(threads=1))
-    content = png(picture(0, 300, 200))
+    content = png(np.asarray(Image.fromarray(phantoms(1, 3).pixels[0]).resize((200, 300))))
     answer = model.answer(content)
     for view in ("overlay", "map"):
         drawn = Image.open(io.BytesIO(explain(model, content, answer, view)))
