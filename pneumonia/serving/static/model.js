@@ -1,0 +1,96 @@
+// The model's card: who it is, how well it does, what it learnt from, where it ends.
+
+import { el, english } from "./dom.js";
+import { count, current, date, number, t, word } from "./i18n.js";
+
+const FIRST = ["auroc", "sensitivity", "specificity", "balanced_accuracy", "brier"];
+const DIGITS = 12; // of a digest: enough to find it by
+
+const row = (name, found) =>
+  found === null || found === undefined || found === ""
+    ? null
+    : el("div", {}, el("dt", {}, word("rows", name)), el("dd", {}, found));
+
+const digest = (text) => text && el("code", { title: text }, text.slice(0, DIGITS));
+
+export function modelCard(card) {
+  return [
+    el("p", { class: "identity" }, el("strong", {}, card.model), " ", el("span", {}, t("version", card.version))),
+    sentences("warningsTitle", card.warnings, "warnings"),
+    metrics(card),
+    (card.outside ?? []).length ? outside(card.outside) : null,
+    training(card),
+    sentences("limitsTitle", card.limits, "limits"),
+    details(card),
+  ].filter(Boolean);
+}
+
+function sentences(title, found, name) {
+  if (!found?.length) return null;
+  const items = found.map((text) => {
+    const translated = current() === "en" ? text : word("limits", text);
+    return translated === undefined ? english("li", {}, text) : el("li", {}, translated);
+  });
+  return el("section", { class: name }, el("h3", {}, t(title)), el("ul", {}, items));
+}
+
+function metrics(card) {
+  const found = card.metrics ?? {};
+  const heading = el("h3", {}, t("metricsTitle"));
+  if (!Object.keys(found).length) return el("section", {}, heading, el("p", { class: "hint" }, t("noMetrics")));
+  const first = FIRST.filter((name) => name in found);
+  const rest = Object.keys(found).filter((name) => !first.includes(name));
+  const on = card.measured_on;
+  return el("section", { class: "metrics" }, heading,
+    on && (word("metricsOn", on) ? el("p", { class: "hint" }, word("metricsOn", on)) : english("p", { class: "hint" }, on)),
+    table(found, first),
+    rest.length ? el("details", {}, el("summary", {}, t("moreMetrics")), table(found, rest)) : null);
+}
+
+// A table: each metric's value and interval in figures, and as a dot with whiskers from 0 to 1.
+function table(found, names) {
+  return el("table", {}, el("caption", { class: "unseen" }, t("metricsCaption")),
+    el("tbody", {}, names.map((name) => {
+      const { value, low, high } = found[name];
+      const head = el("th", { scope: "row" }, word("metrics", name) ?? name);
+      return el("tr", {}, head, el("td", { class: "plot" }, whisker(value, low, high)),
+        el("td", { class: "figures" }, el("b", {}, number(value)), el("span", {}, ` ${number(low)}–${number(high)}`)));
+    })));
+}
+
+function whisker(value, low, high) {
+  const made = el("span", { class: "whisker", "aria-hidden": "true" });
+  for (const [name, at] of Object.entries({ value, low, high })) made.style.setProperty(`--${name}`, String(at));
+  return made;
+}
+
+function outside(sets) {
+  return el("section", { class: "metrics" }, el("h3", {}, t("outsideTitle")), sets.map((set) => [
+    el("h4", {}, set.name),
+    set.counts && el("p", { class: "hint" },
+      t("outsideCounts", count(set.counts.NORMAL ?? 0), count(set.counts.PNEUMONIA ?? 0))),
+    table(set.metrics, FIRST.filter((name) => name in set.metrics)),
+  ]));
+}
+
+function training(card) {
+  const from = card.training ?? {};
+  return el("section", {}, el("h3", {}, t("trainingTitle")), el("dl", { class: "facts" },
+    row("patients", from.patients && count(from.patients)), row("profile", from.profile),
+    row("data", digest(from.data_digest)), row("dvc", digest(from.dvc_md5))));
+}
+
+function details(card) {
+  const { preprocess, agreement, promoted, digests = {} } = card;
+  const input = preprocess && [t("pixels", preprocess.size), preprocess.equalize && t("equalized")].filter(Boolean);
+  const agree = agreement && agreement.images
+    ? t("agreementValue", `${number(100 * agreement.int8_labels, 1)} %`, count(agreement.images)) : null;
+  return el("details", { class: "more" }, el("summary", {}, t("detailsTitle")), el("dl", { class: "facts" },
+    row("threshold", card.threshold === undefined ? null : number(card.threshold, 4)),
+    row("input", input?.join(", ")), row("precision", card.precision), row("agreement", agree),
+    promoted && [
+      row("promoted", date(promoted.when)), row("by", promoted.who), row("why", english("span", {}, promoted.why)),
+      row("from", promoted.from_version ? t("fromVersion", promoted.from_version) : t("firstChampion")),
+    ],
+    row("weights", digest(digests.weights)), row("model", digest(digests.model)), row("export", digest(digests.export))));
+}

@@ -1,0 +1,116 @@
+// The picture of one file: the radiograph, and over it the heat map, which a slider fades in.
+
+import { explain } from "./api.js";
+import { el } from "./dom.js";
+import { t } from "./i18n.js";
+import { reasonOf } from "./reasons.js";
+
+const STEP = 5; // percent of the slider's way that a key moves it
+
+export class Viewer {
+  constructor(file) {
+    this.file = file;
+    this.urls = [];
+    this.heat = null; // a promise, once the heat map has been asked for
+    this.error = null;
+    this.base = el("img", { class: "base", alt: "", hidden: true });
+    this.cover = el("img", { class: "cover", alt: "", hidden: true });
+    this.empty = el("p", { class: "empty" });
+    this.stack = el("div", { class: "stack" }, this.base, this.cover, this.empty);
+    this.slider = el("input", { type: "range", min: 0, max: 100, step: STEP, value: 0 });
+    this.ends = [el("span"), el("span")];
+    this.hint = el("p", { class: "hint" });
+    const track = el("div", { class: "track" }, this.ends[0], this.slider, this.ends[1]);
+    this.controls = el("div", { class: "blend", hidden: true }, track, this.hint);
+    this.root = el("figure", { class: "viewer" }, this.stack, this.controls);
+    for (const event of ["focus", "pointerenter", "pointerdown"]) {
+      this.slider.addEventListener(event, () => this.loadHeat());
+    }
+    this.slider.addEventListener("input", () => this.fade());
+    this.base.addEventListener("load", () => this.fit());
+    this.base.addEventListener("error", () => this.lacksPicture());
+    this.show(this.base, file);
+    this.relabel();
+  }
+
+  show(image, blob) {
+    const url = URL.createObjectURL(blob);
+    this.urls.push(url);
+    image.src = url;
+  }
+
+  fit() {
+    this.base.hidden = false;
+    this.empty.hidden = true;
+    this.stack.style.setProperty("--ratio", String(this.shape ?? this.base.naturalWidth / this.base.naturalHeight));
+  }
+
+  // The browser cannot draw the file (DICOM): the service can, once it has accepted it.
+  lacksPicture() {
+    this.base.hidden = true;
+    this.empty.hidden = false;
+    this.undrawn = true;
+    if (this.accepted) this.loadPicture();
+    else this.relabel();
+  }
+
+  async loadPicture() {
+    this.undrawn = false;
+    try {
+      this.show(this.base, await explain(this.file, "image"));
+    } catch (error) {
+      this.error = error;
+      this.relabel();
+    }
+  }
+
+  // result: the service's answer. An image that it has turned to positive is shown as the model sees it.
+  accept(result) {
+    this.accepted = true;
+    this.controls.hidden = false;
+    const { width, height } = result.checks ?? {};
+    if (width > 0 && height > 0) this.shape = width / height;
+    if (this.undrawn || result.checks?.inverted) this.loadPicture();
+    this.relabel();
+  }
+
+  loadHeat() {
+    this.heat ??= explain(this.file, "overlay").then(
+      (blob) => {
+        this.error = null;
+        this.show(this.cover, blob);
+        this.cover.hidden = false;
+        this.relabel();
+      },
+      (error) => {
+        this.error = error;
+        this.heat = null;
+        this.relabel();
+      },
+    );
+    this.relabel();
+    return this.heat;
+  }
+
+  fade() {
+    this.loadHeat();
+    this.cover.style.opacity = String(this.slider.valueAsNumber / 100);
+    this.slider.setAttribute("aria-valuetext", t("blendValue", this.slider.valueAsNumber));
+  }
+
+  relabel() {
+    this.base.alt = t("radiograph", this.file.name);
+    this.empty.textContent = t("noPicture");
+    this.ends[0].textContent = t("film");
+    this.ends[1].textContent = t("heat");
+    this.slider.setAttribute("aria-label", t("blend"));
+    this.slider.setAttribute("aria-valuetext", t("blendValue", this.slider.valueAsNumber));
+    const waiting = this.heat !== null && this.cover.hidden;
+    if (this.error) this.hint.textContent = t("heatFailed", reasonOf(this.error));
+    else this.hint.textContent = waiting ? t("heatWaiting") : t("heatHint");
+  }
+
+  forget() {
+    for (const url of this.urls) URL.revokeObjectURL(url);
+  }
+}
