@@ -22,8 +22,6 @@ from pneumonia.records.model import ModelRecord
 
 NOTICE = "Not a medical device: for research and teaching, never for a decision about a patient."
 PHANTOM_NOTICE = "Trained on phantoms (synthetic images): its answers about real radiographs mean nothing."
-    "This model was trained on phantoms (synthetic images): its answers about real radiographs mean nothing."
-)
 HEAD = "head"
 """Key of the last layer's weights, float32 [classes, C], in the reference."""
 
