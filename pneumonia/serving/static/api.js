@@ -42,8 +42,8 @@ async function failure(response) {
 
 // path: below the page's own address; body: a file, sent as it is; signal: gives up;
 // waiting: called with the seconds until the next try; sending: called before each try. Returns a response that is ok, otherwise throws a Problem.
-export async function ask(path, { body, signal, waiting, sending } = {}) {
-  for (let tries = 1; ; ) {
+export async function ask(path, { body, signal, waiting, sending, tries = TRIES } = {}) {
+  for (let left = tries - 1; ; ) {
     const key = sessionStorage.getItem(STORED_KEY);
     const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
     if (body) headers["Content-Type"] = "application/octet-stream";
@@ -62,8 +62,8 @@ export async function ask(path, { body, signal, waiting, sending } = {}) {
     }
     const seconds = Number.parseFloat(response.headers.get("Retry-After") ?? "");
     const busy = response.status === 503 || response.status === 429;
-    if (!busy || Number.isNaN(seconds) || tries >= TRIES) throw await failure(response);
-    tries += 1;
+    if (!busy || Number.isNaN(seconds) || left === 0) throw await failure(response);
+    left -= 1;
     const wait = Math.min(Math.max(seconds, 0.5), LONGEST_WAIT);
     waiting?.(wait);
     await pause(wait * (1 + Math.random() / 4)); // several pages must not come back at the same moment
@@ -77,7 +77,7 @@ export async function predict(file, options) {
     const answer = await (await ask("v1/predict", { ...options, body: file })).json();
     return answer.results[0];
   } catch (error) {
-    if (error instanceof Problem && error.status === 422 && error.document.code) return { ...error.document, refused: true };
+    if (error instanceof Problem && error.status === 422 && error.document.reason) return { ...error.document, refused: true };
     throw error;
   }
 }
@@ -85,7 +85,8 @@ export async function predict(file, options) {
 export const explain = async (file, view, options) =>
   (await ask(`v1/explain?view=${view}`, { ...options, body: file })).blob();
 
-export const card = async (options) => (await ask("v1/model", options)).json();
+// A service without a champion says so at once.
+export const card = async () => (await ask("v1/model", { tries: 1 })).json();
 
 export const samples = async () => (await (await ask("v1/samples")).json()).samples;
 

@@ -35,7 +35,7 @@ export class Card {
     const parts = { queued, asking, busy, answered, refused, failed }[this.state.kind];
     this.article.dataset.state = this.state.kind;
     this.article.setAttribute("aria-busy", String(!this.done));
-    this.finding.replaceChildren(...parts(this.state, this).flat().filter(Boolean));
+    this.finding.replaceChildren(...parts(this.state, this).filter(Boolean));
   }
 
   relabel() {

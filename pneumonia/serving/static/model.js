@@ -3,7 +3,7 @@
 import { el, english } from "./dom.js";
 import { count, current, date, number, t, word } from "./i18n.js";
 
-const FIRST = ["auroc", "sensitivity", "specificity", "balanced_accuracy", "brier"];
+const FIRST = ["auroc", "sensitivity", "specificity", "balanced_accuracy"];
 const DIGITS = 12; // of a digest: enough to find it by
 
 const row = (name, found) =>
@@ -43,24 +43,24 @@ function metrics(card) {
   const on = card.measured_on;
   return el("section", { class: "metrics" }, heading,
     on && (word("metricsOn", on) ? el("p", { class: "hint" }, word("metricsOn", on)) : english("p", { class: "hint" }, on)),
-    table(found, first),
-    rest.length ? el("details", {}, el("summary", {}, t("moreMetrics")), table(found, rest)) : null);
+    scores(found, first, true),
+    el("p", { class: "hint" }, t("intervals")),
+    rest.length ? el("details", {}, el("summary", {}, t("moreMetrics")), scores(found, rest, false)) : null);
 }
 
-// A table: each metric's value and interval in figures, and as a dot with whiskers from 0 to 1.
-function table(found, names) {
-  return el("table", {}, el("caption", { class: "unseen" }, t("metricsCaption")),
-    el("tbody", {}, names.map((name) => {
-      const { value, low, high } = found[name];
-      const head = el("th", { scope: "row" }, word("metrics", name) ?? name);
-      return el("tr", {}, head, el("td", { class: "plot" }, whisker(value, low, high)),
-        el("td", { class: "figures" }, el("b", {}, number(value)), el("span", {}, ` ${number(low)}–${number(high)}`)));
-    })));
+// Each metric's value and interval in figures; those of which 1 is best also as a dot with its interval, from 0 to 1.
+function scores(found, names, drawn) {
+  return el("dl", { class: "scores" }, names.map((name) => {
+    const { value, low, high } = found[name];
+    const figures = [el("b", {}, number(value)), " ", el("span", {}, t("from", number(low), number(high)))];
+    return el("div", {}, el("dt", {}, word("metrics", name) ?? name), el("dd", {}, figures),
+      drawn && whisker({ value, low, high }));
+  }));
 }
 
-function whisker(value, low, high) {
-  const made = el("span", { class: "whisker", "aria-hidden": "true" });
-  for (const [name, at] of Object.entries({ value, low, high })) made.style.setProperty(`--${name}`, String(at));
+function whisker(places) {
+  const made = el("dd", { class: "whisker", "aria-hidden": "true" });
+  for (const [name, at] of Object.entries(places)) made.style.setProperty(`--${name}`, String(at));
   return made;
 }
 
@@ -69,7 +69,7 @@ function outside(sets) {
     el("h4", {}, set.name),
     set.counts && el("p", { class: "hint" },
       t("outsideCounts", count(set.counts.NORMAL ?? 0), count(set.counts.PNEUMONIA ?? 0))),
-    table(set.metrics, FIRST.filter((name) => name in set.metrics)),
+    scores(set.metrics, FIRST.filter((name) => name in set.metrics), true),
   ]));
 }
 

@@ -6,6 +6,7 @@ export default {
   skip: "Skip to the content",
   title: "Pneumonia on chest radiographs",
   language: "Language",
+  noticeLabel: "Notice",
   noticeShort: "Not a medical device.",
   notice: "For research and teaching, never for a decision about a patient.",
 
@@ -136,10 +137,10 @@ export default {
   modelLoading: "Its card is being fetched.",
   version: (version) => `version ${version}`,
   metricsTitle: "How well it does",
-  metricsOn: { "release set": "On the release set, which no training and no choice has seen", "gate set": "On the gate set" },
-  metricsCaption: "Value, and the interval from repeated draws of the patients",
+  metricsOn: { "release set": "On the release set, which neither training nor any choice has seen", "gate set": "On the gate set" },
+  intervals: "The intervals come from repeated draws of the patients.",
   noMetrics: "No metrics are recorded.",
-  interval: (value, low, high) => `${value} (${low} to ${high})`,
+  from: (low, high) => `${low} to ${high}`,
   metrics: {
     auroc: "AUROC",
     auprc: "AUPRC",

@@ -7,6 +7,7 @@ export default {
   skip: "Aller au contenu",
   title: "Pneumonie sur radiographies thoraciques",
   language: "Langue",
+  noticeLabel: "Avertissement",
   noticeShort: "Ceci n’est pas un dispositif médical.",
   notice: "Pour la recherche et l’enseignement, jamais pour une décision concernant un patient.",
 
@@ -139,12 +140,12 @@ export default {
   version: (version) => `version ${version}`,
   metricsTitle: "Ses performances",
   metricsOn: {
-    "release set": "Sur le jeu final, qu’aucun entraînement et aucun choix n’a vu",
+    "release set": "Sur le jeu final, que ni l’entraînement ni aucun choix n’ont vu",
     "gate set": "Sur le jeu de contrôle",
   },
-  metricsCaption: "Valeur, et intervalle par tirages répétés des patients",
+  intervals: "Les intervalles viennent de tirages répétés des patients.",
   noMetrics: "Aucune mesure n’est enregistrée.",
-  interval: (value, low, high) => `${value} (${low} à ${high})`,
+  from: (low, high) => `${low} à ${high}`,
   metrics: {
     auroc: "AUROC",
     auprc: "AUPRC",
