@@ -31,6 +31,7 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     from benchmarks import release
     from pneumonia.config.resolve import resolve
     from pneumonia.data.manifest import Manifest
+    from tasks.export_model import export_model
     from tasks.prepare_data import prepare_data
     from tasks.promote_model import promote_model
     from tasks.train_model import train_model
@@ -49,9 +50,10 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     # the work folder's own store, in which the step enters its opening, is deleted at the end
     release.enter(manifest, __file__, trained.weights_digest, config.registry.name, demo=config.gate.demo)
     marks[-1] = time.perf_counter()
-    validation = mark(validate_model(dataset, trained, config))
-    promotion = mark(promote_model(trained, validation, config))
-    names = ("prepare_data", "train_model", "validate_model", "promote_model")
+    exported = mark(export_model(dataset, trained, config))
+    validation = mark(validate_model(dataset, trained, exported, config))
+    promotion = mark(promote_model(trained, exported, validation, config))
+    names = ("prepare_data", "train_model", "export_model", "validate_model", "promote_model")
     return {
         "profile": profile,
         "seconds": dict(zip(names, (round(b - a, 1) for a, b in pairwise(marks)), strict=True)),

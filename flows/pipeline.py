@@ -1,4 +1,4 @@
-"""The pipeline as a Prefect flow: prepare_data, train_model, validate_model, promote_model.
+"""The pipeline as a Prefect flow: prepare_data, train_model, export_model, validate_model, promote_model.
 
 python flows/pipeline.py --help
 """
@@ -36,6 +36,7 @@ from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
+import tasks.export_model as export
 import tasks.prepare_data as prepare
 import tasks.promote_model as promote
 import tasks.train_model as train
@@ -46,7 +47,7 @@ from flows.terminal import announce, failures, summarise
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.errors import worth_retrying
-from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedModel, Validation
 
 RETRIES = 2
 RETRY_SECONDS = [10.0, 60.0]
@@ -91,10 +92,16 @@ def train_model(dataset: Dataset, config: Config, fresh: bool) -> TrainedModel:
         return train.train_model(dataset, config, progress, run, fresh=fresh and first)
 
 
+@_step("export_model")
+def export_model(dataset: Dataset, trained: TrainedModel, config: Config) -> ExportedModel:
+    with told("export_model") as progress:
+        return export.export_model(dataset, trained, config, progress)
+
+
 @_step("validate_model")
-def validate_model(dataset: Dataset, trained: TrainedModel, config: Config) -> Validation:
+def validate_model(dataset: Dataset, trained: TrainedModel, exported: ExportedModel, config: Config) -> Validation:
     with told("validate_model") as progress:
-        validation = validate.validate_model(dataset, trained, config, progress)
+        validation = validate.validate_model(dataset, trained, exported, config, progress)
     _publish(validation)
     return validation
 
@@ -109,10 +116,10 @@ def _publish(validation: Validation) -> None:
 
 @_step("promote_model")
 def promote_model(
-    dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config
+    dataset: Dataset, trained: TrainedModel, exported: ExportedModel, validation: Validation, config: Config
 ) -> tuple[Validation, Promotion]:
     with told("promote_model") as progress:
-        last, promotion = promote.promote_or_validate_again(dataset, trained, validation, config, progress)
+        last, promotion = promote.promote_or_validate_again(dataset, trained, exported, validation, config, progress)
     if last != validation:
         _publish(last)
     return last, promotion
@@ -129,8 +136,9 @@ def pipeline(config: Config, fresh: bool = False) -> tuple[TrainedModel, Validat
     """
     dataset = prepare_data(config)
     trained = train_model(dataset, config, fresh)
-    validation = validate_model(dataset, trained, config)
-    last, promotion = promote_model(dataset, trained, validation, config)
+    exported = export_model(dataset, trained, config)
+    validation = validate_model(dataset, trained, exported, config)
+    last, promotion = promote_model(dataset, trained, exported, validation, config)
     return trained, last, promotion
 
 

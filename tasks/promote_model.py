@@ -7,14 +7,19 @@ from pathlib import Path
 from pneumonia.config.schema import Config
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.model import read_record
-from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedModel, Validation
 from pneumonia.registry import ledger, models, moves, outside
+from pneumonia.registry.mirroring import update_mirror
 from pneumonia.reporting.card import card
 from tasks import validate_model
 
 
 def promote_model(
-    trained: TrainedModel, validation: Validation, config: Config, progress: Progress = silent
+    trained: TrainedModel,
+    exported: ExportedModel,
+    validation: Validation,
+    config: Config,
+    progress: Progress = silent,
 ) -> Promotion:
     """Register the model and make it champion, if its verdict is passed; a second call changes nothing.
 
@@ -30,6 +35,7 @@ def promote_model(
         return _refused(uri, name, reason)
     progress(0.3, 1.0, f"registering {name}")
     version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
+    version = models.register_export(uri, version, exported.export_digest)
     plan = [] if verdict.policy is None else [f"by the change control plan {verdict.policy[:12]}"]
     why = "; ".join([*plan, *(reason.text for reason in verdict.reasons)])
     against = verdict.champion.version if verdict.champion is not None else None
@@ -40,6 +46,8 @@ def promote_model(
     except moves.VersionWithdrawn as withdrawn:
         return _refused(uri, name, str(withdrawn))
     _describe(uri, version, trained, validation)
+    progress(0.8, 1.0, "writing the mirror that servers start from")
+    update_mirror(uri, Path(config.work).resolve(), name)
     return Promotion(
         name=name, promoted=True, version=version.version, previous=done.move.from_version, reason=done.move.why
     )
@@ -53,7 +61,12 @@ def _describe(uri: str, version: models.Version, trained: TrainedModel, validati
 
 
 def promote_or_validate_again(
-    dataset: Dataset, trained: TrainedModel, validation: Validation, config: Config, progress: Progress = silent
+    dataset: Dataset,
+    trained: TrainedModel,
+    exported: ExportedModel,
+    validation: Validation,
+    config: Config,
+    progress: Progress = silent,
 ) -> tuple[Validation, Promotion]:
     """Promote the model; where the champion has moved since the validation, validate and try once more.
 
@@ -65,12 +78,13 @@ def promote_or_validate_again(
     Raises:
         PneumoniaError: as `promote_model` and `tasks.validate_model.validate_model`.
     """
-    promotion = promote_model(trained, validation, config, progress)
+    promotion = promote_model(trained, exported, validation, config, progress)
     if not promotion.validate_again:
         return validation, promotion
     progress(0.4, 1.0, promotion.reason)
-    again = validate_model.validate_model(dataset, trained, config, within(progress, 0.4, 0.9, "validating again"))
-    return again, promote_model(trained, again, config)
+    judging = within(progress, 0.4, 0.9, "validating again")
+    again = validate_model.validate_model(dataset, trained, exported, config, judging)
+    return again, promote_model(trained, exported, again, config)
 
 
 def _refused(uri: str, name: str, reason: str, *, validate_again: bool = False) -> Promotion:

@@ -1,4 +1,4 @@
-"""Third step: judge the model on the gate set and then on the release set, and write the report."""
+"""Fourth step: judge the model on the gate set and then on the release set, and write the report."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pneumonia.records.evaluation import (
     Verdict,
 )
 from pneumonia.records.model import ModelRecord
-from pneumonia.records.steps import Dataset, TrainedModel, Validation
+from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel, Validation
 from pneumonia.registry import models, moves, outside
 from pneumonia.reporting import report, validation_report
 from pneumonia.reporting.plots import plots
@@ -28,7 +28,9 @@ from pneumonia.statistics.metrics import compute_curves
 from pneumonia.tracking.run import Run
 
 
-def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> Validation:
+def validate_model(
+    dataset: Dataset, trained: TrainedModel, exported: ExportedModel, config: Config, progress: Progress = silent
+) -> Validation:
     """Judge a trained model: by the change control plan on gate set and release set, a demo on the release set alone.
 
     The verdict is a return value: a model that is no better than the champion is a normal outcome. The release set is
@@ -49,7 +51,7 @@ def validate_model(dataset: Dataset, trained: TrainedModel, config: Config, prog
         return done
     run = Run.attach(uri, trained.run_id)
     try:
-        validation = _validate(dataset, trained, config, policy, champion, progress, run)
+        validation = _validate(dataset, trained, exported, config, policy, champion, progress, run)
     finally:
         run.release()  # a validation that fails leaves a finished training finished
     if champion is None or champion.run_id != trained.run_id:  # a champion keeps the verdict that it was promoted with
@@ -80,6 +82,7 @@ def _saved(path: Path, trained: TrainedModel, champion: models.Version | None, s
 def _validate(
     dataset: Dataset,
     trained: TrainedModel,
+    exported: ExportedModel,
     config: Config,
     policy: Policy | None,
     champion: models.Version | None,
@@ -100,7 +103,7 @@ def _validate(
         found.judge_by(policy)
     verdict = found.verdict(policy)
     progress(0.9, 1.0, "writing the report")
-    page = _report(found, verdict)
+    page = _report(found, verdict, exported)
     _log(run, found, verdict, page)
     return Validation(verdict=verdict, openings=found.opened, report=str(page))
 
@@ -122,7 +125,7 @@ def _log(run: Run, found: Judgement, verdict: Verdict, page: Path) -> None:
     run.log_folder(page.parent, f"report-{number}" if run.is_registered() else "report")
 
 
-def _report(found: Judgement, verdict: Verdict) -> Path:
+def _report(found: Judgement, verdict: Verdict, exported: ExportedModel) -> Path:
     """Write the report, its plots and the scores that its metrics can be recomputed from."""
     trained, config, phantom = found.trained, found.config, found.model.record.phantom
     if found.measured is None:
@@ -146,6 +149,7 @@ def _report(found: Judgement, verdict: Verdict) -> Path:
         best_epoch=trained.best_epoch,
         run_id=trained.run_id,
         git_commit=pneumonia.git_commit(),
+        served=f"{exported.precision} is served; {exported.reason}",
     )
     data = validation_report.data_used(found.dataset, found.manifest, split.images, phantom, found.opened)
     elsewhere = _outside(trained.tracking_uri, config.registry.name, found.model.record)

@@ -22,6 +22,7 @@ from pneumonia.cli.common import (
     working,
 )
 from pneumonia.cli.predict import Model, Threshold, load_predictor
+from pneumonia.config.schema import Config, RegistryConfig
 from pneumonia.files import printable
 
 METRIC_NAMES = {
@@ -73,7 +74,7 @@ def evaluate(
         patients = find_patients(folder, images.labels, by_folder=config.data.patients == "folder")
         if outside is not None:
             outside_set.check_name(outside)
-        predictor = load_predictor(model, threshold, config)
+        predictor = load_predictor(model, threshold, _as_validated(config))
         found = evaluate_folder(
             predictor,
             images.labels,
@@ -91,6 +92,16 @@ def evaluate(
     else:
         _print_metrics(found, folder)
     disclaim(as_json)
+
+
+def _as_validated(config: Config) -> Config:
+    """Return the settings of the validation: float32, every image, and by default the champion of real radiographs."""
+    changes: dict[str, object] = {"check_input": False}
+    if config.serving.precision == "auto":
+        changes["precision"] = "fp32"
+    if config.serving.model == "auto":
+        changes["model"] = RegistryConfig().name
+    return config.model_copy(update={"serving": config.serving.model_copy(update=changes)})
 
 
 def _patients(found: dict[str, Any]) -> str:

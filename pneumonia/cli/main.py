@@ -20,6 +20,7 @@ from pneumonia.cli.data import app as data
 from pneumonia.cli.evaluate import evaluate
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
+from pneumonia.cli.serve import explain, export, score, serve
 from pneumonia.cli.system import config, doctor, ui
 from pneumonia.environment import prepare
 
@@ -54,7 +55,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data, name="data")
-for command in (predict, evaluate, promote, rollback, history, openings, config, doctor, ui):
+for command in (
+    serve,
+    predict,
+    explain,
+    score,
+    evaluate,
+    export,
+    promote,
+    rollback,
+    history,
+    openings,
+    config,
+    doctor,
+    ui,
+):
     app.command()(command)
 
 

@@ -37,7 +37,7 @@ Model = Annotated[
         "--model",
         metavar="URI",
         help="models:/NAME@champion, models:/NAME/VERSION, runs:/RUN or a .safetensors file; "
-        "by default the champion of pneumonia-resnet18",
+        "by default the champion of serving.model",
         show_default=False,
     ),
 ]
@@ -117,7 +117,7 @@ def load_predictor(model: str | None, threshold: float | None, config: Config) -
 
     predictor = Predictor.load(model, config)
     if threshold is not None:
-        predictor.record = predictor.record.model_copy(update={"threshold": threshold})
+        predictor.use_threshold(threshold)
     return predictor
 
 

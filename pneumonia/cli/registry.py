@@ -70,6 +70,7 @@ def promote(
             title, done = promotion.promote_run(uri, run, actor, reason, against=against, name=name, despite=despite)
         else:
             done = promotion.promote_version(uri, title, str(version), actor, reason, against=against, despite=despite)
+        _mirror(config, uri, title)
     if not done.made:
         complain(f"{title} {done.move.to_version} is champion already; nothing was changed. The last move:")
     _print_move(title, done.move, as_json)
@@ -106,7 +107,20 @@ def rollback(
         named = leaving if leaving != models.CHAMPION else None
         left = promotion.number(uri, title, named) if named else _champion_to_leave(uri, title)
         done = moves.rollback(uri, title, who or ledger.who(), reason, leaving=left)
+        _mirror(config, uri, title)
     _print_move(title, done.move, as_json)
+
+
+def _mirror(config: Config, uri: str, name: str) -> None:
+    """Write the mirror that servers start from, and say where the new champion has no export yet."""
+    from pneumonia.registry.mirroring import update_mirror
+
+    held = update_mirror(uri, Path(config.work).resolve(), name)
+    if held is not None and not held.export_digest:
+        complain(
+            f"{name} {held.version} has no exported model yet, so that it is not served; export it: pneumonia export "
+            f"--model models:/{name}/{held.version}"
+        )
 
 
 def _champion_to_leave(uri: str, name: str) -> str:

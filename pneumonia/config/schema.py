@@ -345,7 +345,7 @@ class ServingConfig(Section):
     )
     max_files: int = Field(32, ge=1, le=10_000, description="Most files in a request")
     rate: int = Field(0, ge=0, le=1_000_000, description="Requests a minute that each API key may make; 0: any number")
-    keys: str = Field(
+    keys_file: str = Field(
         "", description="File of API keys, one sha256 in hex a line; PNEUMONIA_API_KEY holds one in clear text"
     )
     metrics_port: int = Field(

@@ -132,6 +132,26 @@ def open_pixels(path: Path) -> NDArray[np.uint8]:
     return pixels
 
 
+def open_statistics(path: Path) -> NDArray[np.float32]:
+    """Open the measures of a packing's images before any equalisation, float32 [N, image_statistics.COUNT].
+
+    Args:
+        path: of the array of pixels.
+
+    Raises:
+        DataError: they were removed or damaged since.
+    """
+    try:
+        found: NDArray[np.float32] = np.load(_features(path), allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is damaged"
+        raise DataError(
+            f"{_features(path)}: cannot be opened ({reason}); run the pipeline again from prepare_data, which makes it "
+            "anew"
+        ) from error
+    return found
+
+
 def _table(root: Path, images: Sequence[ImageFile], pseudonyms: Pseudonyms) -> dict[str, str] | None:
     inner = find_root(root)
     above = [file for file in root.iterdir() if file.name.casefold() == patients.TABLE] if inner != root else []

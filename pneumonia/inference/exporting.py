@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,14 +58,23 @@ class LabelledImages:
     """Images of a split.
 
     Attributes:
-        pixels: uint8 [n, S, S], preprocessed.
+        pixels: uint8 [N, S, S], preprocessed; usually memory-mapped.
+        rows: int64 [n], the rows of `pixels` that these are.
         statistics: float32 [n, `pneumonia.imaging.image_statistics.COUNT`], measured before any equalisation.
         labels: int64 [n], 1 for PNEUMONIA.
     """
 
     pixels: NDArray[np.uint8]
+    rows: NDArray[np.int64]
     statistics: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the pixels of some of these images, by their positions in `rows`."""
+        return np.asarray(self.pixels[self.rows[chosen]])
 
 
 @dataclass(frozen=True)
@@ -158,20 +166,22 @@ class _Work:
 
         fp32 = self._engine("fp32")
         self.progress(0.2, 1.0, "holding the float32 graph against the network")
-        compared = _spread(len(data.validation.labels), COMPARED_IMAGES)
-        difference = self._difference(fp32, data.validation.pixels[compared])
+        held_out = data.validation.take(np.arange(len(data.validation)))
+        compared = _spread(len(data.validation), COMPARED_IMAGES)
+        difference = self._difference(fp32, held_out[compared])
         self.progress(0.35, 1.0, "quantising to int8")
-        chosen = _spread(len(data.train.labels), CALIBRATION_IMAGES)
-        export.export_int8(self.place / GRAPHS["fp32"], np.asarray(data.train.pixels[chosen]), self._path("int8"))
+        images = data.train.take(_spread(len(data.train), CALIBRATION_IMAGES))
+        export.export_int8(self._path("fp32"), images, self._path("int8"))
         int8 = self._engine("int8")
         self.progress(0.5, 1.0, "comparing int8 with float32 on validation images")
-        scores = [compute(engine, data.validation.pixels) for engine in (fp32, int8)]
+        scores = [compute(engine, held_out) for engine in (fp32, int8)]
         agreement = _agreement(self.record, data.validation.labels, scores, len(compared), difference)
         precision, reason = _choice(agreement)
         self.progress(0.8, 1.0, "writing the reference")
-        validation = dict(zip(("fp32", "int8"), scores, strict=True))[precision]
         engines: dict[Precision, Engine] = {"fp32": fp32, "int8": int8}
-        self._write_reference(engines, self._reference(engines[precision], data, validation))
+        computed = _embeddings(scores[list(engines).index(precision)])
+        validation = ReferenceImages(held_out, data.validation.statistics, computed)
+        self._write_reference(engines, build_reference(self._train(engines[precision], data.train), validation))
         return self._record(precision, reason, agreement)
 
     def _path(self, precision: Precision) -> Path:
@@ -192,14 +202,10 @@ class _Work:
             )
         return difference
 
-    def _reference(self, engine: Engine, data: ExportData, validation: list[Outputs]) -> dict[str, NDArray[np.generic]]:
-        rows = _spread(len(data.train.labels), REFERENCE_IMAGES)
-        pixels = np.asarray(data.train.pixels[rows])
-        train = ReferenceImages(pixels, data.train.statistics[rows], _embeddings(compute(engine, pixels)))
-        held_out = ReferenceImages(
-            np.asarray(data.validation.pixels), data.validation.statistics, _embeddings(validation)
-        )
-        return build_reference(train, held_out)
+    def _train(self, engine: Engine, images: LabelledImages) -> ReferenceImages:
+        chosen = _spread(len(images), REFERENCE_IMAGES)
+        pixels = images.take(chosen)
+        return ReferenceImages(pixels, images.statistics[chosen], _embeddings(compute(engine, pixels)))
 
     def _write_reference(self, engines: dict[Precision, Engine], arrays: dict[str, NDArray[np.generic]]) -> None:
         from pneumonia.modelling.export import last_layer
@@ -229,15 +235,10 @@ class _Work:
         )
 
 
-def compute(engine: Engine, pixels: NDArray[np.uint8], each: Callable[[int], None] | None = None) -> list[Outputs]:
+def compute(engine: Engine, pixels: NDArray[np.uint8]) -> list[Outputs]:
     """Compute images uint8 [N, S, S], as many at a time as the engine does."""
-    found: list[Outputs] = []
     with ThreadPoolExecutor(engine.threads) as pool:
-        for outputs in pool.map(engine.run, pixels):
-            found.append(outputs)
-            if each is not None:
-                each(len(found))
-    return found
+        return list(pool.map(engine.run, pixels))
 
 
 def sample_pixels(record: ModelRecord) -> NDArray[np.uint8]:

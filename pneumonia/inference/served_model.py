@@ -79,6 +79,11 @@ class ServedModel:
         """Images that are computed at a time."""
         return self._engine.threads
 
+    @property
+    def checks_input(self) -> bool:
+        """Whether pictures that are no frontal chest radiographs are refused."""
+        return self._check is not None
+
     def answer(self, content: bytes, name: str = "<bytes>") -> Answer:
         """Decode a file's content, compute it, and check that it is what the model was made for."""
         took: dict[str, float] = {}
@@ -86,7 +91,7 @@ class ServedModel:
             with _timed(took, "decode"):
                 image = read_bytes(content, self.record.preprocess, name)
         except UnreadableRadiograph as error:
-            return Answer(None, None, Assessment(code="unreadable", reason=error.reason, remedy=error.remedy), took)
+            return refusal(error, took)
         with _timed(took, "compute"):
             outputs = self._engine.run(image.pixels)
         with _timed(took, "check"):
@@ -101,8 +106,13 @@ class ServedModel:
         """Return an answer as a JSON object, the same in every command and in the service."""
         found = answer.assessment
         checks = dict(found.findings or {})
-        model = {"model": self.name, "version": self.version, "weights_digest": self.record.weights_digest}
-        model |= {"precision": self.precision, "phantom": self.record.phantom}
+        model = {
+            "model": self.name,
+            "version": self.version,
+            "weights_digest": self.record.weights_digest,
+            "precision": self.precision,
+            "phantom": self.record.phantom,
+        }
         if answer.outputs is None or answer.refused:
             reason = f"{found.reason}; {found.remedy}" if found.remedy else found.reason
             return {"refused": True, "code": found.code, "reason": reason, "checks": checks} | model
@@ -118,6 +128,11 @@ class ServedModel:
             **notes,
             **model,
         }
+
+
+def refusal(error: UnreadableRadiograph, took: Mapping[str, float] | None = None) -> Answer:
+    """Return the answer about a file that cannot be read."""
+    return Answer(None, None, Assessment(code="unreadable", reason=error.reason, remedy=error.remedy), took or {})
 
 
 @contextmanager

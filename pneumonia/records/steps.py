@@ -7,6 +7,7 @@ from typing import Literal
 from pneumonia.records.base import Document
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Verdict
+from pneumonia.records.export import Agreement, Precision
 
 
 class Dataset(Document):
@@ -63,6 +64,24 @@ class TrainedModel(Document):
     best_epoch_val_accuracy: float
     finished_at: str
     computed_with: tuple[str, ...]
+
+
+class ExportedModel(Document):
+    """The result of `export_model`: the graphs that are served.
+
+    Attributes:
+        folder: holds the files of `pneumonia.records.export.FILES` and their record.
+        export_digest: of that record.
+        precision: of the graph that is served by default.
+        reason: why, in words.
+        agreement: of the graphs with the network and with each other, on validation images.
+    """
+
+    folder: str
+    export_digest: str
+    precision: Precision
+    reason: str
+    agreement: Agreement
 
 
 class Validation(Document):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
@@ -13,6 +13,8 @@ from pneumonia.registry.ledger import Move
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+    from pneumonia.registry.rest import RegistryClient
 
 KEY = "move-"
 EARLIER = "ledger."
@@ -24,7 +26,7 @@ def experiment_name(name: str) -> str:
     return f"champion ledger: {name}"
 
 
-def read(client: MlflowClient, name: str, tags: Mapping[str, str]) -> list[Move]:
+def read(client: RegistryClient, name: str, tags: Mapping[str, str]) -> list[Move]:
     """Return the moves of a registered model, oldest first.
 
     Args:
@@ -60,8 +62,9 @@ def append(client: MlflowClient, name: str, past: Sequence[Move], move: Move) ->
     return _list(client, name).append([each.model_dump_json() for each in past], move.model_dump_json())
 
 
-def _list(client: MlflowClient, name: str) -> AppendOnly:
-    return AppendOnly(client, experiment_name(name), "ledger", KEY, {"registered_model": name})
+def _list(client: RegistryClient, name: str) -> AppendOnly:
+    # a client that only reads has all that `read` needs
+    return AppendOnly(cast("MlflowClient", client), experiment_name(name), "ledger", KEY, {"registered_model": name})
 
 
 def _parse(name: str, key: str, text: str) -> Move:

@@ -19,6 +19,7 @@ from pneumonia.files import atomic_folder, write_text
 from pneumonia.records.base import Document
 from pneumonia.records.evaluation import Metric, OutsideMetrics
 from pneumonia.records.export import EXPORT_RECORD, FILES, MODEL_RECORD, ExportRecord
+from pneumonia.records.model import ModelRecord
 from pneumonia.registry.ledger import Move
 
 FOLDER, DOCUMENT = "champions", "champion.json"
@@ -73,12 +74,13 @@ def read_export(folder: Path, digest: str | None = None) -> ExportRecord:
                 raise DataError(
                     f"{folder / name}: does not have the digest in {EXPORT_RECORD}; fetch or export it again"
                 )
+        record = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); fetch or export it again") from None
     except (ValidationError, ValueError):
         raise DataError(f"{place}: is no record of an exported model; fetch or export it again") from None
-    if MODEL_RECORD not in found.files:
-        raise DataError(f"{place}: does not name {MODEL_RECORD}; export the model again")
+    if found.model_digest != record.model_digest():
+        raise DataError(f"{folder / MODEL_RECORD}: is not of the model in {EXPORT_RECORD}; export it again")
     if digest is not None and found.digest() != digest:
         raise DataError(
             f"{place}: another export than was registered ({found.digest()[:12]}, registered {digest[:12]}); "
@@ -122,14 +124,14 @@ class Mirror:
         target = self.place / champion.export_digest[:16]
         if target.exists():
             try:
-                read_export(target, champion.export_digest)
+                _check(target, champion)
             except DataError:
                 shutil.rmtree(target)  # damaged on this disk: fetched again
             else:
                 return target
         with atomic_folder(target) as place:
             fetch(place)
-            read_export(place, champion.export_digest)
+            _check(place, champion)
         return target
 
     def write(self, champion: Champion) -> None:
@@ -144,3 +146,12 @@ class Mirror:
     def remove(self) -> None:
         """Name no champion any more."""
         (self.place / DOCUMENT).unlink(missing_ok=True)
+
+
+def _check(folder: Path, champion: Champion) -> None:
+    found = read_export(folder, champion.export_digest)
+    if found.model_digest != champion.model_digest:
+        raise DataError(
+            f"models:/{champion.name}/{champion.version}: its export is of another model than was registered; restore "
+            "the run's artifacts from a backup, or choose another version"
+        )

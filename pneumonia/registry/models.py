@@ -17,15 +17,20 @@ from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
 
 if TYPE_CHECKING:
+    from types import SimpleNamespace
+
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.tracking import MlflowClient
 
+    from pneumonia.registry.rest import RegistryClient
 
 CHAMPION, PREVIOUS = "champion", "previous"
 APPLIED = "ledger-applied"
 """Tag of a registered model: the number of the move that its aliases were last set for."""
 WITHDRAWN = "withdrawn"
 """Tag of a version that a rollback has left: who left it, when and why."""
+EXPORT = "export_digest"
+"""Tag of a version: the digest of its exported model's record."""
 PHANTOM_SUFFIX = "-phantom"
 
 
@@ -42,6 +47,7 @@ class Version(BaseModel):
         phantom: trained on phantoms.
         model_digest: of the weights and how they are used; empty in versions of earlier releases.
         withdrawn: who withdrew it, when and why; empty where nobody did.
+        export_digest: of the exported model's record; empty where it was not exported.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,6 +61,7 @@ class Version(BaseModel):
     phantom: bool
     model_digest: str = ""
     withdrawn: str = ""
+    export_digest: str = ""
 
     def is_model(self, record: ModelRecord) -> bool:
         """Return whether this is the model that a record describes; by the weights alone in earlier releases."""
@@ -73,24 +80,25 @@ def champion(uri: str, name: str) -> Version | None:
         PneumoniaError: an entry of the ledger was damaged.
         TrackingError: the registry cannot be reached.
     """
-    known = versions(uri, name)
-    pending = _pending_champion(uri, name) if known else None
-    if pending is not None:
-        return next((version for version in known if version.version == pending), None)
-    return next((version for version in known if CHAMPION in version.aliases), None)
-
-
-def _pending_champion(uri: str, name: str) -> str | None:
-    """Return the champion by the ledger, where its last move has not set the aliases yet."""
+    if store_is_new(uri):
+        return None
     client = mlflow_client(uri)
+    return with_retries(uri, f"look up the champion of {name}", lambda: champion_of(client, name))
 
-    def read() -> str | None:
-        tags = client.get_registered_model(name).tags
-        moves = ledger_run.read(client, name, tags)
-        applied = int(tags.get(APPLIED, ledger_run.earlier_moves(tags)))
-        return moves[-1].to_version if len(moves) > applied else None
 
-    return with_retries(uri, f"read the ledger of {name}", read)
+def champion_of(client: RegistryClient, name: str) -> Version | None:
+    """Return the version that is champion of `name`, as `champion` does; errors are the client's own."""
+    model = _model(client, name)
+    if model is None:
+        return None
+    tags = dict(model.tags)
+    moves = ledger_run.read(client, name, tags)
+    # the versions last: their aliases are then not older than the ledger
+    known = versions_of(client, name)
+    applied = int(tags.get(APPLIED, ledger_run.earlier_moves(tags)))
+    if len(moves) > applied:
+        return next((version for version in known if version.version == moves[-1].to_version), None)
+    return next((version for version in known if CHAMPION in version.aliases), None)
 
 
 def champions(uri: str) -> list[Version]:
@@ -175,6 +183,23 @@ def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Ver
     return with_retries(uri, f"register {name}", attempt)
 
 
+def register_export(uri: str, version: Version, digest: str) -> Version:
+    """Register the digest of a version's exported model, once: an export does not change.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    if not version.export_digest:
+        client = mlflow_client(uri)
+        with_retries(
+            uri,
+            f"register the export of {version.uri}",
+            lambda: client.set_model_version_tag(version.name, version.version, EXPORT, digest),
+        )
+        return version.model_copy(update={"export_digest": digest})
+    return version
+
+
 def _tags(record: ModelRecord) -> dict[str, str]:
     return {
         "weights_digest": record.weights_digest,
@@ -218,18 +243,17 @@ def _create(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _model(client: MlflowClient, name: str) -> RegisteredModel | None:
-    from mlflow.exceptions import MlflowException
-
+def _model(client: RegistryClient, name: str) -> RegisteredModel | SimpleNamespace | None:
     try:
         return client.get_registered_model(name)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+    except Exception as error:
+        # MLflow's exception or `pneumonia.registry.rest.RestError`; both have its code
+        if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             return None
         raise
 
 
-def aliases(model: RegisteredModel) -> dict[str, str]:
+def aliases(model: RegisteredModel | SimpleNamespace) -> dict[str, str]:
     """Return the version, as text, of each alias."""
     return {alias: str(version) for alias, version in model.aliases.items()}
 
@@ -244,7 +268,7 @@ def listed(known: list[Version]) -> str:
     return ", ".join(texts) or "none"
 
 
-def versions_of(client: MlflowClient, name: str) -> list[Version]:
+def versions_of(client: RegistryClient, name: str) -> list[Version]:
     """Return all versions of `name`, oldest first; errors are MLflow's own."""
     model = _model(client, name)
     if model is None:
@@ -258,7 +282,14 @@ def versions_of(client: MlflowClient, name: str) -> list[Version]:
             return sorted(found, key=lambda version: int(version.version))
 
 
-def _version(entry: ModelVersion, model: RegisteredModel) -> Version:
+def tags_of(client: RegistryClient, version: Version) -> dict[str, str]:
+    """Return the tags of a version; errors are the client's own."""
+    chosen = f"name = '{version.name}' and version_number = '{version.version}'"
+    found = [entry for entry in client.search_model_versions(chosen) if str(entry.version) == version.version]
+    return dict(found[0].tags) if found else {}
+
+
+def _version(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | SimpleNamespace) -> Version:
     number = str(entry.version)
     return Version(
         name=entry.name,
@@ -270,4 +301,5 @@ def _version(entry: ModelVersion, model: RegisteredModel) -> Version:
         phantom=entry.tags.get("phantom") == "true",
         model_digest=entry.tags.get("model_digest", ""),
         withdrawn=entry.tags.get(WITHDRAWN, ""),
+        export_digest=entry.tags.get(EXPORT, ""),
     )

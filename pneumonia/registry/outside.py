@@ -69,6 +69,11 @@ def registered(uri: str, version: Version) -> list[OutsideMetrics]:
         f"read the outside metrics of {version.uri}",
         lambda: dict(client.get_model_version(version.name, version.version).tags),
     )
+    return of_tags(tags)
+
+
+def of_tags(tags: Mapping[str, str]) -> list[OutsideMetrics]:
+    """Return the outside metrics that a version's tags hold, by the names of the sets."""
     return [OutsideMetrics.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(TAG)]
 
 

@@ -31,7 +31,7 @@ def fetched(uri: str, version: Version) -> Iterator[tuple[Path, ModelRecord]]:
         TrackingError: the store cannot be used.
     """
     with fetched_run(uri, version.run_id) as (path, record):
-        _check_registered(version, record)
+        check_registered(version, record)
         yield path, record
 
 
@@ -72,7 +72,12 @@ def weights_digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def _check_registered(version: Version, record: ModelRecord) -> None:
+def check_registered(version: Version, record: ModelRecord) -> None:
+    """Check that a record is of the model that was registered.
+
+    Raises:
+        PneumoniaError: its weights, or how they are used, are others.
+    """
     if version.weights_digest != record.weights_digest:
         raise PneumoniaError(
             f"{version.uri}: run {version.run_id} holds other weights than were registered "

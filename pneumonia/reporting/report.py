@@ -61,6 +61,7 @@ class ModelUsed(Document):
     run_id: str | None = None
     run_url: str | None = None
     git_commit: str | None = None
+    served: str | None = None
 
 
 def markdown(
@@ -311,6 +312,7 @@ def _reproduce(model: ModelUsed, config: Config) -> str:
     run = f"`{model.run_id}`" if model.run_id else "none"
     facts = [
         ("Weights digest", f"`{model.weights_digest}`"),
+        *([("Served graph", model.served)] if model.served else []),
         ("Git commit", f"`{model.git_commit}`" if model.git_commit else "unknown"),
         ("MLflow run", f"[{run}]({model.run_url})" if model.run_url else run),
     ]

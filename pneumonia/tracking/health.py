@@ -10,6 +10,7 @@ import re
 import threading
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -67,14 +68,14 @@ def server_problem(uri: str) -> Problem | None:
         return problem
     if uri.startswith("https:"):
         check_certificates(REQUESTS_CERTIFICATES)
-    login = _login()
+    known = login()
     _check_netrc()
     outcome: list[Problem | None] = []
     failure: list[Exception] = []
 
     def ask() -> None:
         try:
-            outcome.append(_ask(uri, login))
+            outcome.append(_ask(uri, known))
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
             failure.append(error)
 
@@ -152,20 +153,23 @@ def _version_problem(release: str) -> str | None:
 
 def _get(url: str, login: tuple[str, str], seconds: float | None = None) -> requests.Response:
     """Request one experiment, or the version: any user may, and only an MLflow server answers so."""
+    limit = seconds or (SECONDS / 2, SECONDS)
+    return requests.get(url, params={"max_results": 1}, timeout=limit, **request_settings(login))
+
+
+def request_settings(login: tuple[str, str]) -> dict[str, Any]:
+    """Return login, headers and certificates of a request to the server, as MLflow's own client sends them."""
     user, password = login
     token = os.environ.get("MLFLOW_TRACKING_TOKEN")
     insecure = os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("1", "true")
-    return requests.get(
-        url,
-        params={"max_results": 1},
-        auth=(user, password) if user else None,
-        headers={"Authorization": f"Bearer {token}"} if token and not user else None,
-        verify=False if insecure else os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", True),
-        timeout=seconds or (SECONDS / 2, SECONDS),
-    )
+    return {
+        "auth": (user, password) if user else None,
+        "headers": {"Authorization": f"Bearer {token}"} if token and not user else None,
+        "verify": False if insecure else os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH", True),
+    }
 
 
-def _login() -> tuple[str, str]:
+def login() -> tuple[str, str]:
     """Return user and password as MLflow finds them: from the environment, else from ``~/.mlflow/credentials``.
 
     Raises:

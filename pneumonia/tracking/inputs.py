@@ -7,6 +7,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from pneumonia.tracking.client import mlflow_client, with_retries
+
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
@@ -47,6 +49,18 @@ def log_dataset(
     )
     entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
     client.log_inputs(run_id, datasets=[entry])
+
+
+def dataset_source(uri: str, run_id: str) -> str:
+    """Return where the images that a run used came from, as `log_dataset` was given it; empty where it logged none.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    client = mlflow_client(uri)
+    inputs = with_retries(uri, f"read the data set of run {run_id}", lambda: client.get_run(run_id).inputs)
+    sources = [json.loads(entry.dataset.source) for entry in inputs.dataset_inputs] if inputs is not None else []
+    return str(sources[-1].get("uri", "")) if sources else ""
 
 
 def _flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -116,6 +116,15 @@ class Run:
         """
         return with_retries(self.uri, "look for registered versions", lambda: is_registered(self._client, self.id))
 
+    def tag(self, name: str) -> str | None:
+        """Return a tag of the run; None where it has none of this name.
+
+        Raises:
+            TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
+        """
+        tags = with_retries(self.uri, f"read the tag {name}", lambda: self._client.get_run(self.id).data.tags)
+        return tags.get(name)
+
     def count_validation(self) -> int:
         """Count one more validation of this run's model, and return how many there were, this one included."""
         tags = with_retries(self.uri, "count the validations", lambda: self._client.get_run(self.id).data.tags)

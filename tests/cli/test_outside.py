@@ -15,7 +15,7 @@ from pneumonia.tracking.client import mlflow_client
 from tests.cli.console import call
 from tests.support.plan import planned
 from tests.support.small import small
-from tests.support.steps import run
+from tests.support.steps import exported, run
 
 pytestmark = pytest.mark.integration  # a pipeline is run
 
@@ -101,9 +101,11 @@ def test_an_outside_set_is_registered_and_stands_first(pipeline: tuple[Config, D
     from tasks.train_model import train_model
     from tasks.validate_model import validate_model
 
+    trained = train_model(dataset, config)
     again = validate_model(
         dataset,
-        train_model(dataset, config),
+        trained,
+        exported(dataset, trained, config),
         config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"seed": 1})}),
     )
     page = Path(again.report).read_text()

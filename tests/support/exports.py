@@ -30,7 +30,7 @@ def phantoms(count: int, seed: int, size: int = SIZE, *, equal: bool = False) ->
     drawn = [render(at % 2, np.random.default_rng([seed, at]), size) for at in range(count)]
     pixels = np.stack([equalize(each) if equal else each for each in drawn])
     labels = np.arange(count, dtype=np.int64) % 2
-    return LabelledImages(pixels, np.stack([measure(each) for each in drawn]), labels)
+    return LabelledImages(pixels, np.arange(count), np.stack([measure(each) for each in drawn]), labels)
 
 
 def weights(path: Path, *, seed: int = 0, architecture: str = "tiny", flip_tta: bool = False, **record: object) -> Path:

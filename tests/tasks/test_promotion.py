@@ -23,7 +23,7 @@ from tasks.promote_model import promote_model, promote_or_validate_again
 from tasks.train_model import train_model
 from tests.support.plan import planned
 from tests.support.small import small
-from tests.support.steps import run
+from tests.support.steps import exported, run
 
 NAME = "pneumonia-tiny-phantom"
 Judged = tuple[Dataset, TrainedModel, Validation]
@@ -32,17 +32,17 @@ Judged = tuple[Dataset, TrainedModel, Validation]
 def validated(config: Config) -> Judged:
     dataset = prepare_data(config)
     trained = train_model(dataset, config)
-    return dataset, trained, validate_model.validate_model(dataset, trained, config)
+    return dataset, trained, validate_model.validate_model(dataset, trained, exported(dataset, trained, config), config)
 
 
 def test_a_verdict_against_an_earlier_champion_asks_for_another_validation(work: Path) -> None:
     first = run(small(work))
     config = small(work, "train.seed=1")
-    _, trained, validation = validated(config)
+    dataset, trained, validation = validated(config)
     assert validation.verdict.passed
     between = run(small(work, "train.seed=2"))[3]
     assert between.promoted
-    late = promote_model(trained, validation, config)
+    late = promote_model(trained, exported(dataset, trained, config), validation, config)
     assert (late.promoted, late.validate_again, late.version, late.previous) == (False, True, None, between.version)
     assert f"version {between.version} is champion, not version {first[3].version}" in late.reason
     held = models.champion(trained.tracking_uri, NAME)
@@ -55,14 +55,19 @@ def test_it_is_validated_again_once_and_then_promoted(work: Path) -> None:
     config = small(work, "train.seed=1")
     dataset, trained, validation = validated(config)
     between = run(small(work, "train.seed=2"))[3]
-    last, promotion = promote_or_validate_again(dataset, trained, validation, config)
+    last, promotion = promote_or_validate_again(
+        dataset, trained, exported(dataset, trained, config), validation, config
+    )
     assert promotion.promoted
     assert promotion.previous == between.version
     assert last.verdict.champion is not None
     assert last.verdict.champion.version == between.version
     assert last.openings is not None
     assert last.openings > 1, "the other model has opened the release set meanwhile"
-    assert promote_or_validate_again(dataset, trained, last, config) == (last, promotion), "done twice it is one"
+    assert promote_or_validate_again(dataset, trained, exported(dataset, trained, config), last, config) == (
+        last,
+        promotion,
+    ), "done twice it is one"
 
 
 def test_a_second_verdict_that_is_not_passed_is_reported(work: Path) -> None:
@@ -72,7 +77,9 @@ def test_a_second_verdict_that_is_not_passed_is_reported(work: Path) -> None:
     run(small(work, "train.seed=2"))
     strict = small(work, "train.seed=1", "gate.min_auroc=1", "gate.min_specificity=1", "gate.min_sensitivity=1")
     assert train_model(dataset, strict) == trained
-    last, promotion = promote_or_validate_again(dataset, trained, validation, strict)
+    last, promotion = promote_or_validate_again(
+        dataset, trained, exported(dataset, trained, strict), validation, strict
+    )
     assert not last.verdict.passed
     assert (promotion.promoted, promotion.validate_again) == (False, False)
 
@@ -94,7 +101,7 @@ def test_a_champion_that_moves_again_is_not_run_after(work: Path, monkeypatch: p
 
     monkeypatch.setattr(validate_model, "validate_model", validate)
     monkeypatch.setattr(step, "promote_model", promote)
-    _, promotion = promote_or_validate_again(dataset, trained, validation, config)
+    _, promotion = promote_or_validate_again(dataset, trained, exported(dataset, trained, config), validation, config)
     assert calls == {"validate": 1, "promote": 2}
     assert (promotion.promoted, promotion.validate_again) == (False, True)
 
@@ -119,10 +126,10 @@ def test_the_identical_run_does_not_promote_what_was_withdrawn(work: Path, optio
 def test_a_version_that_is_withdrawn_after_its_verdict_is_not_promoted(work: Path) -> None:
     run(small(work))
     config = small(work, "train.seed=1")
-    _, trained, validation = validated(config)
-    assert promote_model(trained, validation, config).promoted
+    dataset, trained, validation = validated(config)
+    assert promote_model(trained, exported(dataset, trained, config), validation, config).promoted
     moves.rollback(trained.tracking_uri, NAME, "eve", "false alarms", leaving="2")
-    late = promote_model(trained, validation, config)
+    late = promote_model(trained, exported(dataset, trained, config), validation, config)
     assert (late.promoted, late.validate_again) == (False, False)
     assert "version 2 was withdrawn by eve" in late.reason
 

@@ -23,7 +23,7 @@ from tasks.train_model import train_model
 from tasks.validate_model import validate_model
 from tests.support.plan import planned
 from tests.support.small import small
-from tests.support.steps import run
+from tests.support.steps import exported, run
 from tests.tasks.test_identity import runs
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_a_failed_validation_leaves_the_training_finished(work: Path, monkeypatc
 
     monkeypatch.setattr(validation_step, "_report", broken)
     with pytest.raises(PneumoniaError, match="the report"):
-        validate_model(dataset, trained, small(work))
+        validate_model(dataset, trained, exported(dataset, trained, small(work)), small(work))
     (only,) = runs(trained.tracking_uri, trained.run_id)
     assert only.info.status == "FINISHED"
     monkeypatch.undo()
@@ -104,7 +104,8 @@ def test_a_fresh_training_leaves_models_of_other_operating_points(work: Path) ->
 
 def test_the_report_of_a_registered_version_stays(work: Path) -> None:
     dataset, trained, validation, _ = run(small(work))
-    again = validate_model(dataset, trained, small(work, "gate.min_auroc=0.001"))
+    graphs = exported(dataset, trained, small(work))
+    again = validate_model(dataset, trained, graphs, small(work, "gate.min_auroc=0.001"))
     assert again.verdict != validation.verdict
     kept = load_json(trained.tracking_uri, trained.run_id, "report/verdict.json")
     assert kept == validation.verdict.model_dump(mode="json")
@@ -124,7 +125,7 @@ def test_dependence_is_measured_as_the_metrics_are(work: Path, monkeypatch: pyte
         return original(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(judgement, "measure_dependence", watched)
-    validate_model(dataset, trained, config)
+    validate_model(dataset, trained, exported(dataset, trained, config), config)
     assert [compute.precision for compute in measured] == ["fp32"]
 
 
@@ -148,7 +149,7 @@ def test_the_champion_is_compared_on_images_of_equal_content_alone(work: Path) -
     gate = gate_files(dataset)
     image, other = min(gate["NORMAL"]), max(Path(dataset.root).glob("test/PNEUMONIA/*.jpeg"))
     image.write_bytes(other.read_bytes())  # after the candidate's images were decoded, before the champion's
-    verdict = validate_model(dataset, trained, config).verdict
+    verdict = validate_model(dataset, trained, exported(dataset, trained, config), config).verdict
     count = sum(map(len, gate.values()))
     assert {(found.images, found.of) for found in verdict.comparisons} == {(count - 1, count)}
     texts = [reason.text for reason in verdict.reasons if reason.name.startswith("champion")]
@@ -166,7 +167,7 @@ def test_images_that_have_all_changed_are_compared_with_nothing(work: Path) -> N
         image.write_bytes(source)
     gone, count = len(gate["NORMAL"]), sum(map(len, gate.values()))
     with pytest.raises(PneumoniaError, match=rf"the files of {gone} of {count} images of the gate set have changed"):
-        validate_model(dataset, trained, config)
+        validate_model(dataset, trained, exported(dataset, trained, config), config)
 
 
 def test_phantoms_of_two_seeds_do_not_share_a_folder(work: Path) -> None:

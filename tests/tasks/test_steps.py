@@ -34,7 +34,7 @@ from tasks.train_model import train_model
 from tasks.validate_model import validate_model
 from tests.support.plan import planned
 from tests.support.small import small
-from tests.support.steps import run
+from tests.support.steps import exported, run
 from tests.tasks.conftest import Finished
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_documents_survive_json_and_steps_accept_them(finished: Finished) -> Non
     for document, kind in zip(finished[1:], (Dataset, TrainedModel, Validation, Promotion), strict=True):
         assert kind.model_validate_json(document.model_dump_json()) == document
     assert train_model(dataset, config) == trained
-    assert promote_model(trained, validation, config) == promotion
+    assert promote_model(trained, exported(dataset, trained, config), validation, config) == promotion
 
 
 def test_running_again_changes_nothing(work: Path) -> None:
@@ -144,7 +144,7 @@ def test_an_image_that_vanished_is_not_compared_and_counted(work: Path, phantoms
     trained = train_model(dataset, config)
     held = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "gate"]
     (root / held[0].path).unlink()
-    found = validate_model(dataset, trained, config).verdict.comparisons
+    found = validate_model(dataset, trained, exported(dataset, trained, config), config).verdict.comparisons
     counts = {(each.images, each.of) for each in found}
     assert counts == {(len(held) - 1, len(held))}, "on what is left, and the verdict says so"
 
@@ -290,12 +290,12 @@ def test_a_calibrated_threshold_is_what_every_consumer_uses(work: Path, mirror: 
     plainly = mlflow_client(plain.tracking_uri).get_run(plain.run_id).data.metrics
     assert "validation_sensitivity" in plainly
     assert "validation_calibrated_on_sensitivity" not in plainly
-    verdict = validate_model(dataset, trained, config).verdict
+    verdict = validate_model(dataset, trained, exported(dataset, trained, config), config).verdict
     scored = Predictor.load(f"runs:/{trained.run_id}", config)
     images = np.load(dataset.pixels)[:3]
     location = mlflow_client(trained.tracking_uri).get_logged_model(trained.model_uri.removeprefix("models:/"))
-    exported = mlflow.pyfunc.load_model(location.artifact_location)
-    odds = np.diff(exported.predict(images.astype(np.float32) / 255))[:, 0]
+    logged_model = mlflow.pyfunc.load_model(location.artifact_location)
+    odds = np.diff(logged_model.predict(images.astype(np.float32) / 255))[:, 0]
     assert 1 / (1 + np.exp(-odds)) == pytest.approx(scored.probabilities(images), abs=1e-5)
     assert scored.record.threshold == record.threshold
     truth = [entry for entry in Manifest.load(Path(dataset.manifest)).entries if entry.split == "test"]

@@ -1,4 +1,5 @@
-"""Define the pipeline as an Airflow DAG: prepare_data, train_model, validate_model, promote_model.
+"""Define the pipeline as an Airflow DAG: prepare_data, train_model, export_model, validate_model,
+promote_model.
 
 The steps run in the library's own Python, separate from Airflow's. Airflow copies each function's source there, so that
 a function imports what it needs and uses nothing of this module; its arguments and result are JSON.
@@ -28,7 +29,8 @@ STEP = {
 
 DOC = """
 Trains a model of radiographs, validates and registers it: **prepare_data** packs, audits and divides the images,
-**train_model** trains and resumes an interrupted training, **validate_model** scores the test images and applies the
+**train_model** trains and resumes an interrupted training, **export_model** makes the graphs that are served,
+**validate_model** scores the test images and applies the
 gate, **promote_model** makes a model that has passed the champion. Not a medical device.
 
 Every field of the form may stay empty: the value of profile `{profile}` is then used. Stopping the run stops the
@@ -77,16 +79,32 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
 
 
 @task.external_python(execution_timeout=timedelta(hours=2), **STEP)
-def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
+def export_model(dataset: dict, trained: dict, config: dict) -> dict:
+    from pneumonia_airflow import child
+
+    with child.step("export_model") as progress:
+        from pneumonia.config.schema import Config
+        from pneumonia.records.steps import Dataset, TrainedModel
+        from tasks.export_model import export_model
+
+        images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        exported = export_model(images, model, Config.model_validate(config), progress)
+        print(f"{exported.precision} is served: {exported.reason}", flush=True)
+        return exported.model_dump(mode="json")
+
+
+@task.external_python(execution_timeout=timedelta(hours=2), **STEP)
+def validate_model(dataset: dict, trained: dict, exported: dict, config: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("validate_model") as progress:
         from pneumonia.config.schema import Config
-        from pneumonia.records.steps import Dataset, TrainedModel
+        from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel
         from tasks.validate_model import validate_model
 
         images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
-        validation = validate_model(images, model, Config.model_validate(config), progress)
+        graphs, settings = ExportedModel.model_validate(exported), Config.model_validate(config)
+        validation = validate_model(images, model, graphs, settings, progress)
         for reason in validation.verdict.reasons:
             print(f"{'passed' if reason.passed else 'not passed'}: {reason.text}", flush=True)
         print(f"MLflow run: {child.public(model.run_url)}", flush=True)
@@ -96,17 +114,18 @@ def validate_model(dataset: dict, trained: dict, config: dict) -> dict:
 @task.external_python(
     execution_timeout=timedelta(hours=2, minutes=30), outlets=[CHAMPION], post_execute=announce_champion, **STEP
 )
-def promote_model(dataset: dict, trained: dict, validation: dict, config: dict) -> dict:
+def promote_model(dataset: dict, trained: dict, exported: dict, validation: dict, config: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("promote_model") as progress:
         from pneumonia.config.schema import Config
-        from pneumonia.records.steps import Dataset, TrainedModel, Validation
+        from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel, Validation
         from tasks.promote_model import promote_or_validate_again
 
         images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        graphs = ExportedModel.model_validate(exported)
         verdict, settings = Validation.model_validate(validation), Config.model_validate(config)
-        last, promotion = promote_or_validate_again(images, model, verdict, settings, progress)
+        last, promotion = promote_or_validate_again(images, model, graphs, verdict, settings, progress)
         if last != verdict:
             print("the champion has moved since the validation, so the model was validated again", flush=True)
         return promotion.model_dump(mode="json")
@@ -150,7 +169,8 @@ def pipeline(profile: str) -> DAG:
             dataset, config, ORIGIN, SETTINGS, "{{ ti.try_number }}"
         )
         trained = training["trained"]
-        validation = validate_model(dataset, trained, config)
+        exported = export_model(dataset, trained, config)
+        validation = validate_model(dataset, trained, exported, config)
         approval = Approval(
             task_id="approve_promotion",
             subject="Make this model the champion?",
@@ -158,7 +178,7 @@ def pipeline(profile: str) -> DAG:
             defaults="Reject",
             response_timeout=timedelta(days=1),
         )
-        promotion = promote_model(dataset, trained, validation, config)
+        promotion = promote_model(dataset, trained, exported, validation, config)
         validation >> approval >> promotion
         for result in (training, validation):
             result.operator.operator_extra_links = (MlflowRun(),)
