@@ -11,6 +11,11 @@ export class Problem extends Error {
     this.status = status;
     this.document = document;
   }
+
+  // There is no model that could answer, and a moment will not bring one.
+  get absent() {
+    return this.document.code === "no_champion";
+  }
 }
 
 let enterKey = null; // asks the person: (refused) => Promise of a key
@@ -60,9 +65,10 @@ export async function ask(path, { body, signal, waiting, sending, tries = TRIES 
       await renewKey(key);
       continue;
     }
+    const problem = await failure(response);
     const seconds = Number.parseFloat(response.headers.get("Retry-After") ?? "");
-    const busy = response.status === 503 || response.status === 429;
-    if (!busy || Number.isNaN(seconds) || left === 0) throw await failure(response);
+    const busy = (response.status === 503 || response.status === 429) && !problem.absent;
+    if (!busy || Number.isNaN(seconds) || left === 0) throw problem;
     left -= 1;
     const wait = Math.min(Math.max(seconds, 0.5), LONGEST_WAIT);
     waiting?.(wait);

@@ -2,7 +2,7 @@
 
 import { Problem, card as fetchCard, onKeyNeeded, predict, sample, samples } from "./api.js";
 import { Card } from "./card.js";
-import { byId, el } from "./dom.js";
+import { byId, el, english } from "./dom.js";
 import { onLanguage, start, t } from "./i18n.js";
 import { modelCard } from "./model.js";
 
@@ -188,8 +188,9 @@ function drawModel() {
 const noChampion = () => [
   el("h2", {}, t("absentTitle")),
   el("p", {}, t("absentText")),
-  el("pre", { tabindex: "0" }, el("code", {}, "make run")),
+  el("pre", {}, el("code", {}, "make run")),
   el("p", { class: "hint" }, t("absentAfter")),
+  absent.document.detail && english("p", { class: "hint" }, absent.document.detail),
 ];
 
 async function offerSamples() {

@@ -27,7 +27,7 @@ export class Card {
   // state: {kind: queued | asking | busy | answered | refused | failed, …what belongs to it}
   set(state) {
     this.state = state;
-    if (state.kind === "answered") this.viewer.accept(state.result);
+    if (state.result) this.viewer.judge(state.result);
     this.draw();
   }
 

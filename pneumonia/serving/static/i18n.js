@@ -31,6 +31,14 @@ export function word(table, key) {
   return Object.hasOwn(words, key) ? spaced(words[key]) : undefined;
 }
 
+// A sentence of the service in the page's language, or undefined where the page does not know it. In the table a
+// number is "#", so that one sentence serves for all.
+export function translated(text) {
+  if (language === "en") return text;
+  const numbers = text.match(/\d+/g) ?? [];
+  return word("sentences", text.replace(/\d+/g, "#"))?.replace(/#/g, () => numbers.shift());
+}
+
 export function number(value, digits = 3) {
   return new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
 }

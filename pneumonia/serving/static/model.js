@@ -1,7 +1,7 @@
 // The model's card: who it is, how well it does, what it learnt from, where it ends.
 
 import { el, english } from "./dom.js";
-import { count, current, date, number, t, word } from "./i18n.js";
+import { count, date, number, t, translated, word } from "./i18n.js";
 
 const FIRST = ["auroc", "sensitivity", "specificity", "balanced_accuracy"];
 const DIGITS = 12; // of a digest: enough to find it by
@@ -20,7 +20,7 @@ export function modelCard(card) {
     metrics(card),
     (card.outside ?? []).length ? outside(card.outside) : null,
     training(card),
-    sentences("limitsTitle", card.limits, "limits"),
+    sentences("limitsTitle", card.limits?.filter((text) => text !== card.notice), "limits"), // it stands above all
     details(card),
   ].filter(Boolean);
 }
@@ -28,8 +28,8 @@ export function modelCard(card) {
 function sentences(title, found, name) {
   if (!found?.length) return null;
   const items = found.map((text) => {
-    const translated = current() === "en" ? text : word("limits", text);
-    return translated === undefined ? english("li", {}, text) : el("li", {}, translated);
+    const known = translated(text);
+    return known === undefined ? english("li", {}, text) : el("li", {}, known);
   });
   return el("section", { class: name }, el("h3", {}, t(title)), el("ul", {}, items));
 }

@@ -1,6 +1,6 @@
 // The picture of one file: the radiograph, and over it the heat map, which a slider fades in.
 
-import { explain } from "./api.js";
+import { Problem, explain } from "./api.js";
 import { el } from "./dom.js";
 import { t } from "./i18n.js";
 import { reasonOf } from "./reasons.js";
@@ -42,16 +42,15 @@ export class Viewer {
   fit() {
     this.base.hidden = false;
     this.empty.hidden = true;
-    this.stack.style.setProperty("--ratio", String(this.shape ?? this.base.naturalWidth / this.base.naturalHeight));
+    this.stack.style.setProperty("--ratio", String(this.base.naturalWidth / this.base.naturalHeight));
   }
 
-  // The browser cannot draw the file (DICOM): the service can, once it has accepted it.
+  // The browser cannot draw the file (DICOM): the service can, once it has answered.
   lacksPicture() {
     this.base.hidden = true;
     this.empty.hidden = false;
     this.undrawn = true;
-    if (this.accepted) this.loadPicture();
-    else this.relabel();
+    if (this.readable) this.loadPicture();
   }
 
   async loadPicture() {
@@ -59,19 +58,16 @@ export class Viewer {
     try {
       this.show(this.base, await explain(this.file, "image"));
     } catch (error) {
-      this.error = error;
-      this.relabel();
+      if (!(error instanceof Problem)) throw error; // without a picture the answer stays as it is
     }
   }
 
-  // result: the service's answer. An image that it has turned to positive is shown as the model sees it.
-  accept(result) {
-    this.accepted = true;
-    this.controls.hidden = false;
-    const { width, height } = result.checks ?? {};
-    if (width > 0 && height > 0) this.shape = width / height;
-    if (this.undrawn || result.checks?.inverted) this.loadPicture();
-    this.relabel();
+  // result: the service's answer, or its refusal, which has no heat map.
+  judge(result) {
+    this.readable = result.code !== "unreadable";
+    this.controls.hidden = Boolean(result.refused);
+    this.stack.classList.toggle("inverted", Boolean(result.checks?.inverted)); // as the model has seen it
+    if (this.undrawn && this.readable) this.loadPicture();
   }
 
   loadHeat() {

@@ -185,7 +185,6 @@ export default {
   fromVersion: (version) => `version ${version}`,
   firstChampion: "none, it is the first",
   limitsTitle: "Its limits",
-  limits: {},
   detailsTitle: "Details",
   warningsTitle: "Warnings",
   moved: (version) => `The champion has changed: version ${version} answers from now on.`,

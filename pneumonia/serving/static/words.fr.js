@@ -190,7 +190,24 @@ export default {
   fromVersion: (version) => `version ${version}`,
   firstChampion: "aucun, c’est le premier",
   limitsTitle: "Ses limites",
-  limits: {},
+  sentences: {
+    "Trained on phantoms (synthetic images): its answers about real radiographs mean nothing.":
+      "Entraîné sur des fantômes (images de synthèse) : ses réponses sur de vraies radiographies ne veulent rien dire.",
+    "A demonstration: trained for a minute on a tenth of the patients, without a promise of quality.":
+      "Une démonstration : entraîné pendant une minute sur un dixième des patients, sans promesse de qualité.",
+    "It learnt from synthetic images that show no patient.":
+      "Il a appris sur des images de synthèse, qui ne montrent aucun patient.",
+    "It learnt from radiographs of children of one to five years from one hospital (Guangzhou, Kermany et al. #); on adults, and on other scanners, its probabilities are too high or too low.":
+      "Il a appris sur des radiographies d’enfants de un à cinq ans d’un seul hôpital (Guangzhou, Kermany et al. #) ; pour des adultes, et sur d’autres appareils, ses probabilités sont trop hautes ou trop basses.",
+    "It tells two classes apart, NORMAL and PNEUMONIA; other findings are neither looked for nor excluded.":
+      "Il distingue deux classes, normale et pneumonie ; d’autres anomalies ne sont ni cherchées ni exclues.",
+    "It sees # x # pixels; what is smaller than that shows is not seen.":
+      "Il voit # × # pixels ; ce qui est plus petit que cela lui échappe.",
+    "The heat map shows where evidence for PNEUMONIA lies in a coarse grid; it outlines no lesion.":
+      "La carte de chaleur montre, sur une grille grossière, où se trouvent les indices de pneumonie ; elle ne délimite aucune lésion.",
+    "Only frontal chest radiographs are meant; others are refused where that is noticed.":
+      "Seules des radiographies thoraciques de face conviennent ; les autres sont refusées quand cela se remarque.",
+  },
   detailsTitle: "Détails",
   warningsTitle: "Avertissements",
   moved: (version) => `Le champion a changé : la version ${version} répond désormais.`,
