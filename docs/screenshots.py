@@ -192,6 +192,7 @@ def serving(page: Page, url: str, radiograph: Path | None) -> None:
     move = "slider.value = 70; slider.dispatchEvent(new Event('input'))"
     page.script(f"{{ const slider = document.querySelector('input[type=range]'); {move} }}")
     page.wait("document.querySelector('.cover').naturalWidth > 0")
+    page.script("document.querySelector('.card').scrollIntoView({block: 'nearest'})")
     page.save("serving")
 
 

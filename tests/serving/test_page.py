@@ -18,6 +18,7 @@ from tests.support.service import Service, running
 
 pytestmark = pytest.mark.integration
 
+KEY = "right-and-long-enough"
 Upload = dict[str, Any]
 Open = Callable[..., Visit]
 
@@ -31,6 +32,13 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with running(tmp_path_factory.mktemp("work")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def locked(service: Service) -> Iterator[Service]:
+    """The same model behind a key."""
+    with running(service.work, key=KEY) as started:
         yield started
 
 
@@ -118,6 +126,25 @@ def test_a_dicom_is_drawn_by_the_service(visit: Open) -> None:
     assert any("view=image" in request.url for request in seen.requests)
 
 
+def test_a_refused_dicom_is_drawn_too(visit: Open) -> None:
+    seen = visit().open()
+    problem = {"status": 422, "title": "Refused", "code": "body_part", "reason": "shows a hand; give a chest"}
+    seen.page.route("**/v1/predict", lambda route: route.fulfill(status=422, json=problem))
+    card = seen.upload(upload("hand.dcm", dicom(phantom())), state=REFUSED)
+    expect(card).to_contain_text("another part of the body than the chest")
+    expect(card).to_contain_text("shows a hand; give a chest")
+    expect(card.locator(".base")).to_be_visible()
+
+
+def test_an_inverted_radiograph_is_shown_the_right_way_round(visit: Open) -> None:
+    seen = visit().open()
+    seen.page.route("**/v1/predict", of({"checks": {"inverted": True, "of_tomorrow": "words"}}))
+    card = seen.upload(film())
+    assert card.locator(".base").evaluate("image => getComputedStyle(image).filter") == "invert(1)"
+    found = card.locator(".checks dl > div")
+    assert found.all_inner_texts() == ["Inverted\nyes", "Of tomorrow\nwords"]
+
+
 def test_a_photograph_is_refused_in_words(visit: Open) -> None:
     seen = visit().open()
     card = seen.upload(photograph(), state=REFUSED)
@@ -150,7 +177,7 @@ def test_the_heat_map_fades_in_by_the_keyboard(visit: Open) -> None:
     slider = seen.slide(card, 10)
     cover = card.locator(".cover")
     expect(cover).to_be_visible()
-    assert slider.get_attribute("aria-valuetext") == "heat map at 50 %"
+    assert slider.get_attribute("aria-valuetext") == "heat map at 50%"
     assert cover.evaluate("image => getComputedStyle(image).opacity") == "0.5"
     assert drawn(cover)
     assert cover.bounding_box() == card.locator(".base").bounding_box()
@@ -177,7 +204,7 @@ def test_unlike_the_training_images_comes_before_the_probability(visit: Open) ->
     seen.page.route("**/v1/predict", of({"familiar": False, "distance_percentile": 99.62}))
     card = seen.upload(film())
     text = card.inner_text()
-    assert "farther from them than 99.6 %" in text
+    assert "farther from them than 99.6%" in text
     assert text.index("Unlike the images") < text.index("probability of pneumonia")
     expect(seen.page.locator("#status")).to_contain_text("Unlike the images that the model learnt from.")
 
@@ -264,27 +291,28 @@ def test_the_models_card(visit: Open, service: Service) -> None:
     assert card.locator(".limits li").count() >= 2
 
 
-def test_a_key_is_typed_once(visit: Open, browser: Browser, service: Service) -> None:
-    with running(service.work, key="right-and-long-enough") as locked:
-        seen = visit(locked.url)
-        seen.page.goto(locked.url)
-        field = seen.page.get_by_label("API key")
-        expect(field).to_be_focused()
-        assert field.get_attribute("type") == "password"
-        found = Axe().run(seen.page)
-        assert found.violations_count == 0, found.generate_report()
-        field.fill("wrong")
+def test_a_key_is_typed_once(visit: Open, locked: Service) -> None:
+    seen = visit(locked.url)
+    seen.page.goto(locked.url)
+    field = seen.page.get_by_label("API key")
+    expect(field).to_be_focused()
+    assert field.get_attribute("type") == "password"
+    found = Axe().run(seen.page)
+    assert found.violations_count == 0, found.generate_report()
+    for wrong in ("wrong", "clé"):  # the second can be no header's
+        field.fill(wrong)
         seen.page.keyboard.press("Enter")
         expect(seen.page.get_by_role("alert")).to_have_text("The service did not accept this key.")
-        field.fill("right-and-long-enough")
-        seen.page.get_by_role("button", name="Use this key").click()
-        expect(seen.page.locator("#model-card .identity")).to_be_visible()
-        expect(field).to_be_hidden()
-        seen.upload(film())
-        sent = [request for request in seen.requests if "/v1/" in request.url]
-        assert sent[-1].headers["authorization"] == "Bearer right-and-long-enough"
-        seen.open()  # once a tab
-        assert seen.page.evaluate("Object.keys(localStorage).length") == 0
+    field.fill(KEY)
+    seen.page.get_by_role("button", name="Use this key").click()
+    expect(seen.page.locator("#model-card .identity")).to_be_visible()
+    expect(field).to_be_hidden()
+    seen.upload(film())
+    sent = [request for request in seen.requests if "/v1/" in request.url]
+    assert sent[-1].headers["authorization"] == f"Bearer {KEY}"
+    seen.open()  # once a tab
+    expect(seen.page.locator("#samples")).to_be_visible()
+    assert seen.page.evaluate("Object.keys(localStorage).length") == 0
 
 
 def test_without_a_champion_the_page_says_how_to_make_one(visit: Open) -> None:
@@ -298,6 +326,15 @@ def test_without_a_champion_the_page_says_how_to_make_one(visit: Open) -> None:
     assert found.violations_count == 0, found.generate_report()
     expect(seen.page.locator("#model-card .identity")).to_be_visible(timeout=10_000)  # goes on by itself
     expect(seen.page.locator("#absent")).to_be_hidden()
+
+
+def test_a_service_that_fails_is_told_and_looked_at_again(visit: Open) -> None:
+    seen = visit(locale="fr-FR")
+    seen.page.route("**/v1/model", lambda route: route.fulfill(status=500, json={"status": 500}), times=1)
+    seen.page.goto(seen.url)
+    expect(seen.page.locator("#absent")).to_contain_text("son journal dit pourquoi")
+    expect(seen.page.locator("#model-card .identity")).to_be_visible(timeout=10_000)
+    assert "500" in seen.complaints.pop()
 
 
 def test_a_busy_service_is_asked_again(visit: Open) -> None:

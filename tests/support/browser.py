@@ -77,7 +77,7 @@ class Visit:
         self.context.close()
         elsewhere = [request.url for request in self.requests if not request.url.startswith((self.url, "blob:"))]
         assert not elsewhere, f"requests to another place: {elsewhere}"
-        assert not self.complaints
+        assert not self.complaints, f"{self.complaints}"
 
     def _heard(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and not OF_THE_ANSWER.match(message.text):

@@ -1,5 +1,7 @@
 // Ask the service: with the key where there is one, again after a while where it is busy, and errors as one kind.
 
+import { store, stored } from "./storage.js";
+
 const STORED_KEY = "pneumonia.key";
 const TRIES = 6;
 const LONGEST_WAIT = 60; // seconds
@@ -26,10 +28,9 @@ export function onKeyNeeded(ask) {
 }
 
 async function renewKey(used) {
-  const stored = sessionStorage.getItem(STORED_KEY);
-  if (stored !== used) return; // entered while this request was under way
+  if (stored("sessionStorage", STORED_KEY) !== used) return; // entered while this request was under way
   entering ??= enterKey(used !== null).then((key) => {
-    sessionStorage.setItem(STORED_KEY, key);
+    store("sessionStorage", STORED_KEY, key);
     entering = null;
   });
   await entering;
@@ -49,7 +50,7 @@ async function failure(response) {
 // waiting: called with the seconds until the next try; sending: called before each try. Returns a response that is ok, otherwise throws a Problem.
 export async function ask(path, { body, signal, waiting, sending, tries = TRIES } = {}) {
   for (let left = tries - 1; ; ) {
-    const key = sessionStorage.getItem(STORED_KEY);
+    const key = stored("sessionStorage", STORED_KEY);
     const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
     if (body) headers["Content-Type"] = "application/octet-stream";
     let response;

@@ -5,9 +5,11 @@ import { Card } from "./card.js";
 import { byId, el, english } from "./dom.js";
 import { onLanguage, start, t } from "./i18n.js";
 import { modelCard } from "./model.js";
+import { reasonOf } from "./reasons.js";
 
 const AT_A_TIME = 2; // files under way: their bytes, and no others, are in memory
 const ANNOUNCED = 5; // files up to which each outcome is read aloud
+const SENDABLE = /^[!-~]+$/; // in a header
 const LOOK_AGAIN = 4000; // ms until a service without a champion is asked again
 
 let cards = [];
@@ -61,7 +63,7 @@ async function answer(card, signal) {
     });
     const round = performance.now() - began;
     card.set({ kind: result.refused ? "refused" : "answered", result, round });
-    if (result.version && model && result.version !== model.version) refresh();
+    if (result.version && model && !same(result, model)) refresh();
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof Problem)) throw error;
@@ -144,7 +146,10 @@ function askForKey(refused) {
   return new Promise((entered) => {
     form.onsubmit = (event) => {
       event.preventDefault();
-      entered(byId("key-value").value.trim());
+      const key = byId("key-value").value.trim();
+      byId("key-wrong").textContent = SENDABLE.test(key) ? "" : t("keyWrong");
+      if (!SENDABLE.test(key)) return;
+      entered(key);
       form.hidden = true;
       form.reset();
     };
@@ -152,6 +157,8 @@ function askForKey(refused) {
 }
 
 // Model -------------------------------------------------------------------------------------------------------------
+
+const same = (one, other) => one.model === other.model && one.version === other.version;
 
 let refreshing = null;
 
@@ -171,8 +178,8 @@ async function look() {
     setTimeout(refresh, LOOK_AGAIN);
   }
   drawModel();
-  if (before && model && before.version !== model.version) say(t("moved", model.version));
-  if (model?.phantom && before?.version !== model.version) await offerSamples();
+  if (before && model && !same(before, model)) say(t("moved", model.version));
+  if (model?.phantom && !(before && same(before, model))) await offerSamples();
 }
 
 function drawModel() {
@@ -180,7 +187,7 @@ function drawModel() {
   byId("model").hidden = absent !== null;
   byId("phantom").hidden = !model?.phantom;
   byId("absent").hidden = absent === null;
-  if (absent) byId("absent").replaceChildren(...(absent.status === 503 ? noChampion() : [el("p", {}, t("away"))]));
+  if (absent) byId("absent").replaceChildren(...(absent.status === 503 ? noChampion() : [el("p", {}, t("away", reasonOf(absent)))]));
   byId("served").textContent = model ? `${model.model} · ${t("version", model.version)}` : "";
   if (model) byId("model-card").replaceChildren(...modelCard(model));
 }
@@ -194,16 +201,24 @@ const noChampion = () => [
 ];
 
 async function offerSamples() {
-  const found = await samples();
-  const buttons = await Promise.all(found.map(async ({ name, url }, index) => {
-    const file = new File([await sample(url)], name);
+  const files = await fetchSamples();
+  const buttons = files.map((file, index) => {
     const picture = el("img", { src: URL.createObjectURL(file), alt: "", width: 72, height: 72 });
     const button = el("button", { type: "button", "data-sample": index + 1, onclick: () => take([file]) }, picture);
     return el("li", {}, button);
-  }));
+  });
   byId("samples-list").replaceChildren(...buttons);
   byId("samples").hidden = !buttons.length;
   nameSamples();
+}
+
+async function fetchSamples() {
+  try {
+    return await Promise.all((await samples()).map(async ({ name, url }) => new File([await sample(url)], name)));
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    return []; // the page does its work without them
+  }
 }
 
 function nameSamples() {

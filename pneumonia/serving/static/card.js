@@ -2,7 +2,7 @@
 
 import { el, english } from "./dom.js";
 import { checksOf } from "./checks.js";
-import { compared, number, t, word } from "./i18n.js";
+import { compared, number, percent, t, word } from "./i18n.js";
 import { reasonOf, refusalOf } from "./reasons.js";
 import { Viewer } from "./viewer.js";
 
@@ -78,7 +78,7 @@ function answered({ result, round }) {
 }
 
 function unfamiliar(result) {
-  const percentile = `${number(result.distance_percentile, 1)} %`;
+  const percentile = percent(result.distance_percentile / 100, 1);
   return el("p", { class: "unfamiliar" }, el("strong", {}, t("unfamiliarTitle")), " ", t("unfamiliarText", percentile));
 }
 
@@ -87,7 +87,7 @@ function bar(result, value, threshold) {
   const label = el("span", { class: "threshold-label" }, t("threshold", threshold));
   const made = el("div", { class: "bar", role: "img", "aria-label": t("barLabel", value, threshold) },
     el("div", { class: "rail" }, el("span", { class: "fill" }), mark),
-    el("div", { class: "scale" }, el("span", {}, "0"), label, el("span", {}, "100 %")));
+    el("div", { class: "scale" }, el("span", {}, percent(0)), label, el("span", {}, percent(1))));
   made.dataset.decision = result.decision;
   made.style.setProperty("--probability", String(result.probability));
   made.style.setProperty("--threshold", String(result.threshold));

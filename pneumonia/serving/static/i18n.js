@@ -1,6 +1,7 @@
 // The page's words in English and French, and the numbers of both languages.
 
 import { byId } from "./dom.js";
+import { store, stored } from "./storage.js";
 import en from "./words.en.js";
 import fr from "./words.fr.js";
 
@@ -45,7 +46,8 @@ export function number(value, digits = 3) {
 
 export const count = (value) => new Intl.NumberFormat(language).format(value);
 
-function percent(value, digits) {
+// A share of 1 as a percentage.
+export function percent(value, digits = 0) {
   const style = { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits };
   return new Intl.NumberFormat(language, style).format(value);
 }
@@ -73,8 +75,7 @@ export function date(text) {
 }
 
 function preferred() {
-  const stored = localStorage.getItem(STORED_LANGUAGE);
-  const wished = [stored, ...navigator.languages].filter(Boolean).map((tag) => tag.split("-")[0]);
+  const wished = [stored("localStorage", STORED_LANGUAGE), ...navigator.languages].filter(Boolean).map((tag) => tag.split("-")[0]);
   return wished.find((tag) => Object.hasOwn(WORDS, tag)) ?? "en";
 }
 
@@ -93,7 +94,7 @@ function apply(chosen) {
 export function start() {
   for (const button of document.querySelectorAll("[data-language]")) {
     button.addEventListener("click", () => {
-      localStorage.setItem(STORED_LANGUAGE, button.dataset.language);
+      store("localStorage", STORED_LANGUAGE, button.dataset.language);
       apply(button.dataset.language);
       byId("status").textContent = "";
     });

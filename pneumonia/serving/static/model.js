@@ -1,7 +1,7 @@
 // The model's card: who it is, how well it does, what it learnt from, where it ends.
 
 import { el, english } from "./dom.js";
-import { count, date, number, t, translated, word } from "./i18n.js";
+import { count, date, number, percent, t, translated, word } from "./i18n.js";
 
 const FIRST = ["auroc", "sensitivity", "specificity", "balanced_accuracy"];
 const DIGITS = 12; // of a digest: enough to find it by
@@ -84,7 +84,7 @@ function details(card) {
   const { preprocess, agreement, promoted, digests = {} } = card;
   const input = preprocess && [t("pixels", preprocess.size), preprocess.equalize && t("equalized")].filter(Boolean);
   const agree = agreement && agreement.images
-    ? t("agreementValue", `${number(100 * agreement.int8_labels, 1)} %`, count(agreement.images)) : null;
+    ? t("agreementValue", percent(agreement.int8_labels, 1), count(agreement.images)) : null;
   return el("details", { class: "more" }, el("summary", {}, t("detailsTitle")), el("dl", { class: "facts" },
     row("threshold", card.threshold === undefined ? null : number(card.threshold, 4)),
     row("input", input?.join(", ")), row("precision", card.precision), row("agreement", agree),

@@ -2,8 +2,17 @@
 
 import { Problem, explain } from "./api.js";
 import { el } from "./dom.js";
-import { t } from "./i18n.js";
+import { percent, t } from "./i18n.js";
 import { reasonOf } from "./reasons.js";
+
+// Pictures are read when they come into sight, not hundreds at a time.
+const shows = new WeakMap();
+const seen = new IntersectionObserver((entries) => {
+  for (const { target } of entries.filter((entry) => entry.isIntersecting)) {
+    seen.unobserve(target);
+    shows.get(target)();
+  }
+}, { rootMargin: "50%" });
 
 const STEP = 5; // percent of the slider's way that a key moves it
 
@@ -29,7 +38,8 @@ export class Viewer {
     this.slider.addEventListener("input", () => this.fade());
     this.base.addEventListener("load", () => this.fit());
     this.base.addEventListener("error", () => this.lacksPicture());
-    this.show(this.base, file);
+    shows.set(this.root, () => this.show(this.base, file));
+    seen.observe(this.root);
     this.relabel();
   }
 
@@ -91,7 +101,7 @@ export class Viewer {
   fade() {
     this.loadHeat();
     this.cover.style.opacity = String(this.slider.valueAsNumber / 100);
-    this.slider.setAttribute("aria-valuetext", t("blendValue", this.slider.valueAsNumber));
+    this.slider.setAttribute("aria-valuetext", this.blended);
   }
 
   relabel() {
@@ -100,13 +110,19 @@ export class Viewer {
     this.ends[0].textContent = t("film");
     this.ends[1].textContent = t("heat");
     this.slider.setAttribute("aria-label", t("blend"));
-    this.slider.setAttribute("aria-valuetext", t("blendValue", this.slider.valueAsNumber));
+    this.slider.setAttribute("aria-valuetext", this.blended);
     const waiting = this.heat !== null && this.cover.hidden;
     if (this.error) this.hint.textContent = t("heatFailed", reasonOf(this.error));
     else this.hint.textContent = waiting ? t("heatWaiting") : t("heatHint");
   }
 
+  get blended() {
+    const share = this.slider.valueAsNumber;
+    return t("blendValue", share === 0 ? null : percent(share / 100));
+  }
+
   forget() {
+    seen.unobserve(this.root);
     for (const url of this.urls) URL.revokeObjectURL(url);
   }
 }

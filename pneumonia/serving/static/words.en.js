@@ -24,7 +24,7 @@ export default {
   absentTitle: "No model is served yet",
   absentText: "The service is running, but no model has been promoted. Train, evaluate and promote one with:",
   absentAfter: "This page goes on by itself as soon as there is one.",
-  away: "The service cannot be reached. Is it still running? This page tries again by itself.",
+  away: (why) => `${why} This page tries again by itself.`,
 
   dropTitle: "Radiographs",
   dropText: "Drop frontal chest radiographs anywhere on this page, or paste them.",
@@ -37,7 +37,7 @@ export default {
   summary: (ill, well, refused, failed) =>
     [
       ill && `${ill} classified as pneumonia`,
-      well && `${well} as normal`,
+      well && `${well} ${ill ? "" : "classified "}as normal`,
       refused && `${refused} refused`,
       failed && `${failed} without an answer`,
     ].filter(Boolean).join(", "),
@@ -52,7 +52,7 @@ export default {
   film: "Radiograph",
   heat: "Heat map",
   blend: "Fade from the radiograph to the heat map",
-  blendValue: (share) => (share === 0 ? "radiograph alone" : `heat map at ${share} %`),
+  blendValue: (share) => (share === null ? "radiograph alone" : `heat map at ${share}`),
   heatHint: "Warm areas are those that speak for pneumonia in the model’s computation. They do not outline a disease.",
   heatWaiting: "The heat map is being computed…",
   heatFailed: (why) => `No heat map: ${why}`,
@@ -63,7 +63,7 @@ export default {
   above: (threshold) => `At or above the threshold of ${threshold}`,
   below: (threshold) => `Below the threshold of ${threshold}`,
   threshold: (value) => `threshold ${value}`,
-  barLabel: (value, threshold) => `Probability ${value} on a scale from 0 to 100 %, threshold ${threshold}`,
+  barLabel: (value, threshold) => `Probability ${value} on a scale from 0 to 100, threshold ${threshold}`,
   unfamiliarTitle: "Unlike the images that the model learnt from.",
   unfamiliarText: (percentile) =>
     `It lies farther from them than ${percentile} of the validation images: the probability below may well be wrong.`,

@@ -25,7 +25,7 @@ export default {
   absentTitle: "Aucun modèle n’est encore servi",
   absentText: "Le service fonctionne, mais aucun modèle n’a été promu. Pour en entraîner, évaluer et promouvoir un :",
   absentAfter: "Cette page continue d’elle-même dès qu’il y en a un.",
-  away: "Le service ne répond pas. Est-il encore en marche ? Cette page réessaie d’elle-même.",
+  away: (why) => `${why} Cette page réessaie d’elle-même.`,
 
   dropTitle: "Radiographies",
   dropText: "Déposez des radiographies thoraciques de face n’importe où sur cette page, ou collez-les.",
@@ -53,7 +53,7 @@ export default {
   film: "Radiographie",
   heat: "Carte de chaleur",
   blend: "Fondu de la radiographie à la carte de chaleur",
-  blendValue: (share) => (share === 0 ? "radiographie seule" : `carte de chaleur à ${share} %`),
+  blendValue: (share) => (share === null ? "radiographie seule" : `carte de chaleur à ${share}`),
   heatHint:
     "Les zones chaudes sont celles qui, dans le calcul du modèle, parlent pour une pneumonie. Elles ne délimitent pas une maladie.",
   heatWaiting: "La carte de chaleur est en cours de calcul…",
@@ -65,7 +65,7 @@ export default {
   above: (threshold) => `Au seuil de ${threshold} ou au-dessus`,
   below: (threshold) => `En dessous du seuil de ${threshold}`,
   threshold: (value) => `seuil ${value}`,
-  barLabel: (value, threshold) => `Probabilité ${value} sur une échelle de 0 à 100 %, seuil ${threshold}`,
+  barLabel: (value, threshold) => `Probabilité ${value} sur une échelle de 0 à 100, seuil ${threshold}`,
   unfamiliarTitle: "Différente des images sur lesquelles le modèle a appris.",
   unfamiliarText: (percentile) =>
     `Elle en est plus éloignée que ${percentile} des images de validation : la probabilité ci-dessous peut très bien être fausse.`,
