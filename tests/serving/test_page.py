@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Route, expect
 from pneumonia.data.phantom.dataset import render
 from tests.support.browser import ANSWERED, FAILED, REFUSED, Visit, chromium, drawn
 from tests.support.images import dicom, jpeg, png
-from tests.support.service import Service, running
+from tests.support.service import Service, crown, running
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("work")) as started:
+    work = tmp_path_factory.mktemp("work")
+    crown(work)
+    with running(work) as started:
         yield started
 
 
@@ -73,6 +75,10 @@ def photograph() -> Upload:
     y, x = np.mgrid[0:240, 0:320] / 320
     shades = np.stack([0.5 + 0.5 * np.sin(9 * x + 2), 0.5 + 0.5 * np.cos(7 * y + x), 1 - y], axis=-1)
     return upload("photograph.jpeg", jpeg((255 * shades).astype(np.uint8)))
+
+
+def text() -> Upload:
+    return upload("notes.txt", b"no picture at all")
 
 
 def of(answer: dict[str, Any], **changes: Any) -> Callable[[Route], None]:
@@ -157,7 +163,7 @@ def test_a_photograph_is_refused_in_words(visit: Open) -> None:
 
 
 def test_a_text_is_refused_as_unreadable(visit: Open) -> None:
-    card = visit().open().upload(upload("notes.txt", b"no picture at all"), state=REFUSED)
+    card = visit().open().upload(text(), state=REFUSED)
     expect(card).to_contain_text("cannot be read as a radiograph")
     expect(card).to_contain_text("No picture can be shown")
 
@@ -250,7 +256,7 @@ def test_french_is_the_browsers_language_or_the_switch(visit: Open) -> None:
 def test_a_narrow_screen_does_not_scroll_sideways(visit: Open, locale: str) -> None:
     seen = visit(locale=locale, viewport={"width": 360, "height": 740}).open()
     name = f"{'film_of_a_very_long_name' * 6}.png"
-    seen.upload(film(name), photograph(), state=REFUSED)
+    seen.upload(film(name), text(), state=REFUSED)
     seen.page.locator(ANSWERED).wait_for()
     seen.page.locator("summary").evaluate_all("found => found.forEach(each => each.click())")
     assert seen.page.evaluate("document.documentElement.scrollWidth") == 360
@@ -264,7 +270,7 @@ def test_axe_finds_nothing(visit: Open, scheme: str, locale: str) -> None:
     seen = visit(locale=locale, color_scheme=scheme, reduced_motion="reduce").open()
     seen.page.route("**/v1/predict", of({"familiar": False, "distance_percentile": 99.9}), times=1)
     seen.upload(film())
-    seen.upload(photograph(), state=REFUSED)
+    seen.upload(text(), state=REFUSED)
     seen.upload(film("second.png", 2))
     seen.page.locator("summary").evaluate_all("found => found.forEach(each => each.click())")
     dark = seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 20, 24)"

@@ -27,14 +27,13 @@ def test_nothing_is_inline() -> None:
 
 @pytest.mark.parametrize("file", [each for each in FILES if each.suffix == ".js"], ids=lambda file: file.name)
 def test_no_script_makes_markup_or_code_of_text(file: Path) -> None:
-    words = (
+    markup = (
         "innerHTML",
         "outerHTML",
         "insertAdjacentHTML",
         "document.write",
         "eval(",
         "new Function",
-        'setAttribute("style',
     )
     assert [word for word in markup if word in file.read_text(encoding="utf-8")] == []
 
