@@ -173,7 +173,7 @@ def test_a_code_that_the_page_does_not_know_is_told_in_the_services_words(visit:
     problem = {"status": 422, "title": "Refused", "code": "of_tomorrow", "reason": "is of tomorrow; wait a day"}
     seen.page.route("**/v1/predict", lambda route: route.fulfill(status=422, json=problem))
     card = seen.upload(film(), state=REFUSED)
-    expect(card.locator("[lang=en]")).to_have_text("is of tomorrow; wait a day")
+    expect(card.locator("[lang=en]")).to_have_text("It is of tomorrow; wait a day.")
 
 
 def test_the_heat_map_fades_in_by_the_keyboard(visit: Open) -> None:

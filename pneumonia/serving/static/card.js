@@ -2,10 +2,11 @@
 
 import { el, english } from "./dom.js";
 import { checksOf } from "./checks.js";
-import { compared, number, percent, t, word } from "./i18n.js";
+import { compared, number, percent, said, t, word } from "./i18n.js";
 import { reasonOf, refusalOf } from "./reasons.js";
 import { Viewer } from "./viewer.js";
 
+const FAR = 90; // percent; an image may be unlike the others in its patient's age alone
 let made = 0;
 
 export class Card {
@@ -35,7 +36,7 @@ export class Card {
     const parts = { queued, asking, busy, answered, refused, failed }[this.state.kind];
     this.article.dataset.state = this.state.kind;
     this.article.setAttribute("aria-busy", String(!this.done));
-    this.finding.replaceChildren(...parts(this.state, this).filter(Boolean));
+    this.finding.replaceChildren(...parts(this.state, this).filter((part) => part && part !== true));
   }
 
   relabel() {
@@ -72,14 +73,16 @@ function answered({ result, round }) {
     bar(result, value, threshold),
     el("p", { class: "side" }, t(result.decision === "PNEUMONIA" ? "above" : "below", threshold)),
     checksOf(result.checks),
-    notes(result.notes),
+    result.familiar === false || notes(result.notes),
     el("p", { class: "timing" }, time(result.timing, round), el("br"), t("answeredBy", result.model, result.version)),
   ];
 }
 
 function unfamiliar(result) {
-  const percentile = percent(result.distance_percentile / 100, 1);
-  return el("p", { class: "unfamiliar" }, el("strong", {}, t("unfamiliarTitle")), " ", t("unfamiliarText", percentile));
+  const far = result.distance_percentile >= FAR && t("unfamiliarBy", percent(result.distance_percentile / 100, 1));
+  return el("div", { class: "unfamiliar" },
+    el("p", {}, el("strong", {}, t("unfamiliarTitle")), " ", far, far && " ", t("unfamiliarSo")),
+    el("ul", {}, (result.notes ?? []).map((note) => said("li", note))));
 }
 
 function bar(result, value, threshold) {
@@ -98,8 +101,8 @@ function refused({ result, round }) {
   const known = word("refusals", result.code) !== undefined;
   return [
     el("p", { class: "decision refusal" }, t("refused")),
-    known || !result.reason ? el("p", {}, refusalOf(result)) : english("p", {}, result.reason),
-    known && result.reason && english("p", { class: "hint" }, result.reason),
+    known || !result.reason ? el("p", {}, refusalOf(result)) : english("p", {}, t("reason", result.reason)),
+    known && result.reason && english("p", { class: "hint" }, t("reason", result.reason)),
     checksOf(result.checks),
     el("p", { class: "timing" }, t("refusedIn", duration(round))),
   ];
@@ -118,7 +121,7 @@ function failed({ error }, card) {
 function notes(found) {
   if (!found?.length) return null;
   return el("div", { class: "notes" }, el("h4", {}, t("notes")),
-    el("ul", {}, found.map((note) => english("li", {}, note))));
+    el("ul", {}, found.map((note) => said("li", note))));
 }
 
 const duration = (value) => t("milliseconds", number(value, value < 10 ? 1 : 0));

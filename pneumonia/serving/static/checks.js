@@ -1,34 +1,34 @@
-// What the service found about an image, as a list of names and values; the service may find what this page does not know.
+// What the service found about an image, as a list of names and values; it may find what this page does not know.
 
 import { el, english } from "./dom.js";
-import { number, t, word } from "./i18n.js";
+import { count, number, t, word } from "./i18n.js";
 
 const readable = (name) => name.replaceAll("_", " ").replace(/^./, (first) => first.toUpperCase());
 
-const label = (name) => {
+function label(name) {
   const known = word("checks", name);
   return known === undefined ? english("dt", {}, readable(name)) : el("dt", {}, known);
-};
-
-// A value in words; null where there is nothing to say.
-function value(found) {
-  if (found === null || found === "") return el("dd", { class: "hint" }, t("unknown"));
-  if (typeof found === "boolean") return el("dd", {}, found ? t("yes") : t("no"));
-  if (typeof found === "number") return el("dd", {}, number(found, Number.isInteger(found) ? 0 : 2));
-  if (Array.isArray(found)) return english("dd", {}, found.join(", "));
-  return english("dd", {}, String(found));
 }
 
-function rows(checks) {
-  return Object.entries(checks).flatMap(([name, found]) => {
-    const nested = found !== null && typeof found === "object" && !Array.isArray(found);
-    return nested ? rows(found) : [el("div", {}, label(name), value(found))];
-  });
+const list = (found) =>
+  found.map((one, index) => [index ? ", " : "", word("qualities", one) ?? english("span", {}, String(one))]);
+
+const VALUES = {
+  size: ([width, height]) => el("dd", {}, t("pixels", count(width), count(height))),
+  quality: (words) => el("dd", {}, words.length ? list(words) : t("unremarkable")),
+  age: (years) => el("dd", {}, t("years", number(years, Number.isInteger(years) ? 0 : 1))),
+};
+
+function value(name, found) {
+  if (found === null || found === "") return el("dd", { class: "hint" }, t("unstated"));
+  if (name in VALUES) return VALUES[name](found);
+  if (typeof found === "boolean") return el("dd", {}, found ? t("yes") : t("no"));
+  if (typeof found === "number") return el("dd", {}, number(found, Number.isInteger(found) ? 0 : 2));
+  return english("dd", {}, typeof found === "object" ? JSON.stringify(found) : String(found));
 }
 
 export function checksOf(checks) {
-  const found = rows(checks ?? {});
-  return found.length
-    ? el("div", { class: "checks" }, el("h4", {}, t("checksTitle")), el("dl", {}, found))
-    : null;
+  const rows = Object.entries(checks ?? {}).map(([name, found]) => el("div", {}, label(name), value(name, found)));
+  if (!rows.length) return null;
+  return el("div", { class: "checks" }, el("h4", {}, t("checksTitle")), el("dl", {}, rows));
 }

@@ -1,11 +1,12 @@
 // The page's words in English and French, and the numbers of both languages.
 
-import { byId } from "./dom.js";
+import { byId, el, english } from "./dom.js";
 import { store, stored } from "./storage.js";
 import en from "./words.en.js";
 import fr from "./words.fr.js";
 
 const WORDS = { en, fr };
+const NUMBER = /\d+(?:\.\d+)?/g;
 const STORED_LANGUAGE = "pneumonia.language";
 
 let language = "en";
@@ -32,12 +33,12 @@ export function word(table, key) {
   return Object.hasOwn(words, key) ? spaced(words[key]) : undefined;
 }
 
-// A sentence of the service in the page's language, or undefined where the page does not know it. In the table a
-// number is "#", so that one sentence serves for all.
-export function translated(text) {
-  if (language === "en") return text;
-  const numbers = text.match(/\d+/g) ?? [];
-  return word("sentences", text.replace(/\d+/g, "#"))?.replace(/#/g, () => numbers.shift());
+// A sentence of the service, in the page's language where the page knows it, and marked as English otherwise. In the
+// table a number is "#", so that one sentence serves for all.
+export function said(tag, text) {
+  const numbers = text.match(NUMBER) ?? [];
+  const known = word("sentences", text.replace(NUMBER, "#"));
+  return known === undefined ? english(tag, {}, text) : el(tag, {}, known.replace(/#/g, () => numbers.shift()));
 }
 
 export function number(value, digits = 3) {

@@ -1,7 +1,7 @@
 // The model's card: who it is, how well it does, what it learnt from, where it ends.
 
 import { el, english } from "./dom.js";
-import { count, date, number, percent, t, translated, word } from "./i18n.js";
+import { count, date, number, percent, said, t, word } from "./i18n.js";
 
 const FIRST = ["auroc", "sensitivity", "specificity", "balanced_accuracy"];
 const DIGITS = 12; // of a digest: enough to find it by
@@ -27,10 +27,7 @@ export function modelCard(card) {
 
 function sentences(title, found, name) {
   if (!found?.length) return null;
-  const items = found.map((text) => {
-    const known = translated(text);
-    return known === undefined ? english("li", {}, text) : el("li", {}, known);
-  });
+  const items = found.map((text) => said("li", text));
   return el("section", { class: name }, el("h3", {}, t(title)), el("ul", {}, items));
 }
 
@@ -82,7 +79,7 @@ function training(card) {
 
 function details(card) {
   const { preprocess, agreement, promoted, digests = {} } = card;
-  const input = preprocess && [t("pixels", preprocess.size), preprocess.equalize && t("equalized")].filter(Boolean);
+  const input = preprocess && [t("pixels", preprocess.size, preprocess.size), preprocess.equalize && t("equalized")].filter(Boolean);
   const agree = agreement && agreement.images
     ? t("agreementValue", percent(agreement.int8_labels, 1), count(agreement.images)) : null;
   return el("details", { class: "more" }, el("summary", {}, t("detailsTitle")), el("dl", { class: "facts" },

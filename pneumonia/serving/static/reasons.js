@@ -11,4 +11,5 @@ export function reasonOf(error) {
 }
 
 // The page's sentence about a refusal; of a code that this page does not know, the service's own words.
-export const refusalOf = (result) => word("refusals", result.code) ?? result.reason ?? t("refusedUnknown");
+export const refusalOf = (result) =>
+  word("refusals", result.code) ?? (result.reason ? t("reason", result.reason) : t("refusedUnknown"));

@@ -67,8 +67,8 @@ export default {
   threshold: (value) => `seuil ${value}`,
   barLabel: (value, threshold) => `Probabilité ${value} sur une échelle de 0 à 100, seuil ${threshold}`,
   unfamiliarTitle: "Différente des images sur lesquelles le modèle a appris.",
-  unfamiliarText: (percentile) =>
-    `Elle en est plus éloignée que ${percentile} des images de validation : la probabilité ci-dessous peut très bien être fausse.`,
+  unfamiliarBy: (percentile) => `Elle en est plus éloignée que ${percentile} des images gardées pour comparaison.`,
+  unfamiliarSo: "La probabilité ci-dessous peut très bien être fausse.",
   ofPhantoms: "D’un modèle entraîné sur des fantômes : sans aucune valeur pour une vraie radiographie.",
   announced: (name, decision, value) => `${name} : ${decision}, probabilité ${value}.`,
   announcedRefused: (name, reason) => `${name} : refusée. ${reason}`,
@@ -76,6 +76,7 @@ export default {
   announcedUnfamiliar: "Différente des images sur lesquelles le modèle a appris.",
 
   refused: "Refusée",
+  reason: (words) => `It ${words}.`, // in the service's English
   refusedUnknown: "Le service n’accepte pas cette image.",
   refusals: {
     unreadable: "Ce fichier ne peut pas être lu comme une radiographie.",
@@ -107,27 +108,33 @@ export default {
 
   checksTitle: "Ce qui a été constaté sur l’image",
   checks: {
-    kind: "Type de fichier",
+    size: "Taille",
     encoding: "Codage",
     modality: "Modalité",
-    view: "Incidence",
     body_part: "Partie du corps",
+    view: "Incidence",
+    age: "Âge du patient",
     inverted: "Inversée",
-    inversion: "Inversion",
-    size: "Taille",
-    width: "Largeur",
-    height: "Hauteur",
+    rotated: "Tournée",
+    mirrored: "En miroir",
     quality: "Qualité",
-    age: "Âge",
-    contrast: "Contraste",
-    distance: "Distance aux images d’entraînement",
-    picture: "Image",
-    phantom: "Fantôme",
+    unlikeness: "Dissemblance",
+    refused_from: "Refus à partir de la dissemblance",
+  },
+  qualities: {
+    dark: "sombre",
+    bright: "claire",
+    "low contrast": "peu contrastée",
+    "high contrast": "très contrastée",
+    blurred: "floue",
+    "noisy or grainy": "bruitée ou granuleuse",
   },
   yes: "oui",
   no: "non",
-  unknown: "non indiqué",
-  notes: "Comment le fichier a été lu",
+  unstated: "non indiqué",
+  unremarkable: "sans particularité",
+  years: (n) => `${n} ans`,
+  notes: "Remarques",
   took: (total, parts, round) => `Réponse en ${total} (${parts}), ${round} avec le transfert`,
   tookShort: (total, round) => `Réponse en ${total}, ${round} avec le transfert`,
   refusedIn: (round) => `Refusée après ${round}`,
@@ -185,12 +192,20 @@ export default {
     export: "Export",
   },
   agreementValue: (share, n) => `sur ${share} de ${n} images de validation`,
-  pixels: (size) => `${size} × ${size} pixels`,
+  pixels: (width, height) => `${width} × ${height} pixels`,
   equalized: "histogramme égalisé",
   fromVersion: (version) => `version ${version}`,
   firstChampion: "aucun, c’est le premier",
   limitsTitle: "Ses limites",
   sentences: {
+    "it is a negative (bright air, dark bones); the answer is that of the corrected image":
+      "c’est un négatif (air clair, os sombres) ; la réponse est celle de l’image corrigée",
+    "it seems to be mirrored (heart on the left of the picture); is the side right?":
+      "elle semble en miroir (cœur à gauche de l’image) ; le côté est-il le bon ?",
+    "it is not compared with training images: none were exported":
+      "elle n’est pas comparée à des images d’entraînement : aucune n’a été exportée",
+    "the patient is # years old; the model learnt from patients of # to # years":
+      "le patient a # ans ; le modèle a appris sur des patients de # à # ans",
     "Trained on phantoms (synthetic images): its answers about real radiographs mean nothing.":
       "Entraîné sur des fantômes (images de synthèse) : ses réponses sur de vraies radiographies ne veulent rien dire.",
     "A demonstration: trained for a minute on a tenth of the patients, without a promise of quality.":
