@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Route, expect
 
 from pneumonia.data.phantom.dataset import render
+from pneumonia.inference.served_model import ServedModel
+from pneumonia.serving import card as model_card
 from tests.support.browser import ANSWERED, FAILED, REFUSED, Visit, chromium, drawn
 from tests.support.images import dicom, jpeg, png
 from tests.support.service import Service, crown, running
@@ -202,7 +205,8 @@ def test_a_heat_map_that_fails_is_told_and_asked_for_again(visit: Open) -> None:
     seen.page.unroute("**/v1/explain*")
     seen.slide(card, 1)
     expect(card.locator(".cover")).to_be_visible()
-    assert seen.complaints.pop().endswith("500 (Internal Server Error)")
+    assert all(each.endswith("500 (Internal Server Error)") for each in seen.complaints)
+    seen.complaints.clear()
 
 
 def test_unlike_the_training_images_comes_before_the_probability(visit: Open) -> None:
@@ -295,6 +299,20 @@ def test_the_models_card(visit: Open, service: Service) -> None:
         expect(card).to_contain_text(words)
     expect(card.locator(".identity")).to_contain_text(f"version {service.version}")
     assert card.locator(".limits li").count() >= 2
+
+
+@pytest.mark.parametrize(("synthetic", "profile"), [(True, "phantom"), (False, "full"), (False, "fast")])
+def test_the_cards_sentences_are_translated(visit: Open, synthetic: bool, profile: str) -> None:
+    record = SimpleNamespace(phantom=synthetic, config={"profile": profile}, preprocess=SimpleNamespace(size=160))
+    model = cast(ServedModel, SimpleNamespace(record=record))
+    sentences = {"limits": model_card.limits(model), "warnings": model_card.warnings(model)}
+    seen = visit(locale="fr-FR")
+    seen.page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | sentences))
+    seen.open()
+    shown = seen.page.locator(".limits li, .warnings li")
+    expect(shown).to_have_count(len(sentences["limits"]) - 1 + len(sentences["warnings"]))  # the notice stands above
+    assert seen.page.locator(".limits [lang=en], .warnings [lang=en]").count() == 0
+    expect(seen.page.locator(".limits")).to_contain_text("160 × 160")
 
 
 def test_a_key_is_typed_once(visit: Open, locked: Service) -> None:

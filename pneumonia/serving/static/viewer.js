@@ -61,12 +61,15 @@ export class Viewer {
     this.empty.hidden = false;
     this.undrawn = true;
     if (this.readable) this.loadPicture();
+    this.relabel();
   }
 
   async loadPicture() {
-    this.undrawn = false;
+    if (this.asked) return;
+    this.asked = true;
     try {
       this.show(this.base, await explain(this.file, "image"));
+      this.undrawn = false;
     } catch (error) {
       if (!(error instanceof Problem)) throw error; // without a picture the answer stays as it is
     }
@@ -106,7 +109,7 @@ export class Viewer {
 
   relabel() {
     this.base.alt = t("radiograph", this.file.name);
-    this.empty.textContent = t("noPicture");
+    this.empty.textContent = this.undrawn ? t("noPicture") : "";
     this.ends[0].textContent = t("film");
     this.ends[1].textContent = t("heat");
     this.slider.setAttribute("aria-label", t("blend"));

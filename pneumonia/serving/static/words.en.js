@@ -53,7 +53,7 @@ export default {
   heat: "Heat map",
   blend: "Fade from the radiograph to the heat map",
   blendValue: (share) => (share === null ? "radiograph alone" : `heat map at ${share}`),
-  heatHint: "Warm areas are those that speak for pneumonia in the model’s computation. They do not outline a disease.",
+  heatHint: "Yellow marks where this image speaks most for pneumonia, to the model. It outlines no disease, and the colours of two images cannot be compared.",
   heatWaiting: "The heat map is being computed…",
   heatFailed: (why) => `No heat map: ${why}`,
 
@@ -117,7 +117,6 @@ export default {
     mirrored: "Mirrored",
     quality: "Quality",
     unlikeness: "Unlikeness",
-    refused_from: "Refused from unlikeness",
   },
   qualities: {
     dark: "dark",
@@ -130,6 +129,7 @@ export default {
   yes: "yes",
   no: "no",
   unstated: "not stated",
+  unlikeness: (value, limit) => `${value}, refused from ${limit} on`,
   unremarkable: "unremarkable",
   years: (n) => `${n} years`,
   notes: "Remarks",

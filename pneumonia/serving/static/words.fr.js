@@ -55,7 +55,7 @@ export default {
   blend: "Fondu de la radiographie à la carte de chaleur",
   blendValue: (share) => (share === null ? "radiographie seule" : `carte de chaleur à ${share}`),
   heatHint:
-    "Les zones chaudes sont celles qui, dans le calcul du modèle, parlent pour une pneumonie. Elles ne délimitent pas une maladie.",
+    "Le jaune marque où cette image parle le plus pour une pneumonie, selon le modèle. Il ne délimite aucune maladie, et les couleurs de deux images ne se comparent pas.",
   heatWaiting: "La carte de chaleur est en cours de calcul…",
   heatFailed: (why) => `Pas de carte de chaleur : ${why}`,
 
@@ -119,7 +119,6 @@ export default {
     mirrored: "En miroir",
     quality: "Qualité",
     unlikeness: "Dissemblance",
-    refused_from: "Refus à partir de la dissemblance",
   },
   qualities: {
     dark: "sombre",
@@ -132,6 +131,7 @@ export default {
   yes: "oui",
   no: "non",
   unstated: "non indiqué",
+  unlikeness: (value, limit) => `${value}, refusée à partir de ${limit}`,
   unremarkable: "sans particularité",
   years: (n) => `${n} ans`,
   notes: "Remarques",
