@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,10 +16,12 @@ from playwright.sync_api import Browser, Route, expect
 
 from pneumonia.data.phantom.dataset import render
 from pneumonia.inference.served_model import ServedModel
+from pneumonia.records.evaluation import Metric, OutsideMetrics
+from pneumonia.registry.mirror import Mirror
 from pneumonia.serving import card as model_card
 from tests.support.browser import ANSWERED, FAILED, REFUSED, Visit, chromium, drawn
 from tests.support.images import dicom, jpeg, png
-from tests.support.service import Service, crown, running
+from tests.support.serving import NAME, mirror, server_of
 
 pytestmark = pytest.mark.integration
 
@@ -33,26 +37,47 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    work = tmp_path_factory.mktemp("work")
-    crown(work)
-    with running(work) as started:
-        yield started
+def work(tmp_path_factory: pytest.TempPathFactory, exports: Path) -> Path:
+    """A work folder whose mirror names a champion, with metrics as a promotion writes them."""
+    folder = tmp_path_factory.mktemp("page") / "work"
+    metric = Metric(value=0.93, low=0.88, high=0.97)
+    counts = {"NORMAL": 20, "PNEUMONIA": 30}
+    outside = OutsideMetrics(name="elsewhere", when="2026-01-02", rows="0" * 64, counts=counts, threshold=0.5)
+    found = {
+        "metrics": dict.fromkeys(("auroc", "sensitivity", "specificity", "brier"), metric),
+        "measured_on": "release set",
+        "outside": (outside.model_copy(update={"metrics": {"auroc": metric}}),),
+    }
+    Mirror(folder, NAME).write(mirror(folder, exports, 1).model_copy(update=found))
+    return folder
+
+
+@contextmanager
+def running(work: Path, **environment: str) -> Iterator[str]:
+    with server_of(work, f"tracking.uri=sqlite:///{work}/mlflow.db", environment=environment) as server:
+        yield server.url
 
 
 @pytest.fixture(scope="module")
-def locked(service: Service) -> Iterator[Service]:
-    """The same model behind a key."""
-    with running(service.work, key=KEY) as started:
-        yield started
+def service(work: Path) -> Iterator[str]:
+    """The address of a running service."""
+    with running(work) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def locked(work: Path) -> Iterator[str]:
+    """The address of a service of the same model, behind a key."""
+    with running(work, PNEUMONIA_API_KEY=KEY) as address:
+        yield address
 
 
 @pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Open]:
+def visit(browser: Browser, service: str) -> Iterator[Open]:
     """Open the page in a context of its own; what it asked for and complained about is judged at the end."""
     opened: list[Visit] = []
 
-    def open_page(url: str = service.url, **options: Any) -> Visit:
+    def open_page(url: str = service, **options: Any) -> Visit:
         opened.append(Visit(browser, url, **options))
         return opened[-1]
 
@@ -292,13 +317,25 @@ def test_samples_of_a_model_trained_on_phantoms(visit: Open) -> None:
     expect(card).to_contain_text("it means nothing for a real radiograph")
 
 
-def test_the_models_card(visit: Open, service: Service) -> None:
+def test_the_models_card(visit: Open) -> None:
     seen = visit().open()
     card = seen.page.locator("#model")
     for words in ("How well it does", "What it learnt from", "Its limits", "Details"):
         expect(card).to_contain_text(words)
-    expect(card.locator(".identity")).to_contain_text(f"version {service.version}")
+    expect(card.locator(".identity")).to_have_text(f"{NAME} version 1")
+    expect(card.locator(".scores").first).to_contain_text("AUROC\n0.930 0.880 to 0.970", use_inner_text=True)
+    expect(card).to_contain_text("20 normal, 30 with pneumonia")
     assert card.locator(".limits li").count() >= 2
+
+
+def test_the_card_follows_the_champion(visit: Open) -> None:
+    seen = visit().open()
+    seen.page.route("**/v1/predict", of({"version": "8"}))
+    seen.page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | {"version": "8"}))
+    card = seen.upload(film())
+    expect(card.locator(".timing")).to_contain_text("version 8")
+    expect(seen.page.locator("#served")).to_have_text(f"{NAME} · version 8")
+    expect(seen.page.locator("#status")).to_have_text("The champion has changed: version 8 answers from now on.")
 
 
 @pytest.mark.parametrize(("synthetic", "profile"), [(True, "phantom"), (False, "full"), (False, "fast")])
@@ -315,9 +352,9 @@ def test_the_cards_sentences_are_translated(visit: Open, synthetic: bool, profil
     expect(seen.page.locator(".limits")).to_contain_text("160 × 160")
 
 
-def test_a_key_is_typed_once(visit: Open, locked: Service) -> None:
-    seen = visit(locked.url)
-    seen.page.goto(locked.url)
+def test_a_key_is_typed_once(visit: Open, locked: str) -> None:
+    seen = visit(locked)
+    seen.page.goto(locked)
     field = seen.page.get_by_label("API key")
     expect(field).to_be_focused()
     assert field.get_attribute("type") == "password"

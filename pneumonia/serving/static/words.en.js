@@ -53,7 +53,7 @@ export default {
   heat: "Heat map",
   blend: "Fade from the radiograph to the heat map",
   blendValue: (share) => (share === null ? "radiograph alone" : `heat map at ${share}`),
-  heatHint: "Yellow marks where this image speaks most for pneumonia, to the model. It outlines no disease, and the colours of two images cannot be compared.",
+  heatHint: "Yellow marks what speaks most for pneumonia in this image, to the model. It outlines no disease, and the colours of two images cannot be compared.",
   heatWaiting: "The heat map is being computed…",
   heatFailed: (why) => `No heat map: ${why}`,
 

@@ -55,7 +55,7 @@ export default {
   blend: "Fondu de la radiographie à la carte de chaleur",
   blendValue: (share) => (share === null ? "radiographie seule" : `carte de chaleur à ${share}`),
   heatHint:
-    "Le jaune marque où cette image parle le plus pour une pneumonie, selon le modèle. Il ne délimite aucune maladie, et les couleurs de deux images ne se comparent pas.",
+    "Le jaune marque ce qui, dans cette image, parle le plus pour une pneumonie selon le modèle. Il ne délimite aucune maladie, et les couleurs de deux images ne se comparent pas.",
   heatWaiting: "La carte de chaleur est en cours de calcul…",
   heatFailed: (why) => `Pas de carte de chaleur : ${why}`,
 
@@ -212,8 +212,8 @@ export default {
       "Une démonstration : entraîné pendant une minute sur un dixième des patients, sans promesse de qualité.",
     "It learnt from synthetic images that show no patient.":
       "Il a appris sur des images de synthèse, qui ne montrent aucun patient.",
-    "It learnt from radiographs of children of one to five years from one hospital (Guangzhou, Kermany et al. #); on adults, and on other scanners, its probabilities are too high or too low.":
-      "Il a appris sur des radiographies d’enfants de un à cinq ans d’un seul hôpital (Guangzhou, Kermany et al. #) ; pour des adultes, et sur d’autres appareils, ses probabilités sont trop hautes ou trop basses.",
+    "It learnt from one set of radiographs; on other scanners, hospitals and ages its probabilities may be too high or too low. The set that this project was developed on shows children of one to five years (Kermany et al. #).":
+      "Il a appris sur un seul jeu de radiographies ; pour d’autres appareils, hôpitaux et âges, ses probabilités peuvent être trop hautes ou trop basses. Le jeu sur lequel ce projet a été développé montre des enfants de un à cinq ans (Kermany et al. #).",
     "It tells two classes apart, NORMAL and PNEUMONIA; other findings are neither looked for nor excluded.":
       "Il distingue deux classes, normale et pneumonie ; d’autres anomalies ne sont ni cherchées ni exclues.",
     "It sees # x # pixels; what is smaller than that shows is not seen.":
