@@ -244,6 +244,23 @@ def test_unlike_the_training_images_comes_before_the_probability(visit: Open) ->
     expect(seen.page.locator("#status")).to_contain_text("Unlike the images that the model learnt from.")
 
 
+def test_an_age_that_was_not_learnt_from_is_told_before_the_probability(visit: Open) -> None:
+    seen = visit(locale="fr-FR").open()
+    notes = ["the patient is 62 years old; the model learnt from patients of 1 to 5.5 years", "a note of tomorrow"]
+    seen.page.route("**/v1/predict", of({"familiar": False, "distance_percentile": 12.0, "notes": notes}))
+    card = seen.upload(film())
+    told = card.locator(".unfamiliar li")
+    assert told.all_inner_texts() == [
+        "le patient a 62 ans\u202f; le modèle a appris sur des patients de 1 à 5.5 ans",
+        "a note of tomorrow",
+    ]
+    assert [each.get_attribute("lang") for each in told.all()] == [None, "en"]
+    assert "%" not in card.locator(".unfamiliar").inner_text()
+    assert card.locator(".notes").count() == 0
+    text = card.inner_text()
+    assert text.index("62 ans") < text.index("probabilité de pneumonie")
+
+
 @pytest.mark.parametrize(
     ("probability", "threshold", "shown"),
     [
