@@ -251,8 +251,8 @@ def test_an_age_that_was_not_learnt_from_is_told_before_the_probability(visit: O
     card = seen.upload(film())
     told = card.locator(".unfamiliar li")
     assert told.all_inner_texts() == [
-        "le patient a 62 ans\u202f; le modèle a appris sur des patients de 1 à 5.5 ans",
-        "a note of tomorrow",
+        "Le patient a 62 ans\u202f; le modèle a appris sur des patients de 1 à 5,5 ans",
+        "A note of tomorrow",
     ]
     assert [each.get_attribute("lang") for each in told.all()] == [None, "en"]
     assert "%" not in card.locator(".unfamiliar").inner_text()

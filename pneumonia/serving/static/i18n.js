@@ -36,7 +36,8 @@ export function word(table, key) {
 // A sentence of the service, in the page's language where the page knows it, and marked as English otherwise. In the
 // table a number is "#", so that one sentence serves for all.
 export function said(tag, text) {
-  const numbers = text.match(NUMBER) ?? [];
+  const plain = new Intl.NumberFormat(language, { useGrouping: false }); // there are years among them
+  const numbers = (text.match(NUMBER) ?? []).map((found) => plain.format(found));
   const known = word("sentences", text.replace(NUMBER, "#"));
   return known === undefined ? english(tag, {}, text) : el(tag, {}, known.replace(/#/g, () => numbers.shift()));
 }
