@@ -22,7 +22,7 @@ from pneumonia.modelling.network import build_network
 from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.export import ExportRecord
 from pneumonia.records.model import ModelRecord, read_record
-from pneumonia.registry.mirror import Champion
+from pneumonia.registry.mirror import Champion, Mirror
 
 SIZE = 64
 
@@ -74,6 +74,16 @@ def champion(record: ExportRecord, version: str = "1", name: str = "pneumonia-ti
         model_digest=record.model_digest,
         export_digest=record.digest(),
     )
+
+
+def mirrored(work: Path, *, seed: int = 0, name: str = "pneumonia-tiny-phantom") -> Champion:
+    """Export a network and name it champion in the mirror of a work folder, as a promotion leaves it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "export"
+        held, mirror = champion(export(folder, seed=seed, images=32), name=name), Mirror(work, name)
+        mirror.folder(held, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
+        mirror.write(held)
+    return held
 
 
 @functools.cache
