@@ -1,16 +1,31 @@
-"""The service's page in Debian's Chromium, for tests: what it asks for, and what it complains about."""
+"""The service's page in Debian's Chromium, for tests: what is given to it, what it asks for and complains about."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Route,
+    expect,
+    sync_playwright,
+)
+
+from pneumonia.data.phantom.dataset import render
+from tests.support.images import jpeg, png
 
 ANSWERED = "[data-state=answered]"
 REFUSED = "[data-state=refused]"
@@ -29,6 +44,12 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+KEY = "right-and-long-enough"
+Upload = dict[str, Any]
+Open = Callable[..., "Visit"]
+"""Opens the page in a context of its own: the fixture `visit`."""
 
 
 class Visit:
@@ -87,3 +108,38 @@ class Visit:
 def drawn(image: Locator) -> bool:
     """Return whether an image is shown and has pixels."""
     return bool(image.evaluate("image => image.complete && image.naturalWidth > 0 && !image.hidden"))
+
+
+def upload(name: str, content: bytes) -> Upload:
+    return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+
+
+def phantom(seed: int = 1, size: int = 256) -> Any:
+    return render(seed % 2, np.random.default_rng(seed), size)
+
+
+def film(name: str = "film.png", seed: int = 1) -> Upload:
+    return upload(name, png(phantom(seed)))
+
+
+def photograph() -> Upload:
+    """A colour picture of smooth shades, such as no X-ray tube makes."""
+    y, x = np.mgrid[0:240, 0:320] / 320
+    shades = np.stack([0.5 + 0.5 * np.sin(9 * x + 2), 0.5 + 0.5 * np.cos(7 * y + x), 1 - y], axis=-1)
+    return upload("photograph.jpeg", jpeg((255 * shades).astype(np.uint8)))
+
+
+def text() -> Upload:
+    return upload("notes.txt", b"no picture at all")
+
+
+def of(answer: dict[str, Any], **changes: Any) -> Callable[[Route], None]:
+    """Let the service answer, and change what it says about the one file."""
+
+    def handle(route: Route) -> None:
+        found = route.fetch()
+        document = found.json()
+        document["results"][0] |= answer | changes
+        route.fulfill(response=found, body=json.dumps(document))
+
+    return handle
