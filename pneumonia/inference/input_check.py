@@ -130,7 +130,7 @@ class InputCheck:
         age = self._strange_age(prepared.image)
         return replace(
             found,
-            familiar=far < reference.limits[1] and age is None,
+            familiar=bool(far < reference.limits[1]) and age is None,
             percentile=reference.percentile(far),
             findings=findings,
             notes=(*found.notes, *([] if age is None else [age])),
