@@ -28,6 +28,8 @@ Kermany et al. (2018) none has fewer than 79 between its fiftieths."""
 TURNED, MIRRORED, USUAL = 1.0, 1.25, 3.0
 """Standard deviations by which a layout must fit better as a negative or rotated, and as a mirror image, to be taken
 for one, and within which it must fit then."""
+EDGE, PLAIN = 0.03, 2.0
+"""Share of the side, and standard deviation in grey levels, of a margin that is no part of the radiograph."""
 _MEASURES = [f"{group} {name}" for group, names in PIXEL_MEASURES.items() for name in names]
 _QUALITY = {
     "brightness mean": ("dark", "bright"),
@@ -117,20 +119,22 @@ class InputCheck:
         found, reference = prepared.assessment, self._reference
         if reference is None:
             return replace(found, notes=(*found.notes, "it is not compared with training images: none were exported"))
-        gate, far = reference.measure(outputs.embedding, prepared.layout)
+        unlikeness, far = reference.measure(outputs.embedding, prepared.layout)
         statistics = measure(prepared.image.levels)
         findings = {
             **found.findings,
             "quality": _quality(statistics, reference.ranges),
-            "unlikeness": round(gate, 2),
+            "unlikeness": round(unlikeness, 2),
             "refused_from": round(float(reference.limits[0]), 2),
         }
-        if gate >= reference.limits[0]:
-            return _refuse_picture(statistics, reference.ranges, replace(found, findings=findings, notes=()))
+        if unlikeness >= reference.limits[0]:
+            refused = _refuse_picture(statistics, reference.ranges, replace(found, findings=findings, notes=()))
+            margin = "; cut off its plain margin" if _has_margin(prepared.image.levels) else ""
+            return replace(refused, remedy=refused.remedy + margin)
         age = self._strange_age(prepared.image)
         return replace(
             found,
-            familiar=far < reference.limits[1] and age is None,
+            familiar=bool(far < reference.limits[1]) and age is None,
             percentile=reference.percentile(far),
             findings=findings,
             notes=(*found.notes, *([] if age is None else [age])),
@@ -201,6 +205,13 @@ def _refuse_picture(statistics: NDArray[np.float32], ranges: NDArray[np.float32]
         return replace(found, code="not_a_radiograph", reason=reason, remedy="give a frontal chest radiograph")
     reason = "does not look like a frontal chest radiograph of the kind that the model was trained on"
     return replace(found, code="not_frontal_chest", reason=reason, remedy="give a frontal (PA or AP) chest radiograph")
+
+
+def _has_margin(levels: NDArray[np.uint8]) -> bool:
+    """Return whether the outermost `EDGE` of an image, on any side, is of one grey level but for noise."""
+    width = max(1, round(EDGE * len(levels)))
+    sides = levels[:width], levels[-width:], levels[:, :width], levels[:, -width:]
+    return any(float(side.std()) < PLAIN for side in sides)
 
 
 def _quality(statistics: NDArray[np.float32], ranges: NDArray[np.float32]) -> list[str]:
