@@ -1,7 +1,8 @@
 """Measure what the input check of an exported model refuses, and what it calls unfamiliar, kind by kind.
 
 python benchmarks/input_check.py --export DIR --data data/chest_xray [--originals DIR] [--dicom DIR]
-    [--chest cxr.nii.gz] [--head Cranium.inv3] [--brain ch2.nii.gz] [--brain mni_icbm152_t1….nii.gz]
+    [--chest cxr.nii.gz] [--head Cranium.inv3] [--brain ch2.nii.gz]
+    [--brain mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz]
 
 The test folder's images are looked at, their labels are not. The volumes are public: `benchmarks/foreign_pictures.py`
 says where they lie. Pictures of kinds that are marked "development" were in sight when the form of the check was

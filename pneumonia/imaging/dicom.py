@@ -12,7 +12,7 @@ from pneumonia.imaging.dicom_elements import text
 from pneumonia.imaging.dicom_file import parse
 from pneumonia.imaging.dicom_pixels import read_samples
 from pneumonia.imaging.grayscale import Cells, display
-from pneumonia.imaging.refusal import FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
+from pneumonia.imaging.refusal import FETCH_AGAIN, MAX_PIXELS, Decoded, Refusal, check_size, decoding, is_phantom
 
 _NEEDED = ("Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "BitsStored", "PixelRepresentation")
 _GREY = ("MONOCHROME1", "MONOCHROME2")
@@ -27,7 +27,7 @@ COLOURED = 1e-3
 """Share of the pixels that may differ by more, such as a coloured label."""
 
 
-def decode_dicom(content: bytes) -> Decoded:
+def decode_dicom(content: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a DICOM image: modality LUT or rescale, VOI LUT or window, presentation LUT shape, padding black, 8 bits.
 
     docs/imaging.md lists the clauses of the standard. Without a VOI LUT or window, images of 8 stored bits are shown
@@ -39,7 +39,7 @@ def decode_dicom(content: bytes) -> Decoded:
     """
     with decoding("DICOM"):
         dataset = parse(content)
-        kind = _check(dataset)
+        kind = _check(dataset, max_pixels)
         samples, filled = read_samples(dataset)
         if kind in _GREY:
             shown, notes = display(dataset, Cells(samples, filled))
@@ -68,7 +68,7 @@ def read_patient_id(content: bytes) -> str:
         return ""
 
 
-def _check(dataset: Dataset) -> str:
+def _check(dataset: Dataset, max_pixels: int) -> str:
     """Refuse what the decoder would misread, before decoding; return the photometric interpretation."""
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         raise Refusal("is a DICOM file of floating-point pixels", "give the original 8- or 16-bit image")
@@ -79,7 +79,7 @@ def _check(dataset: Dataset) -> str:
     missing = [name for name in _NEEDED if not isinstance(dataset.get(name), int)]
     if missing:
         raise Refusal(f"is a damaged DICOM file ({', '.join(missing)} missing or not a number)", FETCH_AGAIN)
-    check_size(int(dataset.Columns), int(dataset.Rows))
+    check_size(int(dataset.Columns), int(dataset.Rows), max_pixels)
     kind = text(dataset, "PhotometricInterpretation")
     if not kind:
         raise Refusal("is a DICOM file that does not say whether its lowest value is black or white", _ORIGINAL)

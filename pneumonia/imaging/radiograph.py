@@ -16,7 +16,7 @@ from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError
 from pneumonia.imaging.preprocessing import equalize, resize
 from pneumonia.imaging.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
-from pneumonia.imaging.refusal import FETCH_AGAIN, Code, Decoded, DicomAttributes, Refusal
+from pneumonia.imaging.refusal import FETCH_AGAIN, MAX_PIXELS, Code, Decoded, DicomAttributes, Refusal
 
 MAX_BYTES = 256 * 2**20
 DICOM_WITHIN = 132  # bytes that tell whether a file is DICOM
@@ -112,11 +112,14 @@ def load(path: Path | str) -> bytes:
         ) from error
 
 
-def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes>") -> Radiograph:
+def read_bytes(
+    content: bytes, preprocess: PreprocessConfig, name: str = "<bytes>", max_pixels: int = MAX_PIXELS
+) -> Radiograph:
     """Decode a JPEG, PNG or DICOM file's content, recognised by its first bytes, to grey pixels of the configured size.
 
     The aspect ratio is not kept; reduction is antialiased bilinear. A JPEG is scaled while it is decoded to no less
-    than twice the target, which takes a fraction of the time and changes pixels by rounding.
+    than twice the target, which takes a fraction of the time and changes pixels by rounding. An image of more than
+    `max_pixels` pixels is refused by its header, before any of them is decoded.
 
     Raises:
         UnreadableRadiograph: not an image of these kinds; truncated or damaged; CMYK, transparent or animated; of less
@@ -124,7 +127,7 @@ def read_bytes(content: bytes, preprocess: PreprocessConfig, name: str = "<bytes
             several frames, in colour, with invalid display settings or in a transfer syntax that is not read.
     """
     try:
-        decoded = _decode(content, preprocess.size)
+        decoded = _decode(content, preprocess.size, max_pixels)
         levels = resize(decoded.image, preprocess.size)
     except Refusal as refusal:
         raise UnreadableRadiograph(name, refusal.reason, refusal.remedy, refusal.code) from refusal.__cause__
@@ -162,17 +165,17 @@ def library_versions() -> tuple[str, ...]:
     return tuple(versions)
 
 
-def _decode(content: bytes, size: int) -> Decoded:
+def _decode(content: bytes, size: int, max_pixels: int) -> Decoded:
     if not content:
         raise Refusal("is empty (zero bytes)", FETCH_AGAIN)
     if content.startswith(JPEG_MAGIC):
-        return decode_jpeg(content, size)
+        return decode_jpeg(content, size, max_pixels)
     if content.startswith(PNG_MAGIC):
-        return decode_png(content)
+        return decode_png(content, max_pixels)
     if is_dicom(content):
         from pneumonia.imaging.dicom import decode_dicom  # half a second that JPEG sets do not need
 
-        return decode_dicom(content)
+        return decode_dicom(content, max_pixels)
     kind = next((name for magic, name in _FOREIGN.items() if content.startswith(magic)), None)
     found = f"is {kind} file, which is not supported" if kind else "is not an image of a supported kind"
     raise Refusal(f"{found} (JPEG, PNG and DICOM are)", "convert or remove it")

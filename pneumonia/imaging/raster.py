@@ -12,7 +12,16 @@ from pneumonia.imaging.colour import coloured_share
 from pneumonia.imaging.jpeg_markers import MAX_SCANS, SEQUENTIAL, FrameHeader, read_header
 from pneumonia.imaging.png_chunks import MAGIC as PNG_MAGIC
 from pneumonia.imaging.png_chunks import Png, read_chunks
-from pneumonia.imaging.refusal import AS_GREY, FETCH_AGAIN, Decoded, Refusal, check_size, decoding, is_phantom
+from pneumonia.imaging.refusal import (
+    AS_GREY,
+    FETCH_AGAIN,
+    MAX_PIXELS,
+    Decoded,
+    Refusal,
+    check_size,
+    decoding,
+    is_phantom,
+)
 from pneumonia.imaging.value_range import count_values, look_up, robust_range
 
 __all__ = ["JPEG_MAGIC", "PNG_MAGIC", "decode_jpeg", "decode_png"]
@@ -25,11 +34,11 @@ _PNG_COLOURS = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def decode_jpeg(content: bytes, size: int) -> Decoded:
+def decode_jpeg(content: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a JPEG to 8-bit grey, scaled while decoding to the smallest size that is at least twice the target."""
     with decoding("JPEG"):
         header = read_header(content, "JPEG")
-        mode = _check_jpeg(header)
+        mode = _check_jpeg(header, max_pixels)
         image = _open(content, "JPEG", (header.width, header.height))
         tables: dict[int, list[int]] = getattr(image, "quantization", {})
         luminance = tables[min(tables)]
@@ -44,11 +53,11 @@ def decode_jpeg(content: bytes, size: int) -> Decoded:
         )
 
 
-def decode_png(content: bytes) -> Decoded:
+def decode_png(content: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """Decode a PNG to 8-bit grey; one of 16 bits as `_reduced` says, an opaque one without its transparency."""
     with decoding("PNG"):
         png = read_chunks(content)
-        mode = _check_png(png)
+        mode = _check_png(png, max_pixels)
         image = _open(png.content, "PNG", (png.width, png.height))
         upright_size = _upright_size(image, png.width, png.height)
         upright = _upright(image)
@@ -123,7 +132,7 @@ def _upright_size(image: Image.Image, width: int, height: int) -> tuple[int, int
     return (height, width) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (width, height)
 
 
-def _check_jpeg(header: FrameHeader) -> str:
+def _check_jpeg(header: FrameHeader, max_pixels: int) -> str:
     """Refuse what is not read, and what is not whole; return the mode, "L" or "RGB"."""
     # Pillow fills the missing part of a truncated file with grey in some cases; the end marker is reliable.
     if not header.ended:
@@ -135,13 +144,13 @@ def _check_jpeg(header: FrameHeader) -> str:
     if header.components not in (1, 3):
         colours = "CMYK pixels" if header.components == 4 else f"{header.components} channels"
         raise Refusal(f"is a JPEG file with {colours}", AS_GREY)
-    check_size(header.width, header.height)
+    check_size(header.width, header.height, max_pixels)
     if header.scans > MAX_SCANS:
         raise Refusal(f"is a JPEG file with more than {MAX_SCANS} scans", AS_GREY)
     return "L" if header.components == 1 else "RGB"
 
 
-def _check_png(png: Png) -> str:
+def _check_png(png: Png, max_pixels: int) -> str:
     """Check the header and the kinds of chunks; return the mode, one of `_PNG_COLOURS`."""
     mode = _PNG_COLOURS.get(png.colour, f"colour type {png.colour}")
     if b"acTL" in png.kinds:
@@ -150,7 +159,7 @@ def _check_png(png: Png) -> str:
         raise Refusal("is a 16-bit PNG file with a transparent colour", AS_GREY)
     if png.bits != 8 and mode != "P" and (png.bits, mode) != (16, "L"):
         raise Refusal(f"is a {png.bits}-bit PNG file of {mode} pixels", AS_GREY)
-    check_size(png.width, png.height)
+    check_size(png.width, png.height, max_pixels)
     return mode
 
 

@@ -99,11 +99,11 @@ def decoding(container: str) -> Iterator[None]:
         raise Refusal(f"is a truncated or damaged {container} file", FETCH_AGAIN) from error
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse sizes that no radiograph has, from the header's numbers, before any pixel is decoded."""
-    if width * height > MAX_PIXELS:
+    if width * height > max_pixels:
         raise Refusal(
-            f"declares {width}x{height} pixels, more than the limit of {MAX_PIXELS:,} (a decompression bomb?)",
+            f"declares {width}x{height} pixels, more than the limit of {max_pixels:,} (a decompression bomb?)",
             "reduce it if it is a radiograph, otherwise remove it",
             "too_large",
         )

@@ -135,8 +135,8 @@ def _finished(folder: Path, record: ModelRecord) -> ExportRecord | None:
         found = read_export(folder)
     except DataError:
         return None  # damaged: made again
-    same = found.model_digest == record.model_digest() and found.code == export_code()
-    return found if same else None
+    held = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+    return found if held == record and found.code == export_code() else None
 
 
 def _remove(folder: Path) -> None:

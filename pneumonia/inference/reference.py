@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.imaging.image_statistics import EXPOSURE
 from pneumonia.imaging.layout import Layout, measure_layout
 from pneumonia.inference.subspace import Arrays, Subspace, Vectors
 
@@ -81,7 +82,7 @@ def _check_arrays(train: ReferenceImages, validation: ReferenceImages) -> dict[s
     distances = np.concatenate(found)
     centre, scale = distances.mean(axis=0), np.maximum(distances.std(axis=0), 1e-3)
     unlikeness, far = combine((distances - centre) / scale)
-    statistics = np.concatenate([train.statistics, validation.statistics])
+    exposures = np.concatenate([train.statistics, validation.statistics])[:, EXPOSURE]
     return {
         **{key: array for name, space in spaces.items() for key, array in space.arrays(name).items()},
         "layouts": learnt["layout"].astype(np.float16),
@@ -89,7 +90,7 @@ def _check_arrays(train: ReferenceImages, validation: ReferenceImages) -> dict[s
         "check_scale": scale,
         "check_limits": np.array([MARGIN * np.quantile(unlikeness, REFUSED), np.quantile(far, FAMILIAR)], np.float32),
         "check_far": np.sort(far),
-        "check_ranges": np.stack([statistics.min(axis=0), statistics.max(axis=0)]),
+        "check_ranges": np.stack([exposures.min(axis=0), exposures.max(axis=0)]),
     }
 
 
@@ -141,7 +142,8 @@ class Reference:
         centre, scale: float32 [2 * descriptions], of the distances of held-out images.
         limits: float32 [2]: from which distance an image is refused, and from which it is unfamiliar.
         far: float32 [m], ascending, how far each held-out image is from the training images.
-        ranges: float32 [2, COUNT], least and largest image statistics of training and validation images.
+        ranges: float32 [2, 3], least and largest of `pneumonia.imaging.image_statistics.measure_exposure` of training
+            and validation images.
     """
 
     spaces: Mapping[str, Subspace]

@@ -22,8 +22,9 @@ from pneumonia.records.model import ModelRecord
 
 NOTICE = "Not a medical device: for research and teaching, never for a decision about a patient."
 PHANTOM_NOTICE = "Trained on phantoms (synthetic images): its answers about real radiographs mean nothing."
-HEAD = "head"
-"""Key of the last layer's weights, float32 [classes, C], in the reference."""
+HEAD, KNOWN = "head", "sample_"
+"""Key of the last layer's weights, float32 [classes, C], in the reference, and the start of the keys of
+sample pixels and of the logits that each graph computed of them when it was exported."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ServedModel:
         export: of the exported graphs.
         precision: of the graph that is run.
         head: weights of the last layer, float32 [classes, C].
+        known: ``sample_pixels`` uint8 [n, S, S], ``sample_logits_<precision>`` float32 [n, classes].
     """
 
     def __init__(self, folder: Path, name: str, version: str, config: ServingConfig) -> None:
@@ -71,6 +73,8 @@ class ServedModel:
         self.precision: Precision = self.export.precision if config.precision == "auto" else config.precision
         reference = load_file(folder / REFERENCE)
         self.head: NDArray[np.float32] = reference[HEAD]
+        self.known = {key: array for key, array in reference.items() if key.startswith(KNOWN)}
+        self._max_pixels = config.max_pixels
         self._check = InputCheck(reference, self.record.preprocess) if config.check_input else None
         self._engine = Engine(folder / GRAPHS[self.precision], self.record.preprocess.size, config.threads)
 
@@ -89,7 +93,7 @@ class ServedModel:
         took: dict[str, float] = {}
         try:
             with _timed(took, "decode"):
-                image = read_bytes(content, self.record.preprocess, name)
+                image = read_bytes(content, self.record.preprocess, name, self._max_pixels)
         except UnreadableRadiograph as error:
             return refusal(error, took)
         if self._check is None:
@@ -109,6 +113,12 @@ class ServedModel:
         """Compute pixels uint8 [S, S] that are preprocessed as the record says."""
         return self._engine.run(pixels)
 
+    def decision(self, answer: Answer) -> str | None:
+        """Return the class of an answer at the record's threshold; None for a refusal."""
+        if answer.outputs is None or answer.refused:
+            return None
+        return CLASSES[int(answer.outputs.probability >= self.record.threshold)]
+
     def document(self, answer: Answer) -> dict[str, Any]:
         """Return an answer as a JSON object, the same in every command and in the service."""
         found = answer.assessment
@@ -123,12 +133,11 @@ class ServedModel:
         if answer.outputs is None or answer.refused:
             reason = f"{found.reason}; {found.remedy}" if found.remedy else found.reason
             return {"refused": True, "code": found.code, "reason": reason, "checks": checks} | model
-        probability = answer.outputs.probability
         said = (*(answer.image.notes if answer.image is not None else ()), *found.notes)
         notes = {"notes": list(said)} if said else {}
         return {
-            "probability": probability,
-            "decision": CLASSES[int(probability >= self.record.threshold)],
+            "probability": answer.outputs.probability,
+            "decision": self.decision(answer),
             "threshold": self.record.threshold,
             "familiar": found.familiar,
             "distance_percentile": found.percentile,

@@ -49,7 +49,12 @@ def test_ages(written: str, years: float | None) -> None:
 
 
 def test_nothing_that_identifies_a_person_comes_along() -> None:
-    names = {"PatientName": "Doe^Jane", "PatientID": "4711", "PatientBirthDate": "20200101", "InstitutionName": "Clinic"}
+    names = {
+        "PatientName": "Doe^Jane",
+        "PatientID": "4711",
+        "PatientBirthDate": "20200101",
+        "InstitutionName": "Clinic",
+    }
     said = repr(read_bytes(dicom(GREY, **names), SIZE))
     assert not [value for value in names.values() if value in said]
 
