@@ -164,6 +164,29 @@ def _total(kinds: dict[tuple[str, bool], list[Answer]], wanted: Callable[[bool],
     )  # fmt: skip
 
 
+def table(found: dict[str, Any]) -> str:
+    """Return a result as a Markdown table, as docs/input_check.md holds it."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for row in found["foreign"]:
+        kinds.setdefault(row["kind"], []).append(row)
+    rows = [("frontal radiographs", name, [row]) for name, row in found["frontal"].items()]
+    rows += [("test images, changed", name, [row]) for name, row in found["degraded"].items()]
+    rows += [("other pictures", f"{name}{_mark(kinds[name])}", kinds[name]) for name in kinds]
+    lines = ["| | kind | n | refused | interval | unfamiliar |", "|---|---|---|---|---|---|"]
+    before = ""
+    for group, name, parts in rows:
+        n, refused, unfamiliar = (sum(part[key] for part in parts) for key in ("n", "refused", "unfamiliar"))
+        low, high = interval(refused, n)
+        group, before = ("" if group == before else group), group
+        lines.append(f"| {group} | {name} | {n} | {refused} | {low:.1%} to {high:.1%} | {unfamiliar} |")
+    return "\n".join(lines)
+
+
+def _mark(rows: list[dict[str, Any]]) -> str:
+    seen = sum(row["n"] for row in rows if row["development"])
+    return "" if not seen else " (development)" if seen == sum(row["n"] for row in rows) else " (half development)"
+
+
 def _dicom(folder: Path) -> Iterator[Picture]:
     for file in sorted(folder.glob("*.dcm")):
         kind = "DICOM, chest" if "chest" in file.name else "DICOM, tibia"
@@ -185,7 +208,7 @@ def main() -> None:
     text = json.dumps(found, indent=1)
     if given.json is not None:
         given.json.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print(table(found))
 
 
 if __name__ == "__main__":
