@@ -127,7 +127,7 @@ def test_an_unknown_view_is_refused(client: Any) -> None:
 
 def test_only_one_file_is_explained(client: Any) -> None:
     files = [("files", film()), ("files", film())]
-    assert client.post("/v1/explain", files=files).status_code == 413
+    assert client.post("/v1/explain", files=files).status_code == 422
 
 
 def test_without_a_champion_the_answer_says_how_to_make_one() -> None:

@@ -71,7 +71,7 @@ def test_the_body_at_the_limit_is_read(strict: Any) -> None:
 def test_more_files_than_allowed_are_refused(strict: Any) -> None:
     assert send(strict, form(part(b"1"), part(b"2"))).status_code == 200
     response = send(strict, form(part(b"1"), part(b"2"), part(b"3")))
-    assert response.status_code == 413
+    assert response.status_code == 422
     assert response.json()["code"] == "too_many_files"
 
 

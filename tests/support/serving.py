@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.config.schema import ServingConfig
@@ -56,6 +57,11 @@ def film(number: int = 0) -> bytes:
     content = io.BytesIO()
     Image.fromarray(phantoms(4, 3).pixels[number]).save(content, "PNG")
     return content.getvalue()
+
+
+def pixels_of(content: bytes) -> NDArray[np.uint8]:
+    """The grey levels of a picture file."""
+    return np.asarray(Image.open(io.BytesIO(content)).convert("L"))
 
 
 def large_film(side: int = 1400) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ from pneumonia.inference import exporting
 from pneumonia.inference.engine import Engine
 from pneumonia.modelling.network import load_model
 from pneumonia.records.export import FILES, GRAPHS, REFERENCE
+from pneumonia.records.model import read_record
 from pneumonia.records.steps import ExportedModel
-from pneumonia.registry import models
+from pneumonia.registry import models, moves
 from pneumonia.registry.mirror import Mirror, read_export
 from pneumonia.tracking.client import download_artifact
 from tasks.export_model import export_data, export_model
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
+from tests.cli.console import call
 from tests.support.small import small
 from tests.support.steps import run
 
@@ -108,3 +111,30 @@ def test_a_promotion_writes_the_mirror(work: Path) -> None:
     assert after is not None
     assert (after.version, after.previous) == (second.version, promotion.version) if second.promoted else after == held
     assert trained.tracking_uri
+
+
+def test_a_version_of_an_earlier_release_is_exported_by_hand(work: Path) -> None:
+    """It was registered and promoted when there was no export."""
+    config = small(work)
+    dataset = prepare_data(config)
+    trained = train_model(dataset, config)
+    uri, name = trained.tracking_uri, config.registry.name
+    version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
+    moves.promote(uri, name, version.version, "ada", "why", against=None)
+    options = ["--set", f"work={work}"]
+    without = call("export", "--model", f"models:/{name}/2", *options)
+    assert (without.exit_code, "no version or alias '2'" in without.stderr) == (1, True)
+    other = call("export", "--model", version.uri, "--data", str(work / "nowhere"), *options)
+    assert other.exit_code == 1
+    assert not models.get(uri, name, "1").export_digest
+    done = call("export", "--model", version.uri, "--json", *options)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["export"]["agreement"]["images"] > 0
+    assert models.get(uri, name, "1").export_digest
+    held = Mirror(work, name).champion()
+    assert held is not None
+    assert (held.version, held.export_digest) == ("1", models.get(uri, name, "1").export_digest)
+    image = next(Path(dataset.root).rglob("*.jpeg"))
+    assert call("predict", str(image), "--model", f"models:/{name}@champion", *options).exit_code == 0
+    again = call("export", "--model", version.uri, *options)
+    assert "has an export already" in again.stdout
