@@ -1,4 +1,4 @@
-"""Start the tracking server with its accounts, the administrator, the pipeline and the service; .env sets the passwords.
+"""Start the tracking server with the accounts of administrator, pipeline and service; .env sets the passwords.
 
 The pipeline may do what it likes with the experiments and models that it creates, and reads the others (with
 less, MLflow answers "denied" where a model does not exist yet). The service reads.

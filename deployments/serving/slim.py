@@ -3,7 +3,8 @@
     python slim.py SITE_PACKAGES
 
 Every pattern must find something: a new version of a package that has moved its files ends the build here, and not the
-service later. What is left must still answer: the test of the booted stack sends what these packages decode and compute.
+service later. What is left must still answer: the test of the booted stack sends what these packages decode and
+compute.
 """
 
 from __future__ import annotations

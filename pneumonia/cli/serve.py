@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,14 @@ from pneumonia.cli.common import (
 from pneumonia.cli.predict import Model
 from pneumonia.errors import DataError
 from pneumonia.files import is_folder, printable, write_bytes
+
+
+class View(StrEnum):
+    """What to draw."""
+
+    overlay = "overlay"
+    map = "map"
+    image = "image"
 
 
 def serve(
@@ -112,7 +121,9 @@ def _report(counts: dict[str, int], out: Path, as_json: bool) -> None:
 def explain(
     image: Annotated[Path, typer.Argument(metavar="FILE", parser=path_of, help="JPEG, PNG or DICOM")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", parser=path_of, help="PNG to write")],
-    view: Annotated[str, typer.Option(help="overlay: the map over the radiograph; map: the map alone")] = "overlay",
+    view: Annotated[
+        View, typer.Option(help="overlay: the map over the radiograph; map: the map alone; image: the radiograph")
+    ] = View.overlay,
     model: Model = None,
     as_json: Json = False,
     settings: Settings = None,
@@ -124,8 +135,6 @@ def explain(
 
     Example: `pneumonia explain image.dcm --out heat.png`
     """
-    if view not in ("overlay", "map", "image"):
-        raise typer.BadParameter(f"--view {view}: choose overlay, map or image")
     config = resolve_config(file, settings)
     with working():
         from pneumonia.inference.heat_map import draw
@@ -135,7 +144,7 @@ def explain(
         answer = predictor.examine(image)
         found = {"file": str(image)} | predictor.model.document(answer)
         if not answer.refused:
-            write_bytes(out, draw(answer, predictor.model.head, view))
+            write_bytes(out, draw(answer, predictor.model.head, view.value))
     if as_json:
         emit_json(found)
     elif answer.refused:

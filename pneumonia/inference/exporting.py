@@ -79,10 +79,16 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ExportData:
-    """The images that an export is calibrated on and checked with; none of the test folder."""
+    """The images that an export is calibrated on and checked with; none of the test folder.
+
+    Attributes:
+        train, validation: the images of these splits.
+        ages: lowest and highest age of the patients in years; None where it is not known.
+    """
 
     train: LabelledImages
     validation: LabelledImages
+    ages: tuple[float, float] | None = None
 
 
 def export_model(
@@ -181,7 +187,8 @@ class _Work:
         engines: dict[Precision, Engine] = {"fp32": fp32, "int8": int8}
         computed = _embeddings(scores[list(engines).index(precision)])
         validation = ReferenceImages(held_out, data.validation.statistics, computed)
-        self._write_reference(engines, build_reference(self._train(engines[precision], data.train), validation))
+        train = self._train(engines[precision], data.train)
+        self._write_reference(engines, build_reference(train, validation, data.ages))
         return self._record(precision, reason, agreement)
 
     def _path(self, precision: Precision) -> Path:

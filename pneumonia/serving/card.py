@@ -52,7 +52,7 @@ def warnings(model: ServedModel) -> list[str]:
     """Return what must be said before anything else is."""
     found = [PHANTOM_NOTICE] if model.record.phantom else []
     if model.record.config.get("profile") == "fast":
-        found.append("A demonstration: trained for a minute on a tenth of the patients, without a promise of quality.")
+        found.append("A demonstration: trained briefly on a part of the patients, without a promise of quality.")
     return found
 
 
@@ -61,8 +61,9 @@ def limits(model: ServedModel) -> list[str]:
     learnt = (
         "It learnt from synthetic images that show no patient."
         if model.record.phantom
-        else "It learnt from radiographs of children of one to five years from one hospital (Guangzhou, Kermany et al. "
-        "2018); on adults, and on other scanners, its probabilities are too high or too low."
+        else "It learnt from one set of radiographs; on other scanners, hospitals and ages its probabilities may be "
+        "too high or too low. The set that this project was developed on shows children of one to five years (Kermany "
+        "et al. 2018)."
     )
     size = model.record.preprocess.size
     return [
