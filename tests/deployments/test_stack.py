@@ -16,6 +16,8 @@ import requests
 
 from tests.deployments.stack import COMMIT, FAST, MODEL, ROOT, Stack, eventually
 from tests.deployments.stack_runs import LONGER, SMALL, check_whole, in_epoch
+from tests.support.exports import phantoms
+from tests.support.images import png
 
 # One worker boots it, once; the tests build on one another in the order of this file.
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1500)]
@@ -270,7 +272,9 @@ def test_the_service_answers_with_the_champion(stack: Stack, first: str) -> None
     assert (card["model"], card["phantom"], card["digests"]["export"]) == (MODEL, True, tags["export_digest"])
     assert stack.service("GET", "readyz", key=False).status_code == 200
     samples = stack.service("GET", "v1/samples").json()["samples"]
-    image = stack.service("GET", samples[0]["url"].lstrip("/")).content
+    sample = stack.service("GET", samples[0]["url"].lstrip("/"))
+    assert (sample.status_code, sample.headers["Content-Type"]) == (200, "image/png")
+    image = png(phantoms(5, 9).pixels[4])  # one like those that it was trained on
     answer = stack.service("POST", "v1/predict", data=image).json()["results"][0]
     assert (answer["model"], answer["version"], answer["phantom"]) == (MODEL, champion["version"], True)
     for path in ("v1/predict", "v1/explain"):
