@@ -154,7 +154,7 @@ class Follower:
         if not champion.export_digest:
             raise DataError(
                 f"{_words(champion)} has no exported model; make one with "
-                f"`pneumonia export models:/{champion.name}/{champion.version}`"
+                f"`pneumonia export --model models:/{champion.name}/{champion.version}`"
             )
         model = ServedModel(self._reader.folder(champion), champion.name, champion.version, self._config)
         if model.record.model_digest() != champion.model_digest:
