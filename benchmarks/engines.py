@@ -4,10 +4,10 @@ python benchmarks/engines.py --weights FILE.safetensors --originals DIR [--image
 
 The graphs are exported here, from one weights file: float32 and int8, each with and without mirror averaging. Images
 are the test folder's originals, read as the service reads them; int8 is calibrated on training images. One thread, one
-image at a time, graphs and engines in turns, so that other load on the machine affects all. A round's time is the median
-over its images; given are the median over rounds and the fastest and the slowest round. `gap`: the largest difference of
-a log odds between the two engines. `instruction_sets`: OpenVINO in a process whose kernels are limited to an older
-processor's instructions, with the largest difference of a log odds from the same graph without that limit.
+image at a time, graphs and engines in turns, so that other load on the machine affects all. A round's time is the
+median over its images; given are the median over rounds and the fastest and the slowest round. `gap`: the largest
+difference of a log odds between the two engines. `instruction_sets`: OpenVINO in a process whose kernels are limited to
+an older processor's instructions, with the largest difference of a log odds from the same graph without that limit.
 """
 
 from __future__ import annotations
