@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.config.schema import CLASSES
+from pneumonia.imaging.radiograph import Radiograph
 from pneumonia.inference.engine import Outputs
+from pneumonia.inference.served_model import Answer
 
 View = Literal["image", "overlay", "map"]
 VIEWS: tuple[View, ...] = ("image", "overlay", "map")
@@ -51,25 +53,50 @@ def _scaled(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(above / (1e-7 + above.max()), np.float32)
 
 
-def draw_image(levels: NDArray[np.uint8], width: int, height: int) -> bytes:
-    """Return grey levels uint8 [S, S] as a PNG with the original's aspect ratio, of S pixels at its longer side."""
-    return _png(_fitted(Image.fromarray(levels), width, height))
+def draw(answer: Answer, head: NDArray[np.float32], view: View, image: Radiograph | None = None) -> bytes:
+    """Draw an answer's image, its map, or the map over the image, as PNG with the aspect ratio of the original.
 
+    Args:
+        answer: that is no refusal.
+        head: weights of the last layer, float32 [classes, C].
+        view: image, overlay or map.
+        image: the same file's, read finer than the model takes it; None: as the model takes it.
 
-def draw_map(heat: NDArray[np.float32], width: int, height: int) -> bytes:
-    """Return a map [S, S] in 0..1 as a PNG in colours, with the original's aspect ratio."""
-    return _png(_fitted(Image.fromarray(_coloured(heat)), width, height))
-
-
-def draw_overlay(levels: NDArray[np.uint8], heat: NDArray[np.float32], width: int, height: int) -> bytes:
-    """Return grey levels uint8 [S, S] under a map [S, S] in 0..1 as a PNG, with the original's aspect ratio."""
+    Raises:
+        ValueError: the answer is a refusal.
+    """
+    if answer.outputs is None or answer.image is None or answer.refused:
+        raise ValueError("a refused image has no heat map")
+    shown = image or answer.image
+    heat = activation_map(answer.outputs, head, len(shown.levels))
+    if view == "map":
+        return draw_levels(_coloured(heat), shown)
+    inverted = image is not None and (answer.assessment.findings or {}).get("inverted")
+    levels = 255 - shown.levels if inverted else shown.levels
+    if view == "image":
+        return draw_levels(levels, shown)
     share = OPACITY * heat[..., None]
     mixed = (1 - share) * levels[..., None] + share * _coloured(heat)
-    return _png(_fitted(Image.fromarray(np.rint(mixed).astype(np.uint8)), width, height))
+    return draw_levels(np.rint(mixed).astype(np.uint8), shown)
+
+
+def draw_levels(levels: NDArray[np.uint8], shown: Radiograph) -> bytes:
+    """Return pixels uint8 [S, S] or [S, S, 3] as PNG, with the image's aspect ratio and S pixels at the longer side."""
+    picture, longest = Image.fromarray(levels), max(shown.width, shown.height)
+    size = (
+        max(1, round(picture.width * shown.width / longest)),
+        max(1, round(picture.height * shown.height / longest)),
+    )
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    content = io.BytesIO()
+    picture.save(content, "PNG", compress_level=1)
+    return content.getvalue()
 
 
 def _coloured(heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return colours()[np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8)]
+    found: NDArray[np.uint8] = colours()[np.rint(255 * np.clip(heat, 0, 1)).astype(np.uint8)]
+    return found
 
 
 @cache
@@ -86,9 +113,7 @@ def colours() -> NDArray[np.uint8]:
     return _srgb(lightness, chroma * np.cos(hue), chroma * np.sin(hue))
 
 
-def _srgb(
-    lightness: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]
-) -> NDArray[np.uint8]:
+def _srgb(lightness: NDArray[np.float64], a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Convert CIELAB (white D65) to sRGB, IEC 61966-2-1."""
     y = (lightness + 16) / 116
     ratios = np.stack([y + a / 500, y, y - b / 200], axis=-1)
@@ -96,16 +121,4 @@ def _srgb(
     matrix = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
     linear = np.clip(xyz @ np.array(matrix).T, 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(255 * encoded).astype(np.uint8)
-
-
-def _fitted(image: Image.Image, width: int, height: int) -> Image.Image:
-    longest = max(width, height)
-    size = (max(1, round(image.width * width / longest)), max(1, round(image.height * height / longest)))
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
-
-
-def _png(image: Image.Image) -> bytes:
-    content = io.BytesIO()
-    image.save(content, "PNG", compress_level=1)
-    return content.getvalue()
+    return np.asarray(np.rint(255 * encoded), np.uint8)

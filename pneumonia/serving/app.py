@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 import pneumonia
 from pneumonia.inference.served_model import NOTICE
+from pneumonia.serving.api_description import describe
 from pneumonia.serving.gate import Gate
 from pneumonia.serving.information import PAGE
 from pneumonia.serving.problems import Problem
@@ -30,6 +31,7 @@ def create_app(service: Service) -> FastAPI:
         summary="Probability of pneumonia on frontal chest radiographs of children",
         description=NOTICE,
         version=pneumonia.__version__,
+        openapi_url=None,  # among the routes, as everything
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -40,6 +42,8 @@ def create_app(service: Service) -> FastAPI:
         app.add_api_route(route.path, route.endpoint, **route.described(keys=bool(service.keys)))
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
     app.add_middleware(Gate, service=service)
+    document = describe(app, keys=bool(service.keys))
+    app.openapi = lambda: document  # type: ignore[method-assign]
     return app
 
 

@@ -162,6 +162,51 @@ class Ready(_Described):
     version: str
 
 
+class ServerMetadata(_Described):
+    """Name of the server."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Live(_Described):
+    """The process lives."""
+
+    live: bool
+
+
+class ServerReady(_Described):
+    """Radiographs are answered."""
+
+    ready: bool
+
+
+class ModelReady(_Described):
+    """A model answers."""
+
+    name: str
+    ready: bool
+
+
+class ModelMetadata(_Described):
+    """A model's inputs and outputs."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+class TensorMetadata(_Described):
+    """A tensor of unknown length."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
 class InferenceError(_Described):
     """An error of the Open Inference Protocol."""
 
@@ -194,3 +239,10 @@ class InferenceResponse(BaseModel):
     model_version: str
     id: str | None = None
     outputs: list[InferenceTensor]
+
+
+DOCUMENTS: tuple[type[BaseModel], ...] = (
+    Predictions, Card, Samples, Alive, Ready, ProblemDocument, RefusalDocument, ServerMetadata, Live, ServerReady,
+    ModelReady, ModelMetadata, InferenceError, InferenceRequest, InferenceResponse,
+)  # fmt: skip
+"""The documents that routes refer to by name."""

@@ -136,24 +136,26 @@ class Follower:
         except PneumoniaError as error:
             self._refuse(champion, str(error))
         except Exception as error:  # whatever a damaged model raises, the one in use goes on
-            logger.exception("version %s of %s could not be loaded", champion.version, champion.name)
+            logger.exception("%s could not be loaded", _words(champion))
             self._refuse(champion, type(error).__name__)
         else:
             self._refused, self.why = None, ""
             self.current = Serving(model, champion)
             self._metrics.name_model(model)
-            logger.info("%s", describe(champion), extra={"fields": {"model": champion.name, "version": champion.version}})
+            logger.info(
+                "%s", describe(champion), extra={"fields": {"model": champion.name, "version": champion.version}}
+            )
             _release_memory()
 
     def _load(self, champion: Champion) -> ServedModel:
         if not champion.export_digest:
             raise DataError(
-                f"version {champion.version} of {champion.name} has no exported model; make one with "
+                f"{_words(champion)} has no exported model; make one with "
                 f"`pneumonia export models:/{champion.name}/{champion.version}`"
             )
         model = ServedModel(self._reader.folder(champion), champion.name, champion.version, self._config)
         if model.record.model_digest() != champion.model_digest:
-            raise DataError(f"version {champion.version} of {champion.name}: its record is another model's; export it again")
+            raise DataError(f"{_words(champion)}: its record is another model's; export it again")
         check_known_answers(model)
         return model
 
@@ -164,11 +166,8 @@ class Follower:
         self._metrics.failed_swaps.inc()
         goes_on = "" if self.current is None else f"; version {self.current.champion.version} goes on"
         if self.current is None:
-            self.why = f"version {champion.version} of {champion.name} was refused: {reason}"
-        logger.error(
-            "version %s of %s is not put to use: %s%s; tried again in %.0f s",
-            champion.version, champion.name, reason, goes_on, wait,
-        )  # fmt: skip
+            self.why = f"{_words(champion)} was refused: {reason}"
+        logger.error("%s is not put to use: %s%s; tried again in %.0f s", _words(champion), reason, goes_on, wait)
 
     def _say_away(self, error: TrackingError) -> None:
         self._metrics.failed_lookups.inc()
@@ -176,7 +175,9 @@ class Follower:
             self._away = True
             if self.current is None:
                 self.why = f"the registry is away: {error}"
-            logger.warning("the registry is away, %s: %s", "the model in use goes on" if self.current else "no model", error)
+            logger.warning(
+                "the registry is away, %s: %s", "the model in use goes on" if self.current else "no model", error
+            )
 
     def _say_none(self) -> None:
         if self.current is None:
@@ -189,10 +190,14 @@ def _same(one: Champion, other: Champion) -> bool:
     return (one.name, one.version, one.export_digest) == (other.name, other.version, other.export_digest)
 
 
+def _words(what: Champion | ServedModel) -> str:
+    return f"version {what.version} of {what.name}"
+
+
 def describe(champion: Champion) -> str:
     """Say in one line which model answers and what it was trained on."""
     data = "trained on PHANTOMS (synthetic images)" if champion.phantom else "trained on radiographs"
-    return f"version {champion.version} of {champion.name} answers, {data}, model {champion.model_digest[:12]}"
+    return f"{_words(champion)} answers, {data}, model {champion.model_digest[:12]}"
 
 
 def check_known_answers(model: ServedModel) -> None:
@@ -203,12 +208,12 @@ def check_known_answers(model: ServedModel) -> None:
     """
     pixels, key = model.known.get("sample_pixels"), f"sample_logits_{model.precision}"
     if pixels is None or key not in model.known:
-        raise DataError(f"version {model.version} of {model.name}: its reference holds no known answers; export it again")
+        raise DataError(f"{_words(model)}: its reference holds no known answers; export it again")
     found = np.stack([model.run(np.asarray(each, np.uint8)).logits for each in pixels])
     difference = float(np.abs(found - model.known[key].astype(np.float32)).max())
     if not difference <= TOLERANCE[model.precision]:
         raise DataError(
-            f"version {model.version} of {model.name}: its {model.precision} graph answers otherwise than when it was "
+            f"{_words(model)}: its {model.precision} graph answers otherwise than when it was "
             f"exported (a logit differs by {difference:.3g}, {TOLERANCE[model.precision]:g} is allowed)"
         )
 

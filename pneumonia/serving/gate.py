@@ -89,7 +89,9 @@ class Gate:
             host = headers.get(b"host", b"localhost").decode("latin-1")
             name = host if host.endswith("]") else host.rpartition(":")[0] or host
             if not is_loopback(name):  # a page of another site, whose name was made to lead here (DNS rebinding)
-                raise Problem(421, "wrong_host", "without API keys the service answers to this machine's own name alone")
+                raise Problem(
+                    421, "wrong_host", "without API keys the service answers to this machine's own name alone"
+                )
         elif path not in OPEN and not path.startswith(STATIC):
             keys.check(headers)
 

@@ -1,4 +1,4 @@
-"""Answer questions about the service itself: health, the model's card, samples, metrics, the page, the documentation."""
+"""Answer questions about the service itself: health, the model's card, samples, metrics, page, documentation."""
 
 from __future__ import annotations
 
@@ -82,6 +82,11 @@ async def sample(request: Request) -> Response:
     if content is None:
         raise Problem(404, "not_found", "there is no sample image of this name; /v1/samples lists them")
     return Response(content, media_type="image/png")
+
+
+async def openapi(request: Request) -> Response:
+    """Return the OpenAPI document."""
+    return json_response(request.app.openapi())
 
 
 async def documentation(_: Request) -> Response:

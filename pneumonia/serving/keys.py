@@ -102,7 +102,7 @@ def load_keys(config: ServingConfig, environment: Mapping[str, str]) -> Keys:
         ConfigError: the file cannot be read, holds no key, or a line that is no sha256; the address can be reached by
             others and there is no key.
     """
-    digests = _read(Path(config.keys)) if config.keys else []
+    digests = _read(Path(config.keys_file)) if config.keys_file else []
     if VARIABLE in environment:
         key = environment[VARIABLE].strip()
         if not key:
@@ -111,7 +111,7 @@ def load_keys(config: ServingConfig, environment: Mapping[str, str]) -> Keys:
     if not digests and not is_loopback(config.host):
         raise ConfigError(
             f"serving.host: {config.host} can be reached from other machines, which needs API keys; set {VARIABLE}, or "
-            "serving.keys to a file of them, or serving.host to 127.0.0.1"
+            "serving.keys_file to a file of them, or serving.host to 127.0.0.1"
         )
     return Keys(digests, config.rate)
 
@@ -121,17 +121,17 @@ def _read(path: Path) -> list[bytes]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         words = getattr(error, "strerror", None) or "not text"
-        raise ConfigError(f"serving.keys: {path} cannot be read ({words}); write {_MAKE}") from None
+        raise ConfigError(f"serving.keys_file: {path} cannot be read ({words}); write {_MAKE}") from None
     found: list[bytes] = []
     for number, line in enumerate(lines, start=1):
         text = line.partition("#")[0].strip().lower()
         if not text:
             continue
         if not _SHA256.fullmatch(text):  # not quoted: it may be a key
-            raise ConfigError(f"serving.keys: line {number} of {path} is no sha256 in hex; write {_MAKE}")
+            raise ConfigError(f"serving.keys_file: line {number} of {path} is no sha256 in hex; write {_MAKE}")
         found.append(bytes.fromhex(text))
     if not found:
-        raise ConfigError(f"serving.keys: {path} holds no key; write {_MAKE}")
+        raise ConfigError(f"serving.keys_file: {path} holds no key; write {_MAKE}")
     return found
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pneumonia.imaging.radiograph import UnreadableRadiograph
 from pneumonia.inference import explanation
-from pneumonia.inference.heat_map import View
+from pneumonia.inference.heat_map import VIEWS, View
 from pneumonia.inference.served_model import NOTICE, Answer, ServedModel
 from pneumonia.serving.problems import Problem, json_response
 from pneumonia.serving.service import Context, Service, milliseconds_since, service_of
-
-VIEWS = get_args(View)
 
 
 async def predict(request: Request) -> Response:
@@ -29,19 +27,15 @@ async def predict(request: Request) -> Response:
         _note(context, model, answers)
         if len(answers) == 1 and answers[0].refused:
             raise refusal(model, model.document(answers[0]))
-        results = [
-            result(model, answer, file.name, context.began) for file, answer in zip(files, answers, strict=True)
-        ]
-    named = {"name": model.name, "version": model.version}
+        results = [result(model, answer, file.name, context.began) for file, answer in zip(files, answers, strict=True)]
+    named: dict[str, Any] = {"name": model.name, "version": model.version}
     named |= {"phantom": model.record.phantom, "weights_digest": model.record.weights_digest}
-    return json_response(
-        {"results": results, "request_id": context.request_id, "notice": NOTICE, "model": named}
-    )
+    return json_response({"results": results, "request_id": context.request_id, "notice": NOTICE, "model": named})
 
 
 def result(model: ServedModel, answer: Answer, name: str, began: float) -> dict[str, Any]:
     """Return the answer about one file of a request."""
-    document = {"file": name} if name else {}
+    document: dict[str, Any] = {"file": name} if name else {}
     document |= model.document(answer)
     if not answer.refused:
         document["explanation"] = "/v1/explain"
@@ -51,8 +45,9 @@ def result(model: ServedModel, answer: Answer, name: str, began: float) -> dict[
 
 async def explain(request: Request) -> Response:
     """Show one file: the image as it is, the heat map over it, or the heat map alone."""
-    view = request.query_params.get("view", "overlay")
-    if view not in VIEWS:
+    asked = request.query_params.get("view", "overlay")
+    view = next((view for view in VIEWS if view == asked), None)
+    if view is None:
         raise Problem(422, "view", f"view is one of {', '.join(VIEWS)}")
     service = service_of(request)
     async with service.turn(request) as context:

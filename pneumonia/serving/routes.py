@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pneumonia.inference.heat_map import VIEWS
 from pneumonia.serving import documents, information, open_inference, predictions
 from pneumonia.serving.gate import OPEN
 from pneumonia.serving.uploads import FIELD
@@ -17,7 +18,7 @@ from pneumonia.serving.uploads import FIELD
 Endpoint = Callable[[Request], Awaitable[Response]]
 PROBLEM = "application/problem+json"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-_RAW = {name: _BYTES for name in ("image/jpeg", "image/png", "application/dicom", "application/octet-stream")}
+_RAW = dict.fromkeys(("image/jpeg", "image/png", "application/dicom", "application/octet-stream"), _BYTES)
 _WORDS = {
     400: "The body is incomplete or no form",
     401: "No valid API key",
@@ -67,7 +68,6 @@ class Route:
     parameters: tuple[Mapping[str, Any], ...] = ()
     shown: bool = True
     tag: str = "radiographs"
-    headers: Mapping[str, Any] = field(default_factory=dict)
 
     def described(self, *, keys: bool) -> dict[str, Any]:
         """Return what `FastAPI.add_api_route` takes.
@@ -112,15 +112,32 @@ class Route:
 
 _MODEL = _parameter("model", "path", minLength=1)
 _VERSION = _parameter("version", "path", minLength=1)
-_INFER = {"required": True, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferenceRequest"}}}}
-_OIP = {"tag": "Open Inference Protocol"}
-_SERVICE = {"tag": "service"}
+_INFER = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferenceRequest"}}},
+}
+_OIP, _SERVICE = "Open Inference Protocol", "service"
+
+
+def _of_model(path: str, parameters: tuple[Mapping[str, Any], ...]) -> tuple[Route, ...]:
+    return (
+        Route(path, open_inference.metadata, documents.ModelMetadata, "GET", (404, 503), None, parameters, tag=_OIP),
+        Route(
+            f"{path}/ready", open_inference.model_ready, documents.ModelReady, "GET", (404, 503), None, parameters,
+            tag=_OIP,
+        ),
+        Route(
+            f"{path}/infer", open_inference.infer, documents.InferenceResponse, "POST", (400, 404, 413, 415, 503),
+            _INFER, parameters, tag=_OIP,
+        ),
+    )  # fmt: skip
+
 
 ROUTES: tuple[Route, ...] = (
     Route("/v1/predict", predictions.predict, documents.Predictions, "POST", _UPLOADED, _form(several=True)),
     Route(
         "/v1/explain", predictions.explain, "image/png", "POST", _UPLOADED, _form(several=False),
-        (_parameter("view", "query", enum=list(predictions.VIEWS), default="overlay"),),
+        (_parameter("view", "query", enum=list(VIEWS), default="overlay"),),
     ),
     Route("/v1/model", information.model_card, documents.Card, problems=(503,)),
     Route("/v1/samples", information.samples, documents.Samples, problems=(503,)),
@@ -128,8 +145,16 @@ ROUTES: tuple[Route, ...] = (
         "/v1/samples/{name}", information.sample, "image/png", problems=(404, 503),
         parameters=(_parameter("name", "path", minLength=1),),
     ),
-    Route("/healthz", information.healthz, documents.Alive, **_SERVICE),
-    Route("/readyz", information.readyz, documents.Ready, problems=(503,), **_SERVICE),
-    Route("/metrics", information.prometheus, "text/plain", problems=(404,), **_SERVICE),
-    Route("/v2", open_inference.server, documents.Samples, **_OIP),
+    Route("/healthz", information.healthz, documents.Alive, tag=_SERVICE),
+    Route("/readyz", information.readyz, documents.Ready, problems=(503,), tag=_SERVICE),
+    Route("/metrics", information.prometheus, "text/plain", problems=(404,), tag=_SERVICE),
+    Route("/v2", open_inference.server, documents.ServerMetadata, tag=_OIP),
+    Route("/v2/health/live", open_inference.live, documents.Live, tag=_OIP),
+    Route("/v2/health/ready", open_inference.ready, documents.ServerReady, problems=(503,), tag=_OIP),
+    *_of_model("/v2/models/{model}", (_MODEL,)),
+    *_of_model("/v2/models/{model}/versions/{version}", (_MODEL, _VERSION)),
+    Route("/", information.page, "text/html", shown=False),
+    Route("/openapi.json", information.openapi, "application/json", shown=False),
+    Route("/docs", information.documentation, "text/html", shown=False),
+    Route("/docs/{name}", information.documentation_file, "text/javascript", shown=False),
 )  # fmt: skip

@@ -167,7 +167,9 @@ class _Form:
         if options.get(b"name", b"").decode("utf-8", "replace") != FIELD:
             raise Problem(422, "unknown_field", f"the form has a field of another name than {FIELD}")
         if len(self.files) == self.most:
-            raise Problem(413, "too_many_files", f"the request holds more files than {self.most}; send several requests")
+            raise Problem(
+                413, "too_many_files", f"the request holds more files than {self.most}; send several requests"
+            )
         self._name = _printable(options.get(b"filename", b""))
 
     def _end(self) -> None:
