@@ -3,8 +3,8 @@
 python benchmarks/serving.py --weights FILE.safetensors --export DIR --originals DIR [--peers PYTHON] [--rounds N]
     [--seconds S] [--only NAME …] [--results FILE]
 
-DIR of --export is what `pneumonia export` wrote of the same weights. The peers (`benchmarks/peers`) are installed into a
-temporary environment, unless --peers names the Python of one that has them. Each server is started in each round, one
+DIR of --export is what `pneumonia export` wrote of the same weights. The peers (`benchmarks/peers`) are installed into
+a temporary environment, unless --peers names the Python of one that has them. Each server is started in each round, one
 after the other, so that other load on the machine affects all; server and load generator share the cores. `per_second`
 is the median over rounds of the answers a second to eight connections that ask again at once; `bare` is decoding and
 computing alone, in as many processes as there are cores, in the same rounds; `threads` the same in one process, as the
@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,13 +33,15 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import servers
 from benchmarks.processor import processor, versions
-from benchmarks.serving_aims import aims, table
 from benchmarks.servers import Running, Server, running
+from benchmarks.serving_aims import aims, table
 from pneumonia.config.schema import ServingConfig
 from pneumonia.data.layout import find_files
 
 FILES = 48
 """Radiographs that are sent in turns: every so-many-th of the test folder."""
+COMPARED = 16
+"""Radiographs of which the servers' answers are compared."""
 CONNECTIONS, MANY = 8, 64
 """Connections that find the capacity, and that offer more than it."""
 OVERLOAD = 3
@@ -119,8 +122,8 @@ class Bench:
             }
 
     def answers(self, server: Server, port: int) -> list[float]:
-        """Return the probability of every file, one after the other."""
-        return [servers.probability(port, server.request(content)) for content in self.contents]
+        """Return the probabilities of some files, asked one after the other."""
+        return [servers.probability(port, server.request(content)) for content in self.contents[:COMPARED]]
 
     def stress(self, server: Server, peak: float) -> dict[str, Any]:
         """Measure the service at half of its peak, and at more than it can answer."""
@@ -155,8 +158,9 @@ class Bench:
     def several(self, work: Path, cores: int) -> float:
         """Return the answers a second of one service process a core, each with one thread."""
         server = servers.ours(work, "serving.threads=1")
-        with running(server, self.place / "first.log") as first, running(server, self.place / "second.log") as second:
-            ports = [first.port, second.port][:cores]
+        with ExitStack() as stack:
+            started = [stack.enter_context(running(server, self.place / f"{at}.log")) for at in range(cores)]
+            ports = [each.port for each in started]
             found = self.load(server, ports, "--connections", str(CONNECTIONS), "--warm", "1.5")
         return float(found["per_second"])
 

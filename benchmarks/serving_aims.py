@@ -36,20 +36,17 @@ def aims(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 def table(found: dict[str, Any]) -> str:
     """Return the figures as lines."""
-    head = f"{'server':<36}{'requests/s':>11}{'times':>7}{'p50 ms':>8}{'p99 ms':>8}{'ready s':>9}{'RSS MiB':>9}{'AVX2/s':>8}"
-    lines = [head]
+    names = ("a second", "times", "p50 ms", "p99 ms", "ready s", "RSS MiB", "AVX2")
+    lines = [f"{'server':<36}" + "".join(f"{name:>9}" for name in names)]
     us = found["servers"]["pneumonia"]["per_second"]
     for name, row in found["servers"].items():
         rate, ms = row["per_second"], row["ms"]
         times = f"{us / rate:.1f}" if rate else "-"
         older = found["older"]["servers"][name]["per_second"]
-        line = f"{row['what']:<36}{rate:>11}{times:>7}{ms['p50']:>8}{ms['p99']:>8}{row['ready_seconds']:>9}"
-        lines.append(f"{line}{row['memory']['rss_mib']:>9}{older:>8}")
-    for name, words in (
-        ("bare", "decode and compute alone, processes"),
-        ("threads", "the same, threads of one process"),
-    ):
-        lines.append(f"{words:<36}{found[name]:>11}{'':>41}{found['older'][name]:>8}")
+        values = (rate, times, ms["p50"], ms["p99"], row["ready_seconds"], row["memory"]["rss_mib"], older)
+        lines.append(f"{row['what']:<36}" + "".join(f"{value:>9}" for value in values))
+    alone = {"bare": "decode and compute alone, processes", "threads": "the same, threads of one process"}
+    lines += [f"{words:<36}{found[name]:>9}{'':>45}{found['older'][name]:>9}" for name, words in alone.items()]
     lines.append("")
     for row in found["aims"]:
         wanted = f">= {row['least']:g}" if "least" in row else f"<= {row['most']:g}"
