@@ -7,6 +7,7 @@ BIN := .venv/bin
 ARGS ?=
 MLFLOW_PORT ?= 5000
 PREFECT_PORT ?= 4200
+SERVING_PORT ?= 8000
 
 # make install TORCH_BACKEND=cuda; later commands stay with what is installed. Any of CUDA's names (cu130) means the lock
 # that holds torch as the package index has it: with CUDA on Linux, and without on macOS, which takes it in any case.
@@ -29,7 +30,7 @@ STEP := deployments/scripts/step.sh
 QUIET := $(shell [ -t 2 ] || echo --quiet)
 INSTALLED := .venv/.installed-$(BUILD)
 
-.PHONY: help install run test test-quick test-nightly lint ui lock lock-project lock-check clean
+.PHONY: help install run serve test test-quick test-nightly lint ui lock lock-project lock-check clean
 
 # One resolution for Linux and macOS, with torch as the index has it. The CPU's lock is the same without torch and without
 # what its CUDA builds alone need; the CPU builds' hashes are not known here, since the index does not have them.
@@ -60,6 +61,9 @@ endif
 
 run: install ## train, validate and promote a model; ARGS="--profile full --data data/chest_xray"
 	$(BIN)/python flows/pipeline.py $(ARGS)
+
+serve: install ## answer with the champion on 8000, a page and an API; Ctrl-C ends it
+	$(BIN)/pneumonia serve --port $(SERVING_PORT) $(ARGS)
 
 # Groups of tests that share a server stay on one worker, in their order, the longest first: tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder

@@ -11,7 +11,7 @@ COMPOSE_HERE = $(COMPOSE) --env-file "$(ENV_FILE)"
 
 .PHONY: up down logs backup restore data-pull install-airflow form lock-stack
 
-up: ## start PostgreSQL, MLflow and Airflow in containers; DEMO=1: login airflow/airflow
+up: ## start PostgreSQL, MLflow, Airflow and the service in containers; DEMO=1: login airflow/airflow
 	@ENV_FILE="$(ENV_FILE)" PYTHON="$(PYTHON)" deployments/scripts/up.sh $(if $(DEMO),--demo)
 
 down: ## stop the containers; databases, artifacts and checkpoints stay
@@ -44,5 +44,7 @@ lock-stack: ## resolve the images' locks again; after make lock
 	$(UV_COMPILE) $(ON_LINUX) deployments/airflow/requirements.in --output-file deployments/airflow/requirements.lock
 	$(UV_COMPILE) $(ON_LINUX) deployments/mlflow/requirements.in --constraint requirements.lock \
 	  --output-file deployments/mlflow/requirements.lock
-	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/library/requirements.in --extra versioning --constraint requirements.lock \
-	  $(NO_TORCH) --output-file deployments/library/requirements.lock
+	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/library/requirements.in --extra training --extra dicom \
+	  --extra versioning --constraint requirements.lock $(NO_TORCH) --output-file deployments/library/requirements.lock
+	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/serving/requirements.in --extra serving --extra dicom \
+	  --constraint requirements.lock --output-file deployments/serving/requirements.lock

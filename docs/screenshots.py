@@ -1,6 +1,8 @@
-"""Take the README's screenshots in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run.
+"""Take the README's screenshots in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run, and
+an answer on the service's page.
 
     .venv/bin/python docs/screenshots.py [--airflow URL --env FILE] [--mlflow URL] [--prefect URL]
+                                         [--serving URL [--radiograph FILE]]
 
 The servers must be up and have runs already; a server that is not named is left out. Chromium is Debian's package.
 """
@@ -74,6 +76,20 @@ class Page:
             f".find(one => one.innerText.trim() === {wanted} || one.ariaLabel === {wanted})?.click()"
         )
         time.sleep(2)
+
+    def choose(self, field: str, file: Path) -> None:
+        """Choose a file in a field of the page, named by a selector."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=field)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file.resolve())])
+
+    def wait(self, condition: str) -> None:
+        """Wait until an expression is true on the page."""
+        end = time.monotonic() + PATIENCE
+        while not self.script(condition):
+            if time.monotonic() > end:
+                raise SystemExit(f"the page does not come to {condition}")
+            time.sleep(0.2)
 
     def save(self, name: str) -> None:
         picture = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
@@ -163,14 +179,33 @@ def prefect(page: Page, url: str) -> None:
     page.save("prefect-run")
 
 
+def serving(page: Page, url: str, radiograph: Path | None) -> None:
+    """Save the page's answer about a radiograph, with the heat map over it; without a file, about a sample."""
+    page.open(url, "version")
+    if radiograph is not None:
+        page.choose("#files", radiograph)
+    elif page.script("document.querySelector('[data-sample]') !== null"):
+        page.script("document.querySelector('[data-sample=\"2\"]').click()")
+    else:
+        raise SystemExit(f"{url}: its model has no sample images; name a file with --radiograph")
+    page.wait("document.querySelector('[data-state=answered]') !== null")
+    move = "slider.value = 70; slider.dispatchEvent(new Event('input'))"
+    page.script(f"{{ const slider = document.querySelector('input[type=range]'); {move} }}")
+    page.wait("document.querySelector('.cover').naturalWidth > 0")
+    page.script("document.querySelector('.card').scrollIntoView({block: 'nearest'})")
+    page.save("serving")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--airflow")
     parser.add_argument("--env", type=Path, default=Path(".env"), help="the stack's file with the login")
     parser.add_argument("--mlflow")
     parser.add_argument("--prefect")
+    parser.add_argument("--serving")
+    parser.add_argument("--radiograph", type=Path, help="the file that the page is shown with; otherwise a sample")
     chosen = parser.parse_args()
-    if not (chosen.airflow or chosen.mlflow or chosen.prefect):
+    if not (chosen.airflow or chosen.mlflow or chosen.prefect or chosen.serving):
         parser.error("name at least one server")
     IMAGES.mkdir(parents=True, exist_ok=True)
     with browser() as page:
@@ -180,6 +215,8 @@ def main() -> None:
             mlflow(page, chosen.mlflow.rstrip("/"))
         if chosen.prefect:
             prefect(page, chosen.prefect.rstrip("/"))
+        if chosen.serving:
+            serving(page, chosen.serving.rstrip("/"), chosen.radiograph)
 
 
 if __name__ == "__main__":

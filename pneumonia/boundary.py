@@ -6,11 +6,14 @@ Every entry point ends here: the console script, the Prefect flow, and a DAG's s
 from __future__ import annotations
 
 import errno
+import importlib.metadata
 import os
 import tempfile
 import time
 import traceback
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
@@ -31,6 +34,10 @@ _SYSTEM = {
 }
 """Remedies of what the operating system says, wherever it says it."""
 
+_EXTRAS = ("training", "serving", "flow", "versioning", "dicom", "kaggle")
+_PACKAGES = {"sklearn": "scikit-learn", "multipart": "python-multipart"}
+"""Packages that are imported under another name."""
+
 _work: Path | None = None
 
 
@@ -44,6 +51,11 @@ def explain(error: BaseException) -> tuple[str, int]:
     """Return the message and the exit code of an error; write the traceback of one that nobody has described."""
     if isinstance(error, PneumoniaError):
         return f"error: {redacted(str(error))}", error.exit_code
+    if isinstance(error, ModuleNotFoundError) and (extra := _extra_with(error.name or "")):
+        return (
+            f"error: {error.name} is not installed here; install it with what else belongs to it: "
+            f"pip install 'pneumonia[{extra}]'"
+        ), PneumoniaError.exit_code
     words = " ".join(redacted(str(error)).split()) or "no message"
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         place = f"{error.filename}: " if error.filename else ""
@@ -53,6 +65,17 @@ def explain(error: BaseException) -> tuple[str, int]:
         "command again, which repeats no finished work; where nothing is yours to correct, report it with that file",
         UNEXPECTED,
     )
+
+
+def _extra_with(module: str) -> str | None:
+    """Return the extra of this project that brings a module; None where it is no extra's."""
+    package = _PACKAGES.get(top := module.partition(".")[0], top).replace("_", "-")
+    for requirement in map(Requirement, importlib.metadata.requires("pneumonia") or []):
+        for extra in _EXTRAS:
+            marker = requirement.marker
+            if requirement.name == package and marker is not None and marker.evaluate({"extra": extra}):
+                return extra
+    return None
 
 
 def _written(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pneumonia.config.schema import Config
 from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
+from pneumonia.data.patients import PUBLISHED_AGES
 from pneumonia.inference.exporting import ExportData, LabelledImages
 from pneumonia.inference.exporting import export_model as export
 from pneumonia.progress import Progress, silent
@@ -53,8 +54,11 @@ def export_data(dataset: Dataset) -> ExportData:
     """Return the training and validation images of a prepared data set."""
     manifest, path = Manifest.load(Path(dataset.manifest)), Path(dataset.pixels)
     pixels, statistics = packing.open_pixels(path), packing.open_statistics(path)
+    published = all(entry.patient_source == "name" for entry in manifest.entries)
     return ExportData(
-        _images(manifest, pixels, statistics, "train"), _images(manifest, pixels, statistics, "validation")
+        _images(manifest, pixels, statistics, "train"),
+        _images(manifest, pixels, statistics, "validation"),
+        PUBLISHED_AGES if published and dataset.kind == "radiographs" else None,
     )
 
 

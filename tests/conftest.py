@@ -45,6 +45,7 @@ GROUPS = {
     "tests/test_wheel": "install",
     "tests/cli/test_ui_servers": "ui",
     "tests/tasks/": "tasks",
+    "tests/serving/page/": "page",
     "tests/tracking/": "mlflow server",
     "tests/registry/": "mlflow server",
     "tests/deployments/test_child": "dags",

@@ -18,8 +18,12 @@ TOPS = ("pneumonia", "tasks", "flows")
 FILES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py"))
 NO_TORCH = (
     "errors", "files", "progress", "config", "records", "imaging", "tracking", "registry", "statistics", "data",
-    "reporting", "cli",
+    "reporting", "inference", "serving", "cli",
 )  # fmt: skip
+SERVE = ("inference", "serving")
+"""Rooms that are imported where nothing trains; the modules of `WRITE` register something, and no service does that."""
+WRITE = ("pneumonia.inference.outside_set", "pneumonia.inference.version_export")
+TRAINING = ("torch", "torchvision", "mlflow", "sklearn", "scipy", "matplotlib")
 WRONG = {
     "pneumonia/records/wrong.py": ("from pneumonia.data import manifest", "A room imports only from those below it"),
     "pneumonia/unlisted.py": ("", "A room imports only from those below it"),
@@ -28,6 +32,8 @@ WRONG = {
     "pneumonia/data/wrong.py": ("def late():\n    import torch", "torch is imported where networks are computed"),
     "pneumonia/inference/wrong.py": ("import mlflow", "mlflow is known to tracking and registry alone"),
     "tasks/drawing.py": ("from matplotlib import figure", "matplotlib is known to reporting alone"),
+    "pneumonia/inference/networks.py": ("import torch", "torch is imported where networks are computed"),
+    "pneumonia/serving/networks.py": ("import torch", "torch is imported where networks are computed"),
     "pneumonia/cli/wrong.py": ("import fastapi", "Web frameworks are known to serving alone"),
 }
 """Modules that break a contract: what they hold, and the contract's name."""
@@ -71,21 +77,20 @@ def test_the_contracts_hold_and_a_module_that_breaks_one_is_found(copy: Path) ->
         assert f"pneumonia.{name}" in done.stdout, name
 
 
-@pytest.mark.integration
-def test_rooms_without_torch_are_imported_where_there_is_none() -> None:
+def imported_without(absent: tuple[str, ...], rooms: tuple[str, ...], but: tuple[str, ...]) -> list[str]:
+    """Import every module of some rooms, but some, in an interpreter without these packages; return their names."""
     program = f"""
         import importlib, pkgutil, sys
 
-        class NoTorch:
+        class Absent:
             def find_spec(self, name, path=None, target=None):
-                if name.partition(".")[0] in ("torch", "torchvision"):
+                if name.partition(".")[0] in {absent!r}:
                     raise ImportError(f"{{name}} is not there")
 
-        sys.meta_path.insert(0, NoTorch())
+        sys.meta_path.insert(0, Absent())
         import pneumonia
         for module in pkgutil.walk_packages(pneumonia.__path__, "pneumonia."):
-            room = module.name.split(".")[1]
-            if room in {NO_TORCH!r} and module.name != "pneumonia.tracking.mlflow_model":
+            if module.name.split(".")[1] in {rooms!r} and module.name not in {but!r}:
                 importlib.import_module(module.name)
                 print(module.name)
     """
@@ -93,8 +98,23 @@ def test_rooms_without_torch_are_imported_where_there_is_none() -> None:
         [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert "pneumonia.records.model" in done.stdout
-    assert len(done.stdout.splitlines()) > 50
+    return done.stdout.splitlines()
+
+
+@pytest.mark.integration
+def test_rooms_without_torch_are_imported_where_there_is_none() -> None:
+    found = imported_without(("torch", "torchvision"), NO_TORCH, ("pneumonia.tracking.mlflow_model",))
+    assert "pneumonia.records.model" in found
+    assert len(found) > 80
+
+
+@pytest.mark.integration
+def test_rooms_that_serve_are_imported_where_nothing_trains() -> None:
+    """`tests/serving/test_without_torch.py` does so in the environment of the service's image."""
+    found = imported_without(TRAINING, SERVE, WRITE)
+    assert {"pneumonia.serving.server", "pneumonia.inference.engine"} <= set(found)
+    for name in WRITE:
+        assert (ROOT / f"{name.replace('.', '/')}.py").is_file(), f"{name} is gone: take it off the list"
 
 
 def test_rooms_say_nothing_at_their_doors() -> None:

@@ -30,6 +30,25 @@ def test_what_is_described_is_told_as_it_is() -> None:
     assert boundary.explain(ConfigError("train.epochs: 0")) == ("error: train.epochs: 0", 2)
 
 
+@pytest.mark.parametrize(
+    ("module", "extra"),
+    [
+        ("torch", "training"),
+        ("sklearn.metrics", "training"),
+        ("uvicorn", "serving"),
+        ("prefect", "flow"),
+        ("dvc.repo", "versioning"),
+    ],
+)
+def test_what_was_not_installed_is_told_with_the_extra_that_brings_it(module: str, extra: str) -> None:
+    message, code = boundary.explain(ModuleNotFoundError(f"No module named {module!r}", name=module))
+    assert message.startswith(f"error: {module} is not installed here; ")
+    assert message.endswith(f": pip install 'pneumonia[{extra}]'")
+    assert code == 1
+    for other in ("numpy", "no_such_module"):  # no extra brings it: a surprise
+        assert boundary.explain(ModuleNotFoundError("No module", name=other))[1] == boundary.UNEXPECTED
+
+
 def test_a_surprise_is_one_message_and_its_traceback_lies_in_the_work_folder(tmp_path: Path) -> None:
     boundary.keep_tracebacks_in(tmp_path)
     message, code = boundary.explain(surprise())

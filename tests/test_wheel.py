@@ -1,6 +1,6 @@
-"""The wheel as somebody installs it who has no checkout and not the flow's extra.
+"""The wheel as somebody installs it who has no checkout: with the extra that trains, and without any.
 
-The environment is new and holds the wheel, and of the libraries those alone that the wheel requires without an extra,
+The environment is new and holds the wheel, and of the libraries those alone that the wheel requires with these extras,
 and what these require in turn: each is linked from the environment that runs the tests, since to install them again
 would take a network and gigabytes. What the links cannot show: whether an installer resolves the requirements to the
 versions that are here. Folders that several packages share (google, opentelemetry) are linked whole.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,6 +18,9 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from PIL import Image
+
+from tests.support import exports, wheels
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,10 +31,10 @@ def required(texts: list[str], extras: frozenset[str]) -> list[Requirement]:
     return [each for each in parsed if each.marker is None or any(each.marker.evaluate(one) for one in asked)]
 
 
-def closure(texts: list[str]) -> dict[str, Distribution]:
-    """Return what these requirements bring, and what that brings in turn."""
+def closure(texts: list[str], chosen: frozenset[str]) -> dict[str, Distribution]:
+    """Return what these requirements bring with these extras, and what that brings in turn."""
     found: dict[str, Distribution] = {}
-    waiting, seen = [(each.name, frozenset(each.extras)) for each in required(texts, frozenset())], set()
+    waiting, seen = [(each.name, frozenset(each.extras)) for each in required(texts, chosen)], set()
     while waiting:
         name, extras = waiting.pop()
         if (name, extras) in seen:
@@ -46,27 +48,28 @@ def closure(texts: list[str]) -> dict[str, Distribution]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built without a network, as `pip install .` would build it, from a copy: the build leaves files behind."""
-    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "pneumonia", "tasks"):
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    return next(folder.glob("*.whl"))
+    return wheels.build(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
 def script(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`pneumonia` of an environment with the wheel."""
-    folder = tmp_path_factory.mktemp("clean") / "environment"
+    """`pneumonia` of an environment with the wheel and the extra `training`."""
+    return installed(wheel, tmp_path_factory.mktemp("clean") / "environment", frozenset({"training"}))
+
+
+@pytest.fixture(scope="module")
+def plain(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`pneumonia` of an environment with the wheel and no extra."""
+    return installed(wheel, tmp_path_factory.mktemp("plain") / "environment", frozenset())
+
+
+def installed(wheel: Path, folder: Path, extras: frozenset[str]) -> Path:
+    """Make an environment with the wheel and these extras, and return its script."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=120)
-    uv = [Path(sys.executable).with_name("uv"), "--no-config", "pip", "install", "--quiet", "--offline", "--no-deps"]
-    subprocess.run([*uv, "--python", folder / "bin/python", wheel], check=True, timeout=120)
+    wheels.install(folder, "--offline", wheel)
     libraries = folder / "lib/python3.11/site-packages"
-    installed = Distribution.at(next(libraries.glob("pneumonia-*.dist-info")))
-    for each in closure(installed.requires or []).values():
+    project = Distribution.at(next(libraries.glob("pneumonia-*.dist-info")))
+    for each in closure(project.requires or [], extras).values():
         for top in {file.parts[0] for file in each.files or [] if file.parts[0] not in ("..", "__pycache__")}:
             if not (libraries / top).exists():
                 (libraries / top).symlink_to(Path(str(each.locate_file(top))))
@@ -102,7 +105,9 @@ def test_the_environment_is_what_it_claims(script: Path, tmp_path: Path) -> None
         "print(json.dumps([[n for n in ('prefect', 'dvc', 'kagglehub', 'pytest', 'flows', 'tests')"
         " if u.find_spec(n)], pneumonia.__file__]))"
     )
-    done = subprocess.run([script.with_name("python"), "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    plain = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    python = script.with_name("python")
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, env=plain, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     importable, file = json.loads(done.stdout)
     assert importable == []
@@ -140,3 +145,21 @@ def test_the_doctor_knows_where_it_is(script: Path, tmp_path: Path) -> None:
     assert checks["prefect"]["text"] == "not installed"
     assert checks["torch"]["status"] == "ok"
     assert checks["requirements.lock"]["text"] == "not found, so there is nothing to compare with"
+
+
+@pytest.mark.integration
+def test_without_an_extra_it_scores_and_says_what_the_rest_needs(plain: Path, tmp_path: Path) -> None:
+    """A model that was exported answers without torch and MLflow; what trains names the extra."""
+    exports.mirrored(tmp_path / "work")
+    Image.fromarray(exports.phantoms(1, 5).pixels[0]).save(tmp_path / "image.png")
+    settings = ["--set", f"work={tmp_path / 'work'}", "--set", "serving.model=pneumonia-tiny-phantom"]
+    done = call(plain, "predict", "image.png", "--json", *settings, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)
+    assert 0 <= found["probability"] <= 1
+    for command, extra in ((["doctor"], "training"), (["serve"], "serving")):
+        done = call(plain, *command, *settings, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"is not installed here; install it with what else belongs to it: pip install 'pneumonia[{extra}]'" in (
+            done.stderr
+        )

@@ -1,7 +1,7 @@
-"""Start the tracking server with two accounts, the administrator and the pipeline, whose passwords .env sets.
+"""Start the tracking server with the accounts of administrator, pipeline and service; .env sets the passwords.
 
 The pipeline may do what it likes with the experiments and models that it creates, and reads the others (with
-less, MLflow answers "denied" where a model does not exist yet).
+less, MLflow answers "denied" where a model does not exist yet). The service reads.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def main() -> None:
     account(store, admin, os.environ.pop("MLFLOW_AUTH_ADMIN_PASSWORD"), admin=True)
     if account(store, pipeline, os.environ.pop("MLFLOW_PIPELINE_PASSWORD"), admin=False):
         hand_over(store, MlflowClient(tracking_uri=database, registry_uri=database), pipeline)
+    account(store, os.environ.pop("MLFLOW_SERVING_USERNAME"), os.environ.pop("MLFLOW_SERVING_PASSWORD"), admin=False)
     os.execvp("mlflow", ["mlflow", "server", "--app-name=basic-auth", *sys.argv[1:]])  # noqa: S606 - becomes the server
 
 

@@ -30,6 +30,9 @@ SECRETS = {
     "MLFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(18),
     "MLFLOW_PIPELINE_USER": lambda: "pipeline",
     "MLFLOW_PIPELINE_PASSWORD": lambda: secrets.token_hex(24),
+    "MLFLOW_SERVING_USER": lambda: "serving",
+    "MLFLOW_SERVING_PASSWORD": lambda: secrets.token_hex(24),
+    "PNEUMONIA_API_KEY": lambda: secrets.token_urlsafe(24),  # of the service
     "REDIS_PASSWORD": lambda: secrets.token_hex(24),  # of deployments/compose.celery.yml
     "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW_SECRET_KEY": lambda: secrets.token_hex(32),

@@ -36,9 +36,15 @@ PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 EACH = ("torch", "torchvision", "mlflow", "prefect", "fastapi")
 """Packages whose versions must match one another; each has its own line."""
+NEEDED_EXTRAS, OPTIONAL_EXTRAS = ("", "training"), ("flow", "serving", "versioning")
+"""Extras of the project: what the pipeline needs, and what only some commands do."""
 NEEDED_DISK, GOOD_DISK = 1, 5  # GiB: packed images 0.3, a training's checkpoint and run 0.3
 NEEDED_MEMORY, GOOD_MEMORY = 1.5, 4.0  # GiB: phantoms take about 1, the full training under 3
-PORTS = {"port 5000": (5000, "--mlflow-port"), "port 4200": (4200, "--prefect-port")}
+PORTS = {
+    "port 5000": (5000, "pneumonia ui --mlflow-port"),
+    "port 4200": (4200, "pneumonia ui --prefect-port"),
+    "port 8000": (8000, "pneumonia serve --port"),
+}
 GIB = 2**30
 
 
@@ -70,12 +76,17 @@ def _software(config: Config) -> Iterator[Check]:  # noqa: ARG001
 def _requirements() -> dict[str, tuple[Requirement, bool]]:
     """Return the requirements of pyproject.toml, without development tools, and whether each may be missing."""
     wanted: dict[str, tuple[Requirement, bool]] = {}
-    for line in importlib.metadata.requires("pneumonia") or []:
-        requirement = Requirement(line)
-        needed = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if needed or any(requirement.marker.evaluate({"extra": extra}) for extra in ("flow", "versioning")):  # type: ignore[union-attr]
-            wanted[requirement.name] = (requirement, not needed)
+    for requirement in map(Requirement, importlib.metadata.requires("pneumonia") or []):
+        if _asked_for(requirement, *NEEDED_EXTRAS):
+            wanted[requirement.name] = (requirement, False)
+        elif _asked_for(requirement, *OPTIONAL_EXTRAS):
+            wanted.setdefault(requirement.name, (requirement, True))
     return wanted
+
+
+def _asked_for(requirement: Requirement, *extras: str) -> bool:
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
 
 
 def _package(name: str, requirement: Requirement, optional: bool) -> Check:
@@ -276,7 +287,7 @@ def _services(config: Config) -> Iterator[Check]:
             yield Check(name="flow server", status="fail", text=str(error))
     for name, (port, option) in PORTS.items():
         problem = port_problem(port)
-        remedy = f"pneumonia ui {option} PORT takes another" if problem else ""
+        remedy = f"{option} PORT takes another" if problem else ""
         yield Check(name=name, status="warn" if problem else "ok", text=problem or "free", remedy=remedy)
 
 

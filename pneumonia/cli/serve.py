@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +24,16 @@ from pneumonia.cli.common import (
     working,
 )
 from pneumonia.cli.predict import Model
-from pneumonia.errors import DataError, PneumoniaError
+from pneumonia.errors import DataError
 from pneumonia.files import is_folder, printable, write_bytes
+
+
+class View(StrEnum):
+    """What to draw."""
+
+    overlay = "overlay"
+    map = "map"
+    image = "image"
 
 
 def serve(
@@ -54,10 +63,8 @@ def serve(
     """
     named = {"serving.model": model, "serving.port": port, "serving.host": host}
     config = resolve_config(file, settings, dict(named))
-    try:
-        from pneumonia.serving.server import run
-    except ModuleNotFoundError as error:
-        raise PneumoniaError(f"{error.name} is not installed; install pneumonia[serving]") from None
+    from pneumonia.serving.server import run
+
     run(config)
 
 
@@ -114,7 +121,9 @@ def _report(counts: dict[str, int], out: Path, as_json: bool) -> None:
 def explain(
     image: Annotated[Path, typer.Argument(metavar="FILE", parser=path_of, help="JPEG, PNG or DICOM")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", parser=path_of, help="PNG to write")],
-    view: Annotated[str, typer.Option(help="overlay: the map over the radiograph; map: the map alone")] = "overlay",
+    view: Annotated[
+        View, typer.Option(help="overlay: the map over the radiograph; map: the map alone; image: the radiograph")
+    ] = View.overlay,
     model: Model = None,
     as_json: Json = False,
     settings: Settings = None,
@@ -126,8 +135,6 @@ def explain(
 
     Example: `pneumonia explain image.dcm --out heat.png`
     """
-    if view not in ("overlay", "map", "image"):
-        raise typer.BadParameter(f"--view {view}: choose overlay, map or image")
     config = resolve_config(file, settings)
     with working():
         from pneumonia.inference.heat_map import draw
@@ -137,7 +144,7 @@ def explain(
         answer = predictor.examine(image)
         found = {"file": str(image)} | predictor.model.document(answer)
         if not answer.refused:
-            write_bytes(out, draw(answer, predictor.model.head, view))
+            write_bytes(out, draw(answer, predictor.model.head, view.value))
     if as_json:
         emit_json(found)
     elif answer.refused:

@@ -39,6 +39,10 @@ SOURCES = {
 UNKNOWN = "none"
 LISTED = 20
 
+PUBLISHED_AGES = (1.0, 5.0)
+"""Lowest and highest age in years of the patients of the published set (Kermany et al., Cell 172, 2018: "pediatric
+patients of one to five years old"). Its files do not say it; a set is known as that one by its files' names."""
+
 _PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
 _NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)(?:-|$)", re.IGNORECASE)
 

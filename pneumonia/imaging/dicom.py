@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
+from pneumonia.imaging.dicom_attributes import read_attributes
 from pneumonia.imaging.dicom_elements import text
 from pneumonia.imaging.dicom_file import parse
 from pneumonia.imaging.dicom_pixels import read_samples
@@ -51,6 +52,7 @@ def decode_dicom(content: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
             encoding=f"dicom;{dataset.file_meta.TransferSyntaxUID};{dataset.BitsStored};{kind}",
             phantom=is_phantom(dataset.get("ImageComments")),
             notes=notes,
+            attributes=read_attributes(dataset),
         )
 
 
@@ -113,7 +115,7 @@ def _grey(dataset: Dataset, samples: NDArray[np.unsignedinteger], kind: str) -> 
         coloured += int((channels.max(axis=2) - channels.min(axis=2) > GREY_TOLERANCE).sum())
         grey[start : start + _ROWS] = np.asarray(image.convert("L"))
     if coloured > COLOURED * grey.size:
-        raise Refusal(f"is a DICOM file in colour ({kind})", _ORIGINAL)
+        raise Refusal(f"is a DICOM file in colour ({kind})", _ORIGINAL, "not_a_radiograph")
     return grey
 
 

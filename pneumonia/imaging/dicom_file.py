@@ -21,6 +21,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
+from pneumonia.imaging.dicom_attributes import ATTRIBUTES
 from pneumonia.imaging.refusal import FETCH_AGAIN, MAX_PIXELS, Refusal
 
 # pydicom logs a damaged file and raises; the refusal reports it once, with the file's name.
@@ -38,7 +39,7 @@ _HEADER = (
     "PatientID", "ImageComments", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
     "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth",
-    "VOILUTFunction", "PresentationLUTShape",
+    "VOILUTFunction", "PresentationLUTShape", *ATTRIBUTES,
 )  # fmt: skip
 _SIGNATURE = slice(128, 132)
 _PIECE = 2**16  # bytes that are inflated at a time, to a thousand times as much at most
@@ -51,9 +52,13 @@ class _Counted(io.BytesIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
+        self.check()
+        return super().read(size)
+
+    def check(self) -> None:
+        """Refuse a file of which too much was read."""
         if self._left < 0:
             raise Refusal(f"is a DICOM file of more than {MAX_READS:,} elements (a bomb?)", "remove it")
-        return super().read(size)
 
 
 def parse(content: bytes, names: Sequence[str] = (*_HEADER, *_TABLES, *_PIXELS)) -> Dataset:
@@ -72,13 +77,17 @@ def parse(content: bytes, names: Sequence[str] = (*_HEADER, *_TABLES, *_PIXELS))
     if syntax == DeflatedExplicitVRLittleEndian:
         file = _inflate(file.getbuffer()[file.tell() :])
     tags: list[BaseTag | int] = [Tag(name) for name in names]
-    dataset = read_dataset(
-        file,
-        syntax == ImplicitVRLittleEndian,
-        syntax != ExplicitVRBigEndian,
-        stop_when=_behind(Tag("PixelData")),
-        specific_tags=tags,
-    )
+    try:
+        dataset = read_dataset(
+            file,
+            syntax == ImplicitVRLittleEndian,
+            syntax != ExplicitVRBigEndian,
+            stop_when=_behind(Tag("PixelData")),
+            specific_tags=tags,
+        )
+    except OSError:  # pydicom's, in place of what was raised while it read an item's tag
+        file.check()
+        raise
     dataset.file_meta = meta
     _check_lengths(dataset, names)
     return dataset

@@ -27,5 +27,5 @@ def resize(image: Image.Image, size: int) -> NDArray[np.uint8]:
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     pixels = np.array(image)
     if pixels.min() == pixels.max():
-        raise Refusal("shows a single grey level", "export the image again; this one is blank")
+        raise Refusal("shows a single grey level", "export the image again; this one is blank", "blank")
     return pixels

@@ -16,7 +16,7 @@ from pneumonia.config.schema import PreprocessConfig
 from pneumonia.errors import DataError
 from pneumonia.imaging.preprocessing import equalize, resize
 from pneumonia.imaging.raster import JPEG_MAGIC, PNG_MAGIC, decode_jpeg, decode_png
-from pneumonia.imaging.refusal import FETCH_AGAIN, MAX_PIXELS, Decoded, Refusal
+from pneumonia.imaging.refusal import FETCH_AGAIN, MAX_PIXELS, Code, Decoded, DicomAttributes, Refusal
 
 MAX_BYTES = 256 * 2**20
 DICOM_WITHIN = 132  # bytes that tell whether a file is DICOM
@@ -37,13 +37,15 @@ class UnreadableRadiograph(DataError):
         path: the file's name as it was given.
         reason: what is wrong.
         remedy: what to do.
+        code: why, of the closed list `pneumonia.imaging.refusal.Code`.
     """
 
-    def __init__(self, path: str, reason: str, remedy: str) -> None:
-        super().__init__(path, reason, remedy)
+    def __init__(self, path: str, reason: str, remedy: str, code: Code = "unreadable") -> None:
+        super().__init__(path, reason, remedy, code)
         self.path = path
         self.reason = reason
         self.remedy = remedy
+        self.code: Code = code
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}; {self.remedy}"
@@ -61,6 +63,9 @@ class Radiograph:
         encoding: container, mode or bits, and for JPEG the mean of the luminance quantisation table.
         phantom: the file's comment declares it synthetic.
         notes: what the file left open or contradicts, and how it was read; empty for nearly all files.
+        coloured: share of the pixels that are coloured, 0 to 1; training reads such pictures as grey, the service
+            refuses them.
+        attributes: what a DICOM file says about its image, for the service; None for other files.
     """
 
     pixels: NDArray[np.uint8]
@@ -70,6 +75,8 @@ class Radiograph:
     encoding: str
     phantom: bool
     notes: tuple[str, ...] = ()
+    coloured: float = 0.0
+    attributes: DicomAttributes | None = None
 
 
 def read(path: Path | str, preprocess: PreprocessConfig) -> Radiograph:
@@ -89,7 +96,8 @@ def load(path: Path | str) -> bytes:
             raise UnreadableRadiograph(str(path), "is not a file", "name a JPEG, PNG or DICOM file")
         if status.st_size > MAX_BYTES:
             reason = f"is {status.st_size / 2**20:.0f} MiB, more than the limit of {MAX_BYTES // 2**20}"
-            raise UnreadableRadiograph(str(path), reason, "reduce it if it is a radiograph, otherwise remove it")
+            remedy = "reduce it if it is a radiograph, otherwise remove it"
+            raise UnreadableRadiograph(str(path), reason, remedy, "too_large")
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise UnreadableRadiograph(str(path), "does not exist", "check the name") from None
@@ -122,9 +130,19 @@ def read_bytes(
         decoded = _decode(content, preprocess.size, max_pixels)
         levels = resize(decoded.image, preprocess.size)
     except Refusal as refusal:
-        raise UnreadableRadiograph(name, refusal.reason, refusal.remedy) from refusal.__cause__
+        raise UnreadableRadiograph(name, refusal.reason, refusal.remedy, refusal.code) from refusal.__cause__
     pixels = equalize(levels) if preprocess.equalize else levels
-    return Radiograph(pixels, levels, decoded.width, decoded.height, decoded.encoding, decoded.phantom, decoded.notes)
+    return Radiograph(
+        pixels,
+        levels,
+        decoded.width,
+        decoded.height,
+        decoded.encoding,
+        decoded.phantom,
+        decoded.notes,
+        decoded.coloured,
+        decoded.attributes,
+    )
 
 
 def is_dicom(content: bytes) -> bool:

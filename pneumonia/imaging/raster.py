@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
+from pneumonia.imaging.colour import coloured_share
 from pneumonia.imaging.jpeg_markers import MAX_SCANS, SEQUENTIAL, FrameHeader, read_header
 from pneumonia.imaging.png_chunks import MAGIC as PNG_MAGIC
 from pneumonia.imaging.png_chunks import Png, read_chunks
@@ -42,12 +43,13 @@ def decode_jpeg(content: bytes, size: int, max_pixels: int = MAX_PIXELS) -> Deco
         tables: dict[int, list[int]] = getattr(image, "quantization", {})
         luminance = tables[min(tables)]
         upright_size = _upright_size(image, header.width, header.height)
-        image.draft("L", (2 * size, 2 * size))
+        grey, coloured = _grey_jpeg(image, content, size)
         return Decoded(
-            _upright(image).convert("L"),
+            grey,
             *upright_size,
             encoding=f"jpeg;{mode};q={sum(luminance) / len(luminance):.1f}",
             phantom=is_phantom(image.info.get("comment")),
+            coloured=coloured,
         )
 
 
@@ -66,7 +68,37 @@ def decode_png(content: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
             encoding=f"png;{mode};{png.bits}",
             phantom=is_phantom(image.info.get("Comment")),
             notes=notes,
+            coloured=0.0 if mode in ("L", "LA") else coloured_share(upright),
         )
+
+
+def _grey_jpeg(image: Image.Image, content: bytes, size: int) -> tuple[Image.Image, float]:
+    """Return a JPEG's luminance, upright and scaled, and the share of its pixels that are coloured.
+
+    The luminance of a picture in colour is the same whether its colour is decoded too or not, except where a file
+    stores red, green and blue, of which the decoder makes the luminance: its colour is decoded apart.
+    """
+    target = (2 * size, 2 * size)
+    if image.mode == "L":
+        image.draft("L", target)
+        return _upright(image), 0.0
+    if _stores_rgb(image):
+        beside = Image.open(io.BytesIO(content), formats=["JPEG"])
+        beside.draft("RGB", target)
+        image.draft("L", target)
+        return _upright(image).convert("L"), coloured_share(beside)
+    image.draft("YCbCr", target)
+    upright = _upright(image)
+    return upright.getchannel(0), coloured_share(upright)
+
+
+def _stores_rgb(image: Image.Image) -> bool:
+    """Return whether a JPEG stores red, green and blue, by the rules of libjpeg's ``default_decompress_parms``."""
+    if "jfif" in image.info:
+        return False
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 0)
+    return bytes(layer[0] for layer in getattr(image, "layer", ())) == b"RGB"
 
 
 def _open(content: bytes, container: str, size: tuple[int, int]) -> Image.Image:

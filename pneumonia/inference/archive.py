@@ -106,8 +106,8 @@ def _check_same(parts: Path, predictor: Predictor, files: Sequence[Path], root: 
     if then != now:
         changed = ", ".join(key for key in now if then.get(key) != now[key])
         raise PneumoniaError(
-            f"{parts}: holds a part of another scoring ({changed} changed since); finish that one, or remove the folder "
-            "to begin anew"
+            f"{parts}: holds a part of another scoring ({changed} changed since); finish that one, or remove the "
+            "folder to begin anew"
         )
 
 

@@ -79,10 +79,16 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class ExportData:
-    """The images that an export is calibrated on and checked with; none of the test folder."""
+    """The images that an export is calibrated on and checked with; none of the test folder.
+
+    Attributes:
+        train, validation: the images of these splits.
+        ages: lowest and highest age of the patients in years; None where it is not known.
+    """
 
     train: LabelledImages
     validation: LabelledImages
+    ages: tuple[float, float] | None = None
 
 
 def export_model(
@@ -129,8 +135,8 @@ def _finished(folder: Path, record: ModelRecord) -> ExportRecord | None:
         found = read_export(folder)
     except DataError:
         return None  # damaged: made again
-    same = found.model_digest == record.model_digest() and found.code == export_code()
-    return found if same else None
+    held = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+    return found if held == record and found.code == export_code() else None
 
 
 def _remove(folder: Path) -> None:
@@ -181,7 +187,8 @@ class _Work:
         engines: dict[Precision, Engine] = {"fp32": fp32, "int8": int8}
         computed = _embeddings(scores[list(engines).index(precision)])
         validation = ReferenceImages(held_out, data.validation.statistics, computed)
-        self._write_reference(engines, build_reference(self._train(engines[precision], data.train), validation))
+        train = self._train(engines[precision], data.train)
+        self._write_reference(engines, build_reference(train, validation, data.ages))
         return self._record(precision, reason, agreement)
 
     def _path(self, precision: Precision) -> Path:

@@ -32,8 +32,8 @@ class Answer:
     """What a model answers about one image: a probability, or a refusal.
 
     Attributes:
-        image: decoded; None where the file cannot be read.
-        outputs: of the graph; None where the file cannot be read.
+        image: decoded, and corrected where it was a negative; None where the file cannot be read.
+        outputs: of the graph; None where the file is refused before it is computed.
         assessment: of the input check; its code is empty where the image is accepted.
         milliseconds: of each part, name to ms.
     """
@@ -75,7 +75,7 @@ class ServedModel:
         self.head: NDArray[np.float32] = reference[HEAD]
         self.known = {key: array for key, array in reference.items() if key.startswith(KNOWN)}
         self._max_pixels = config.max_pixels
-        self._check = InputCheck(reference) if config.check_input else None
+        self._check = InputCheck(reference, self.record.preprocess) if config.check_input else None
         self._engine = Engine(folder / GRAPHS[self.precision], self.record.preprocess.size, config.threads)
 
     @property
@@ -96,11 +96,18 @@ class ServedModel:
                 image = read_bytes(content, self.record.preprocess, name, self._max_pixels)
         except UnreadableRadiograph as error:
             return refusal(error, took)
-        with _timed(took, "compute"):
-            outputs = self._engine.run(image.pixels)
+        if self._check is None:
+            with _timed(took, "compute"):
+                return Answer(image, self._engine.run(image.pixels), Assessment(), took)
         with _timed(took, "check"):
-            assessment = Assessment() if self._check is None else self._check.assess(image, outputs)
-        return Answer(image, outputs, assessment, took)
+            prepared = self._check.prepare(image)
+        if prepared.assessment.code:
+            return Answer(prepared.image, None, prepared.assessment, took)
+        with _timed(took, "compute"):
+            outputs = self._engine.run(prepared.image.pixels)
+        with _timed(took, "check"):
+            assessment = self._check.assess(prepared, outputs)
+        return Answer(prepared.image, outputs, assessment, took)
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Compute pixels uint8 [S, S] that are preprocessed as the record says."""
@@ -115,7 +122,7 @@ class ServedModel:
     def document(self, answer: Answer) -> dict[str, Any]:
         """Return an answer as a JSON object, the same in every command and in the service."""
         found = answer.assessment
-        checks = dict(found.findings or {})
+        checks = dict(found.findings)
         model = {
             "model": self.name,
             "version": self.version,
@@ -126,7 +133,8 @@ class ServedModel:
         if answer.outputs is None or answer.refused:
             reason = f"{found.reason}; {found.remedy}" if found.remedy else found.reason
             return {"refused": True, "code": found.code, "reason": reason, "checks": checks} | model
-        notes = {"notes": list(answer.image.notes)} if answer.image is not None and answer.image.notes else {}
+        said = (*(answer.image.notes if answer.image is not None else ()), *found.notes)
+        notes = {"notes": list(said)} if said else {}
         return {
             "probability": answer.outputs.probability,
             "decision": self.decision(answer),
@@ -141,11 +149,11 @@ class ServedModel:
 
 def refusal(error: UnreadableRadiograph, took: Mapping[str, float] | None = None) -> Answer:
     """Return the answer about a file that cannot be read."""
-    return Answer(None, None, Assessment(code="unreadable", reason=error.reason, remedy=error.remedy), took or {})
+    return Answer(None, None, Assessment(error.code, error.reason, error.remedy), took or {})
 
 
 @contextmanager
 def _timed(took: dict[str, float], part: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
-    took[part] = round(1000 * (time.perf_counter() - began), 2)
+    took[part] = round(took.get(part, 0.0) + 1000 * (time.perf_counter() - began), 2)

@@ -121,7 +121,8 @@ class Reader:
         except RestError as error:
             words = "the tracking server refuses the login" if error.status == 401 else str(error)
             raise TrackingError(
-                f"{redacted(self.uri)}: could not {doing}: {words}", permanent=400 <= error.status < 500
+                f"{redacted(self.uri)}: could not {doing}: {words}",
+                permanent=error.status < 500 and error.status != 429,
             ) from error
         except requests.RequestException as error:
             words = health.system_words(str(error)) or type(error).__name__

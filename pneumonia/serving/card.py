@@ -61,8 +61,9 @@ def limits(model: ServedModel) -> list[str]:
     learnt = (
         "It learnt from synthetic images that show no patient."
         if model.record.phantom
-        else "It learnt from radiographs of children of one to five years from one hospital (Guangzhou, Kermany et al. "
-        "2018); on adults, and on other scanners, its probabilities are too high or too low."
+        else "It learnt from one set of radiographs; on other scanners, hospitals and ages its probabilities may be "
+        "too high or too low. The set that this project was developed on shows children of one to five years (Kermany "
+        "et al. 2018)."
     )
     size = model.record.preprocess.size
     return [

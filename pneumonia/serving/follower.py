@@ -20,9 +20,10 @@ from pneumonia.inference.served_model import ServedModel
 from pneumonia.registry.mirror import Champion
 from pneumonia.serving.metrics import Metrics
 
-TOLERANCE = {"fp32": 1e-3, "int8": 0.25}
-"""Largest difference of a logit from the known one. The order of sums differs between processors; in int8 a difference
-in the last bit of a sum may move an activation by a whole step, in each of the layers."""
+TOLERANCE = {"fp32": 1e-3, "int8": 0.05}
+"""Largest difference of a logit from the known one. Processors add in different orders; with instructions from SSE4.1
+to AVX-512 the graphs of a trained ResNet18 differed by at most 3e-6 in fp32 and 0.012 in int8, where the last bit of a
+sum may move an activation by a whole step."""
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
 """Seconds after which a champion that was refused is tried again; doubled with every refusal up to the last."""
 

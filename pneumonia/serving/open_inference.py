@@ -76,7 +76,7 @@ async def infer(request: Request) -> Response:
         body = b"".join([chunk async for chunk in service.uploads.stream(request)])
         document, contents = _read(request.headers.get(HEADER), body)
         if len(contents) > service.config.max_files:
-            raise Problem(413, "too_many_files", f"the input has more elements than {service.config.max_files}")
+            raise Problem(422, "too_many_files", f"the input has more elements than {service.config.max_files}")
         wanted = _wanted(document)
         answers = await service.answers(model, contents)
         context.fields |= {"model": model.name, "version": model.version, "images": len(answers)}

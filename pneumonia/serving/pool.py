@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from pneumonia.serving.problems import unavailable
+from pneumonia.serving.problems import Problem, unavailable
 
 Result = TypeVar("Result")
 
@@ -78,6 +78,6 @@ class Pool:
         self._executor.shutdown(wait=True, cancel_futures=True)
 
 
-def overloaded() -> Exception:
+def overloaded() -> Problem:
     """Return the problem of a full queue."""
     return unavailable("overloaded", "as many images are waiting as may; try again after the time in Retry-After")

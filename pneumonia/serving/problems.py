@@ -59,7 +59,9 @@ def json_response(
     document: Any, status: int = 200, media_type: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a JSON document as an answer."""
-    content = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    content = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(
+        "utf-8", "replace"
+    )
     return Response(content, status, dict(headers or {}), media_type)
 
 

@@ -23,7 +23,7 @@ _WORDS = {
     400: "The body is incomplete or no form",
     401: "No valid API key",
     404: "There is no such thing",
-    413: "Too large, or too many files",
+    413: "The body is too large",
     415: "Content of another type",
     421: "Without keys, only this machine's own name is answered to",
     422: "The image is refused, or the request cannot be understood",
@@ -127,7 +127,7 @@ def _of_model(path: str, parameters: tuple[Mapping[str, Any], ...]) -> tuple[Rou
             tag=_OIP,
         ),
         Route(
-            f"{path}/infer", open_inference.infer, documents.InferenceResponse, "POST", (400, 404, 413, 415, 503),
+            f"{path}/infer", open_inference.infer, documents.InferenceResponse, "POST", (400, 404, 413, 415, 422, 503),
             _INFER, parameters, tag=_OIP,
         ),
     )  # fmt: skip

@@ -168,7 +168,7 @@ class _Form:
             raise Problem(422, "unknown_field", f"the form has a field of another name than {FIELD}")
         if len(self.files) == self.most:
             raise Problem(
-                413, "too_many_files", f"the request holds more files than {self.most}; send several requests"
+                422, "too_many_files", f"the request holds more files than {self.most}; send several requests"
             )
         self._name = _printable(options.get(b"filename", b""))
 

@@ -66,6 +66,7 @@ def test_versions_are_held_against_pyproject() -> None:
     wanted = doctor._requirements()
     assert not wanted["torch"][1], "needed"
     assert wanted["prefect"][1], "only for the flow"
+    assert wanted["uvicorn"][1], "only for the service"
     assert "pytest" not in wanted
     assert doctor._package("fastapi", *wanted["fastapi"]).status == "ok"
     newer = doctor._package("pydantic", Requirement(f"pydantic>{version('pydantic')}"), False)
@@ -161,7 +162,7 @@ def test_initial_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_services(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        monkeypatch.setitem(doctor.PORTS, "port 5000", (port, "--mlflow-port"))
+        monkeypatch.setitem(doctor.PORTS, "port 5000", (port, "pneumonia ui --mlflow-port"))
         checks = list(doctor._services(settings("tracking.uri=http://127.0.0.1:1")))
     taken = only(checks, "port 5000")
     assert taken.status == "warn"

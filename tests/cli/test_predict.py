@@ -20,6 +20,7 @@ from pneumonia.registry import models
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.cli.console import call
+from tests.support.exports import provide
 from tests.support.images import dicom, picture
 from tests.support.runs import settings
 from tests.support.trained import leave_run, save
@@ -31,6 +32,11 @@ NAME = "pneumonia-resnet18"
 def labelled(phantoms: Path, tmp_path: Path) -> Path:
     """A folder with NORMAL/ and PNEUMONIA/ that a test may change."""
     return Path(shutil.copytree(phantoms / "test", tmp_path / "images"))
+
+
+@pytest.fixture(autouse=True)
+def _exported(weights: Path, tmp_path: Path) -> None:
+    provide(tmp_path / ".pneumonia", weights)
 
 
 def test_text_shows_probability_call_and_file(weights: Path, image: Path) -> None:
@@ -182,7 +188,7 @@ def test_a_folder_without_images_is_an_error(weights: Path, tmp_path: Path) -> N
 def test_without_a_champion_the_error_says_how_to_make_one(image: Path, work: Path) -> None:
     done = call("predict", str(image), "--set", f"work={work}")
     assert (done.exit_code, done.stdout) == (1, "")
-    assert "there is no champion of pneumonia-resnet18 yet" in done.stderr
+    assert "there is no champion of pneumonia-resnet18 or pneumonia-resnet18-fast or" in done.stderr
 
 
 def test_metrics_are_those_of_the_library(weights: Path, labelled: Path) -> None:

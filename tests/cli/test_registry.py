@@ -173,6 +173,7 @@ def test_reading_leaves_the_work_folder_as_it_is(
     two: list[str], work: Path, image: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call("promote", "--version", "1", "--why", "first")
+    assert call("predict", str(image), "--set", f"work={work}").exit_code == 0  # of no export: makes one, once
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in work.rglob("*")}
 
     def refuse(**_: object) -> None:

@@ -70,11 +70,13 @@ class Stack:
     def __init__(self, folder: Path, project: str) -> None:
         self.project, self.root = project, checkout(folder / "checkout")
         self.env_file = folder / "stack.env"
-        self.ports = {name: free_port() for name in ("MLFLOW_PORT", "AIRFLOW_PORT")}
-        self.env_file.write_text("".join(f"{name}={port}\n" for name, port in self.ports.items()))
+        self.ports = {name: free_port() for name in ("MLFLOW_PORT", "AIRFLOW_PORT", "SERVING_PORT")}
+        settings = {**self.ports, "SERVING_MODEL": MODEL}
+        self.env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self.env_file.chmod(0o600)
         self.airflow_url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
         self.mlflow_url = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
+        self.service_url = f"http://127.0.0.1:{self.ports['SERVING_PORT']}"
         self.up_output, self.up_seconds = "", 0.0
         self._token = ""
 
@@ -259,3 +261,19 @@ class Stack:
     def versions(self, name: str = MODEL) -> list[dict[str, Any]]:
         found = self.mlflow("GET", "model-versions/search", filter=f"name = '{name}'")
         return list(found.get("model_versions", []))
+
+    # The service
+
+    def service(self, method: str, path: str, *, key: bool = True, **carried: Any) -> requests.Response:
+        """Send a request with the API key, or without one."""
+        headers = {"X-API-Key": self.settings()["PNEUMONIA_API_KEY"]} if key else {}
+        return requests.request(method, f"{self.service_url}/{path}", headers=headers, timeout=60, **carried)
+
+    def serves(self, version: str, timeout: float = 20.0) -> dict[str, Any]:
+        """Wait until the service answers with a version, twice its interval at most; return its card."""
+
+        def seen() -> Any:
+            answer = self.service("GET", "v1/model")
+            return answer.status_code == 200 and (card := answer.json())["version"] == version and card
+
+        return dict(eventually(f"version {version} in service", seen, timeout))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pneumonia.config.resolve import resolve
 from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
@@ -24,13 +25,16 @@ SECRETS = (
     "MLFLOW_ADMIN_PASSWORD",
     "MLFLOW_PIPELINE_USER",
     "MLFLOW_PIPELINE_PASSWORD",
+    "MLFLOW_SERVING_USER",
+    "MLFLOW_SERVING_PASSWORD",
+    "PNEUMONIA_API_KEY",
     "AIRFLOW_JWT_SECRET",
     "AIRFLOW_SECRET_KEY",
     "AIRFLOW_FERNET_KEY",
     "AIRFLOW_ADMIN_USER",
     "AIRFLOW_ADMIN_PASSWORD",
 )
-RUNNING = {"postgres", "mlflow", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor"}
+RUNNING = {"postgres", "mlflow", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "serving"}
 CELERY = ROOT / "deployments/compose.celery.yml"
 
 
@@ -76,7 +80,7 @@ def test_the_parts_are_the_documented_ones(services: dict[str, Any]) -> None:
 
 def test_every_port_is_this_machines_alone(services: dict[str, Any]) -> None:
     ports = {(port["host_ip"], port["published"]) for one in services.values() for port in one.get("ports", [])}
-    assert ports == {("127.0.0.1", "5000"), ("127.0.0.1", "8080")}
+    assert ports == {("127.0.0.1", "5000"), ("127.0.0.1", "8080"), ("127.0.0.1", "8000")}
 
 
 def test_the_database_is_published_only_when_asked(docker: None, env_file: Path) -> None:
@@ -99,15 +103,21 @@ def test_each_part_is_on_the_networks_that_it_needs_and_no_other(docker: None, e
         "airflow-apiserver": {"database", "control", "web"},
         "airflow-scheduler": {"database", "control", "tracking", "downloads"},
         "airflow-dag-processor": {"database", "control"},
+        "serving": {"tracking", "web"},
         "data": {"downloads"},
     }
     inside = {name for name, network in done["networks"].items() if network.get("internal")}
     assert inside == {"database", "control", "tracking"}
 
 
-def test_only_the_part_that_runs_steps_has_the_tracking_login(services: dict[str, Any]) -> None:
-    holders = {name for name, one in services.items() if "MLFLOW_TRACKING_PASSWORD" in one["environment"]}
-    assert holders == {"airflow-scheduler"}
+def test_only_the_parts_that_run_steps_and_serve_have_a_tracking_login_each_its_own(services: dict[str, Any]) -> None:
+    holders = {
+        name: one["environment"]["MLFLOW_TRACKING_USERNAME"]
+        for name, one in services.items()
+        if "MLFLOW_TRACKING_PASSWORD" in one["environment"]
+    }
+    assert holders == {"airflow-scheduler": "pipeline", "serving": "serving"}
+    assert not set(services["serving"]["environment"]) & {"MLFLOW_PIPELINE_PASSWORD", "POSTGRES_PASSWORD"}
     for name, one in services.items():
         if name != "mlflow":
             assert not [key for key in one["environment"] if "MLFLOW" in key and "ADMIN" in key], name
@@ -126,8 +136,21 @@ def test_every_part_is_watched_limited_restarted_and_confined(services: dict[str
             assert service["restart"] == "unless-stopped", name
 
 
+def test_the_service_is_followed_by_its_settings_and_waits_for_nothing(
+    services: dict[str, Any], env_file: Path
+) -> None:
+    """It starts from its volume alone; the model is auto, unless .env names one."""
+    assert not services["serving"].get("depends_on")
+    assert services["serving"]["environment"]["PNEUMONIA_SERVING__MODEL"] == "auto"
+    env_file.write_text(env_file.read_text() + "SERVING_MODEL=mine\nSERVING_PORT=8123\n")
+    named = json.loads(config(env_file).stdout)["services"]["serving"]
+    assert named["environment"]["PNEUMONIA_SERVING__MODEL"] == "mine"
+    assert [port["published"] for port in named["ports"]] == ["8123"]
+    resolve(environment=named["environment"])  # every setting is one of the configuration's
+
+
 def test_airflow_waits_for_the_database_and_for_its_migration(services: dict[str, Any]) -> None:
-    for name in RUNNING - {"postgres", "mlflow"}:
+    for name in RUNNING - {"postgres", "mlflow", "serving"}:
         needs = {other: need["condition"] for other, need in services[name]["depends_on"].items()}
         assert needs == {"postgres": "service_healthy", "airflow-init": "service_completed_successfully"}
 
@@ -143,6 +166,7 @@ def test_what_a_restart_must_not_lose_lies_in_named_volumes(services: dict[str, 
         ("postgres", "/var/lib/postgresql/data"),
         ("artifacts", "/var/lib/mlflow"),
         ("work", "/var/lib/pneumonia"),
+        ("serving", "/var/lib/pneumonia"),
         ("airflow-logs", "/var/log/airflow"),
         ("data", "/srv/pneumonia/data"),
     }
@@ -199,7 +223,7 @@ def test_dockerfile_lint() -> None:
 
 def test_each_image_ends_as_a_plain_user() -> None:
     text = (ROOT / "deployments/Dockerfile").read_text()
-    for target in ("mlflow", "airflow"):
+    for target in ("mlflow", "airflow", "serving"):
         stage = text.split(f"FROM base AS {target}\n")[1].split("\nFROM ")[0]
         assert stage.count("USER 1000:1000") == 1
         assert stage.index("USER 1000:1000") < stage.index("CMD")

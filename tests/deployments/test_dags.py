@@ -11,7 +11,7 @@ from tests.deployments.conftest import AIRFLOWS_OWN, FOR_STEPS
 # One worker reads the DAG files, once.
 pytestmark = pytest.mark.integration
 FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
-STEPS = ("prepare_data", "train_model", "validate_model", "promote_model")
+STEPS = ("prepare_data", "train_model", "export_model", "validate_model", "promote_model")
 
 
 def test_airflow_finds_no_error_in_them(inspected: dict[str, Any]) -> None:

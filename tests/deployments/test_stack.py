@@ -122,11 +122,12 @@ def test_make_up_ends_healthy_and_says_where_and_how_to_log_in(stack: Stack) -> 
         login = f"login {settings[f'{part}_ADMIN_USER']}, password {part}_ADMIN_PASSWORD in {stack.env_file}"
         assert re.search(rf"{re.escape(address)} +{re.escape(login)}$", stack.up_output, re.MULTILINE), stack.up_output
     secrets = {name: value for name, value in settings.items() if len(value) >= 16}
-    assert len(secrets) >= 11
+    assert len(secrets) >= 13
+    assert f"{stack.service_url}   API key PNEUMONIA_API_KEY in {stack.env_file}\n" in stack.up_output
     assert [name for name, value in secrets.items() if value in stack.up_output] == []
     lines = stack.compose("ps", "--format", "json").splitlines()
     health = {part["Service"]: part["Health"] for part in map(json.loads, lines)}
-    assert len(health) == 5
+    assert len(health) == 6
     assert set(health.values()) == {"healthy"}
     assert stack.memory() < 2 * 2**30  # and idle
 
@@ -137,6 +138,10 @@ def test_a_checkout_that_only_its_owner_can_read_makes_images_that_their_users_c
     wanted = ("/opt/stack", "/srv/pneumonia", f"{packages}/pneumonia", f"{packages}/tasks")
     find = ("exec", "-T", "airflow-scheduler", "find", *wanted)
     assert f"{packages}/tasks/train_model.py" in stack.compose(*find).splitlines()
+    assert stack.compose(*find, "!", "-readable") == ""
+    packages = "/opt/serving/lib/python3.11/site-packages/pneumonia"
+    find = ("exec", "-T", "serving", "find", packages)
+    assert f"{packages}/serving/server.py" in stack.compose(*find).splitlines()
     assert stack.compose(*find, "!", "-readable") == ""
 
 
@@ -166,6 +171,18 @@ def test_mlflow_lets_nobody_in_without_a_login(stack: Stack) -> None:
     assert "MLFLOW" not in stack.compose(*container)
 
 
+def test_the_service_is_alive_and_has_no_champion_yet(stack: Stack) -> None:
+    assert stack.service("GET", "healthz", key=False).status_code == 200
+    waiting = stack.service("GET", "readyz", key=False)
+    assert (waiting.status_code, waiting.headers["Content-Type"]) == (503, "application/problem+json")
+    assert stack.service("POST", "v1/predict", data=b"x").status_code == 503
+    assert stack.service("GET", "", key=False).status_code == 200, "the page, which asks for the key"
+    image = f"pneumonia-serving:{stack.project}"
+    inspected = ["docker", "image", "inspect", "--format", "{{.Size}}", image]
+    size = int(subprocess.run(inspected, capture_output=True, timeout=60, check=True).stdout)
+    assert size < 600e6
+
+
 def test_both_dags_are_there_without_import_errors(stack: Stack) -> None:
     found = eventually("both DAGs", lambda: len(d := stack.airflow("GET", "dags")["dags"]) == 2 and d, 60)
     assert {dag["dag_id"] for dag in found} == {FAST, "pneumonia_pipeline_full"}
@@ -173,7 +190,7 @@ def test_both_dags_are_there_without_import_errors(stack: Stack) -> None:
 
 
 def test_no_part_runs_as_root(stack: Stack) -> None:
-    for service in ("mlflow", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor"):
+    for service in ("mlflow", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "serving"):
         assert stack.compose("exec", "-T", service, "id", "-u").strip() == "1000"
     process = stack.compose("exec", "-T", "postgres", "stat", "-c", "%U", "/var/lib/postgresql/data/postmaster.pid")
     assert process.strip() == "postgres"
@@ -245,6 +262,39 @@ def test_the_model_is_champion_and_its_asset_is_updated(stack: Stack, first: str
     assert event["source_run_id"] == first
 
 
+def test_the_service_answers_with_the_champion(stack: Stack, first: str) -> None:
+    """Through the registry's REST API, with an account that reads; every answer names the version."""
+    champion = stack.champion()
+    tags = {tag["key"]: tag["value"] for tag in champion["tags"]}
+    card = stack.serves(champion["version"])
+    assert (card["model"], card["phantom"], card["digests"]["export"]) == (MODEL, True, tags["export_digest"])
+    assert stack.service("GET", "readyz", key=False).status_code == 200
+    samples = stack.service("GET", "v1/samples").json()["samples"]
+    image = stack.service("GET", samples[0]["url"].lstrip("/")).content
+    answer = stack.service("POST", "v1/predict", data=image).json()["results"][0]
+    assert (answer["model"], answer["version"], answer["phantom"]) == (MODEL, champion["version"], True)
+    for path in ("v1/predict", "v1/explain"):
+        assert stack.service("POST", path, key=False, data=image).status_code == 401
+    for path in ("v1/model", "metrics", f"v2/models/{MODEL}"):
+        assert stack.service("GET", path, key=False).status_code == 401
+
+
+def test_the_services_account_reads_the_registry_and_changes_nothing(stack: Stack, first: str) -> None:
+    settings, champion = stack.settings(), stack.champion()
+    login = (settings["MLFLOW_SERVING_USER"], settings["MLFLOW_SERVING_PASSWORD"])
+    found = stack.mlflow_request("GET", "api/2.0/mlflow/registered-models/get", login, params={"name": MODEL})
+    assert found.status_code == 200
+    changes = {
+        "registered-models/set-tag": {"name": MODEL, "key": "k", "value": "v"},
+        "registered-models/alias": {"name": MODEL, "alias": "champion", "version": champion["version"]},
+        "model-versions/set-tag": {"name": MODEL, "version": champion["version"], "key": "k", "value": "v"},
+        "runs/log-parameter": {"run_id": champion["run_id"], "key": "k", "value": "v"},
+    }
+    for path, body in changes.items():
+        answer = stack.mlflow_request("POST", f"api/2.0/mlflow/{path}", login, json=body)
+        assert answer.status_code == 403, path
+
+
 def test_the_flow_on_the_same_phantoms_comes_to_the_same_model(
     stack: Stack, first: str, trained: dict[str, Any], flow: tuple[subprocess.Popen[bytes], Path]
 ) -> None:
@@ -311,7 +361,9 @@ def test_a_training_goes_on_where_the_scheduler_was_killed_and_the_stack_taken_d
     assert stack.tasks(run)["train_model"]["try_number"] == 2
     assert "epoch 1/" not in stack.log(run, "train_model", 2)
     trained = check_whole(stack, run, KILLED)
-    assert stack.champion()["run_id"] == trained["run_id"]
+    champion = stack.champion()
+    assert champion["run_id"] == trained["run_id"]
+    stack.serves(champion["version"])
 
 
 def test_a_training_that_is_done_is_found_again_and_a_person_rejects_the_model(
@@ -342,6 +394,7 @@ def test_a_backup_brings_everything_back_into_an_empty_stack(
     stack.compose("down", "--volumes")
     stack.restore(folder)
     assert (stack.champion(), stack.versions()) == (champion, versions)
+    stack.serves(champion["version"])
     assert stack.state(first) == "success"
     assert stack.artifact(trained["run_id"], "weights/model.safetensors") == weights
     assert stack.compose("exec", "-T", "airflow-scheduler", "sha256sum", key) == digest

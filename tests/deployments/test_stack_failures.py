@@ -128,6 +128,18 @@ def test_the_artifact_volume_is_full(stack: Stack, tmp_path: Path) -> None:
     assert [version["run_id"] for version in stack.versions()].count(trained["run_id"]) == 1
 
 
+def test_mlflow_is_away_and_the_service_goes_on_and_starts_from_its_volume(stack: Stack) -> None:
+    run = stack.trigger({**SMALL, "train.seed": 26})
+    assert stack.finished(run) == "success"
+    version = stack.champion()["version"]
+    stack.serves(version)
+    with away(stack, "mlflow", 0):
+        stack.serves(version)
+        stack.compose("restart", "serving")
+        stack.serves(version)
+    stack.serves(version)
+
+
 @contextmanager
 def away(stack: Stack, service: str, seconds: float) -> Iterator[None]:
     """Stop a part for a while."""

@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
+from pneumonia.config.schema import Config, PreprocessConfig, ServingConfig, TrackingConfig, TrainConfig
 from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.imaging.radiograph import read
 from pneumonia.inference.predictor import Predictor
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.weights import save_weights, state_digest
-from pneumonia.records.model import ModelRecord
+from pneumonia.records.model import ModelRecord, read_record
 from pneumonia.registry import models, moves
+from pneumonia.registry.mirroring import update_mirror
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from pneumonia.tracking.run import Run
+from tests.support.exports import provide
 
 NAME = "pneumonia-resnet18"
 PREPROCESS = PreprocessConfig(size=32, equalize=True)
@@ -57,7 +60,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def config(work: Path) -> Config:
+def config(work: Path, weights: Path) -> Config:
+    provide(work, weights)
     return Config(
         work=str(work), train=TrainConfig(device="cpu", threads=1), tracking=TrackingConfig(system_metrics=False)
     )
@@ -77,11 +81,12 @@ def logged(config: Config, weights: Path) -> tuple[str, str, str]:
 
 def register(config: Config, weights: Path, name: str = NAME, weights_digest: str | None = None) -> None:
     run, model, uri = logged(config, weights)
-    record = Predictor.load(str(weights), config).record
+    record = read_record(weights)
     changes = {"name": name, "weights_digest": weights_digest or record.weights_digest}
     changes |= {"phantom": name.endswith("-phantom")}
     models.register(uri, record.model_copy(update=changes), run, model)
     moves.promote(uri, name, "1", "ada", "why", against=None)
+    update_mirror(uri, Path(config.work), name)
 
 
 # --- scores
@@ -96,7 +101,7 @@ def test_a_score_is_the_networks_probability(config: Config, weights: Path, imag
     assert [result["file"] for result in results] == [str(image) for image in images]
     assert [result["probability"] for result in results] == pytest.approx(expected.tolist(), abs=1e-5)
     assert len({result["probability"] for result in results}) == len(images)
-    assert set(results[0]) == {"file", "probability", "decision", "threshold", "model", "version"}
+    assert {"file", "probability", "decision", "threshold", "model", "version", "weights_digest"} <= set(results[0])
 
 
 def test_the_decision_follows_the_records_threshold(
@@ -105,7 +110,7 @@ def test_the_decision_follows_the_records_threshold(
     predictor = Predictor.load(str(weights), config)
     scores = sorted(result["probability"] for result in predictor.score(images))
     record = predictor.record.model_copy(update={"threshold": scores[2]})
-    save_weights(tmp_path / "model.safetensors", predictor.network.state_dict(), record)
+    save_weights(tmp_path / "model.safetensors", load_file(weights), record)
     results = Predictor.load(str(tmp_path / "model.safetensors"), config).score(images)
     for result in results:
         assert result["threshold"] == scores[2]
@@ -122,7 +127,8 @@ def test_unreadable_files_are_refused_in_their_place(
     predictor = Predictor.load(str(weights), config)
     results = predictor.score(files)
     assert [result["file"] for result in results] == [str(file) for file in files]
-    assert [set(result) == {"file", "refused", "reason"} for result in results] == [False, True, False, True, True]
+    assert [result.get("refused", False) for result in results] == [False, True, False, True, True]
+    assert {result["code"] for result in results if "refused" in result} == {"unreadable"}
     assert "does not exist" in results[4]["reason"]
     assert predictor.score([images[1]])[0]["probability"] == pytest.approx(results[2]["probability"], abs=1e-6)
 
@@ -133,10 +139,10 @@ def test_batches_change_nothing(
     predictor = Predictor.load(str(weights), config)
     files = [*images[:3], tmp_path / "missing.png", *images[3:]]
     whole = predictor.score(files)
-    told: list[tuple[int, int]] = []
+    told: list[tuple[float, float]] = []
     monkeypatch.setattr("pneumonia.inference.predictor.BATCH", 2)
-    parts = predictor.score(files, lambda done, total: told.append((done, total)))
-    assert told == [(2, 6), (4, 6), (6, 6)]
+    parts = predictor.score(files, lambda done, total, message="": told.append((done, total)))
+    assert told == [(at, 6) for at in range(1, 7)]
     for one, other in zip(whole, parts, strict=True):
         assert one.pop("probability", 0) == pytest.approx(other.pop("probability", 0), abs=1e-6)
         assert one == other
@@ -174,11 +180,19 @@ def test_every_address_leads_to_the_same_scores(config: Config, weights: Path, i
 
 def test_without_a_champion_the_error_says_what_there_is(config: Config, weights: Path) -> None:
     register(config, weights, f"{NAME}-phantom")
+    alone = config.model_copy(update={"serving": ServingConfig(model=NAME)})
     with pytest.raises(PneumoniaError) as caught:
-        Predictor.load(None, config)
+        Predictor.load(None, alone)
     assert f"no champion of {NAME} yet" in str(caught.value)
     assert f"models:/{NAME}-phantom@champion" in str(caught.value)
     assert "python flows/pipeline.py --profile full --data DIR" in str(caught.value)
+
+
+def test_the_first_name_that_has_a_champion_is_used(config: Config, weights: Path) -> None:
+    for name in (f"{NAME}-phantom", f"{NAME}-fast", NAME):
+        register(config, weights, name)
+        found = Predictor.load(None, config)
+        assert (found.name, found.version) == (name, "1")
 
 
 def test_without_any_model_the_error_says_so_and_no_database_is_made(tmp_path: Path) -> None:
@@ -221,9 +235,9 @@ def test_a_phantoms_model_says_so(
     config: Config, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     predictor = Predictor.load(str(weights), config)
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("pneumonia")]
     record = predictor.record.model_copy(update={"phantom": True})
-    save_weights(tmp_path / "model.safetensors", predictor.network.state_dict(), record)
+    save_weights(tmp_path / "model.safetensors", load_file(weights), record)
     with caplog.at_level(logging.WARNING):
         Predictor.load(str(tmp_path / "model.safetensors"), config)
     assert "phantoms" in caplog.text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,11 +17,12 @@ from pneumonia.data.phantom.dataset import render
 from pneumonia.imaging.image_statistics import measure
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.inference.exporting import ExportData, LabelledImages, export_model
+from pneumonia.inference.model_source import EXPORTS
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.weights import save_weights, state_digest
 from pneumonia.records.export import ExportRecord
-from pneumonia.records.model import ModelRecord
-from pneumonia.registry.mirror import Champion
+from pneumonia.records.model import ModelRecord, read_record
+from pneumonia.registry.mirror import Champion, Mirror
 
 SIZE = 64
 
@@ -71,3 +74,28 @@ def champion(record: ExportRecord, version: str = "1", name: str = "pneumonia-ti
         model_digest=record.model_digest,
         export_digest=record.digest(),
     )
+
+
+def mirrored(work: Path, *, seed: int = 0, name: str = "pneumonia-tiny-phantom") -> Champion:
+    """Export a network and name it champion in the mirror of a work folder, as a promotion leaves it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "export"
+        held, mirror = champion(export(folder, seed=seed, images=32), name=name), Mirror(work, name)
+        mirror.folder(held, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
+        mirror.write(held)
+    return held
+
+
+@functools.cache
+def _exported(content: bytes) -> Path:
+    place = Path(tempfile.mkdtemp(prefix="pneumonia-test-exports-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    (place / "model.safetensors").write_bytes(content)
+    export_model(place / "model.safetensors", place / "export", None)
+    return place / "export"
+
+
+def provide(work: Path, weights: Path) -> None:
+    """Put the export of a weights file into a work folder, as an earlier use has left it; made once a process."""
+    target = work / EXPORTS / f"{read_record(weights).model_digest()[:16]}-fp32"
+    shutil.copytree(_exported(weights.read_bytes()), target, dirs_exist_ok=True)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import NamedTuple
 
+from pneumonia.config.schema import Config
+from pneumonia.records.export import EXPORT_FOLDER, MODEL_RECORD
+from pneumonia.records.model import ModelRecord
 from pneumonia.registry import models, moves
+from pneumonia.registry.mirror import read_export
 from pneumonia.registry.models import Version
 from pneumonia.registry.moves import Outcome
-from pneumonia.tracking.client import mlflow_client
+from pneumonia.tracking.client import mlflow_client, tracking_uri
+from pneumonia.tracking.experiments import open_experiment
 from tests.support.trained import record_of
 
 NAME = "pneumonia-resnet18"
@@ -16,12 +22,25 @@ NAME = "pneumonia-resnet18"
 
 def registered(uri: str, name: str = NAME, weights: str = "", **record: object) -> Version:
     """Register a model of a run of its own, which has passed the gate."""
+    return _registered(uri, record_of(name, weights or uuid.uuid4().hex, **record))
+
+
+def exported(config: Config, folder: Path, **record: object) -> Version:
+    """Register the model whose export a folder holds, with these files."""
+    uri = tracking_uri(config)
     client = mlflow_client(uri)
-    run = client.create_run("0", tags={"verdict": "passed"}).info.run_id
-    model = client.create_logged_model("0", "model", source_run_id=run)
+    described = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+    version = _registered(uri, described.model_copy(update=record), open_experiment(client, config))
+    client.log_artifacts(version.run_id, str(folder), EXPORT_FOLDER)
+    return models.register_export(uri, version, read_export(folder).digest())
+
+
+def _registered(uri: str, record: ModelRecord, experiment: str = "0") -> Version:
+    client = mlflow_client(uri)
+    run = client.create_run(experiment, tags={"verdict": "passed"}).info.run_id
+    model = client.create_logged_model(experiment, "model", source_run_id=run)
     client.finalize_logged_model(model.model_id, "READY")
-    source = f"models:/{model.model_id}"
-    return models.register(uri, record_of(name, weights or uuid.uuid4().hex, **record), run, source)
+    return models.register(uri, record, run, f"models:/{model.model_id}")
 
 
 def champion_of(uri: str, name: str = NAME) -> str | None:

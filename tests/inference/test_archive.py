@@ -1,0 +1,130 @@
+"""Scoring an archive: every file once, whatever happens to the process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pneumonia.config.schema import Config
+from pneumonia.data.phantom.dataset import render
+from pneumonia.errors import PneumoniaError
+from pneumonia.inference import archive
+from pneumonia.inference.archive import score_archive
+from pneumonia.inference.predictor import Predictor
+from tests.support import exports
+
+ROOT = Path(__file__).parents[2]
+COUNT = 90
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exports.weights(tmp_path_factory.mktemp("model") / "model.safetensors")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "archive"
+    for at in range(COUNT):
+        place = folder / f"study {at % 7}" / f"image {at}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(render(at % 2, np.random.default_rng(at), 64)).save(place)
+    (folder / "study 3" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand then nothing")
+    return folder
+
+
+@pytest.fixture
+def predictor(tmp_path: Path, weights: Path) -> Predictor:
+    exports.provide(tmp_path / "work", weights)
+    return Predictor.load(str(weights), Config(work=str(tmp_path / "work")))
+
+
+def test_each_file_has_one_row(predictor: Predictor, images: Path, tmp_path: Path) -> None:
+    files = sorted(images.rglob("*.png"))
+    done: list[float] = []
+    counts = score_archive(
+        predictor, files, images, tmp_path / "out.parquet", lambda at, _, message="": done.append(at)
+    )
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [row["file"] for row in table] == [file.relative_to(images).as_posix() for file in files]
+    assert sum(counts.values()) == len(files) == COUNT + 1
+    assert counts["unreadable"] == 1
+    (refused,) = [row for row in table if row["code"] is not None]
+    assert (refused["file"], refused["probability"]) == ("study 3/broken.png", None)
+    assert "PNG" in refused["reason"]
+    expected = {result["file"]: result for result in predictor.score(files)}
+    for row in table:
+        assert row["probability"] == expected[str(images / row["file"])].get("probability")
+    assert done == sorted(done)
+    assert done[-1] == len(files)
+    assert not (tmp_path / "out.parquet.parts").exists()
+
+
+def test_parts_of_another_scoring_are_not_continued(
+    predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "PART", 10)
+    files = sorted(images.rglob("*.png"))
+    scored = 0
+    answer = predictor.answer
+
+    def stopped(file: Path | str) -> dict[str, object]:
+        nonlocal scored
+        scored += 1
+        if scored > 35:
+            raise KeyboardInterrupt
+        return answer(file)
+
+    monkeypatch.setattr(predictor, "answer", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        score_archive(predictor, files, images, tmp_path / "out.parquet")
+    monkeypatch.setattr(predictor, "answer", answer)
+    assert len(list((tmp_path / "out.parquet.parts").glob("part-*.parquet"))) == 3
+    with pytest.raises(PneumoniaError, match=r"files, digest changed since"):
+        score_archive(predictor, files[1:], images, tmp_path / "out.parquet")
+    assert sum(score_archive(predictor, files, images, tmp_path / "out.parquet").values()) == len(files)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from pneumonia.inference import archive
+from pneumonia.inference.predictor import Predictor
+archive.PART = 4
+answer = Predictor.answer
+def slow(self, file):
+    time.sleep(0.02)
+    return answer(self, file)
+Predictor.answer = slow
+from pneumonia.cli.main import main
+main()
+"""
+
+
+@pytest.mark.integration
+def test_killed_ten_times_every_file_is_once_in_the_result(weights: Path, images: Path, tmp_path: Path) -> None:
+    out, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
+    exports.provide(tmp_path / "work", weights)
+    command = [sys.executable, "-c", KILLED, "score", str(images), "--out", str(out), "--model", str(weights)]
+    command += ["--set", f"work={tmp_path / 'work'}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for kill in range(10):
+        before = len(list(parts.glob("part-*.parquet")))
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+            while len(list(parts.glob("part-*.parquet"))) == before:
+                assert child.poll() is None, f"it ended by itself before kill {kill}"
+                time.sleep(0.005)
+            os.kill(child.pid, signal.SIGKILL)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr  # one file is refused
+    names = [row["file"] for row in pq.read_table(out).to_pylist()]
+    assert sorted(names) == sorted(file.relative_to(images).as_posix() for file in images.rglob("*.png"))
