@@ -30,17 +30,22 @@ TIMEOUT = 30.0
 
 @dataclass
 class Tally:
-    """What came back: the time of each answer, ms, by status; 0 stands for a connection that was lost."""
+    """What came back: the time of each answer, ms, by status; 0 stands for a connection that was lost.
+
+    Requests that were due before `began` or after `until` are in `answered` alone.
+    """
 
     began: float
     until: float
     times: dict[int, list[float]] = field(default_factory=dict)
+    answered: int = 0
     unanswered: int = 0
     wrong: int = 0
 
     def count(self, due: float, status: int, body: bytes) -> None:
         """Count an answer; one of 200 must hold a probability."""
         now = time.perf_counter()
+        self.answered += status == 200
         if not self.began <= due < self.until:
             return
         if status == 200 and b"probability" not in body:
@@ -171,6 +176,7 @@ def report(load: Load, cpu: float, seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = {
         "per_second": round(counts[200] / given.seconds, 1),
         "statuses": {str(status): counts[status] for status in sorted(counts)},
+        "answered_in_all": tally.answered,
         "unanswered": tally.unanswered,
         "wrong": tally.wrong,
         "generator_cpu_share": round(cpu / seconds, 3),

@@ -112,10 +112,11 @@ class Bench:
             answers = self.answers(server, started.port)
             before, began = started.cpu_seconds(), time.perf_counter()
             found = self.load(server, [started.port], "--connections", str(CONNECTIONS), "--warm", "1.5")
-            share = (started.cpu_seconds() - before) / (time.perf_counter() - began)
+            used, seconds = started.cpu_seconds() - before, time.perf_counter() - began
             return {
                 **found,
-                "server_cores": round(share, 2),
+                "server_cores": round(used / seconds, 2),
+                "cpu_ms_an_answer": round(1000 * used / max(1, found["answered_in_all"]), 2),
                 "ready_seconds": round(started.ready_seconds, 2),
                 "memory": started.memory(),
                 "answers": answers,
@@ -197,6 +198,7 @@ def summary(server: Server, runs: list[dict[str, Any]], reference: list[float]) 
         "ms": chosen["ms_200"],
         "statuses": chosen["statuses"],
         "server_cores": chosen["server_cores"],
+        "cpu_ms_an_answer": chosen["cpu_ms_an_answer"],
         "generator_cpu_share": chosen["generator_cpu_share"],
         "ready_seconds": median(run["ready_seconds"] for run in runs),
         "memory": chosen["memory"],
