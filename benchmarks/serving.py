@@ -8,8 +8,9 @@ a temporary environment, unless --peers names the Python of one that has them. E
 after the other, so that other load on the machine affects all; server and load generator share the cores. `per_second`
 is the median over rounds of the answers a second to eight connections that ask again at once; `bare` is decoding and
 computing alone, in as many processes as there are cores, in the same rounds; `threads` the same in one process, as the
-service does it. `older` repeats the comparison with kernels that are limited to AVX2. A figure of a quiet machine needs
-one: `load` says how busy it was before.
+service does it. `older` repeats the comparison with kernels that are limited to AVX2. Rates need a machine that does
+nothing else: `load` says how busy it was before; the processor time of an answer (`cpu_ms_an_answer`, `bare_cpu_ms`)
+depends less on that.
 """
 
 from __future__ import annotations
@@ -48,17 +49,22 @@ OVERLOAD = 3
 HERE = Path(__file__).resolve().parent
 
 
-def bare(export: Path, files: list[Path], seconds: float, threads: int, older: bool) -> float:
-    """Return the images a second of decoding and computing alone, with processes of one thread, or one of several."""
+def bare(export: Path, files: list[Path], seconds: float, threads: int, older: bool) -> tuple[float, float]:
+    """Decode and compute alone, in processes of one thread, or in one of several.
+
+    Returns:
+        Images a second, and the processor time of an image, ms.
+    """
     processes = 1 if threads > 1 else len(os.sched_getaffinity(0))
     command = [sys.executable, __file__, "--child", str(export), str(seconds), str(threads), *map(str, files)]
     environment = {**os.environ, **(servers.OLDER_OPENVINO if older else {})}
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) for _ in range(processes)]
-    return sum(float(process.communicate()[0]) for process in started)
+    rates, costs = zip(*(map(float, process.communicate()[0].split()) for process in started), strict=True)
+    return sum(rates), sum(costs) / len(costs)
 
 
 def child(export: str, seconds: str, threads: str, *names: str) -> None:
-    """Decode and compute until the time is over, and print the images a second."""
+    """Decode and compute until the time is over; print the images a second, and the processor time of one, ms."""
     from pneumonia.imaging.radiograph import read_bytes
     from pneumonia.inference.served_model import ServedModel
 
@@ -75,9 +81,9 @@ def child(export: str, seconds: str, threads: str, *names: str) -> None:
 
     with ThreadPoolExecutor(config.threads) as pool:
         list(pool.map(work, [time.perf_counter() + 0.5] * config.threads))  # warms up
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         done = sum(pool.map(work, [began + float(seconds)] * config.threads))
-        print(done / (time.perf_counter() - began))
+        print(done / (time.perf_counter() - began), 1000 * (time.process_time() - used) / max(1, done))
 
 
 class Bench:
@@ -170,7 +176,7 @@ def rounds(bench: Bench, compared: dict[str, Server], export: Path, count: int, 
     """Measure all servers, in turns, and decoding and computing alone beside them."""
     cores = len(os.sched_getaffinity(0))
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in compared}
-    alone: dict[str, list[float]] = {"bare": [], "threads": []}
+    alone: dict[str, list[tuple[float, float]]] = {"bare": [], "threads": []}
     for number in range(count):
         for name, server in compared.items():
             taken[name].append(found := bench.peak(name, server, older))
@@ -181,7 +187,8 @@ def rounds(bench: Bench, compared: dict[str, Server], export: Path, count: int, 
             )
         alone["bare"].append(bare(export, bench.files, bench.seconds, 1, older))
         alone["threads"].append(bare(export, bench.files, bench.seconds, cores, older))
-    found = {name: round(median(rates), 1) for name, rates in alone.items()}
+    found = {name: round(median(rate for rate, _ in runs), 1) for name, runs in alone.items()}
+    found["bare_cpu_ms"] = round(median(cost for _, cost in alone["bare"]), 2)
     reference = taken["pneumonia"][0]["answers"]
     return found | {"servers": {name: summary(compared[name], runs, reference) for name, runs in taken.items()}}
 
