@@ -1,7 +1,8 @@
 """Gather pictures that are no frontal chest radiographs: of installed packages, drawn, and from public volumes.
 
-Half of those kinds of which there are many served to choose the form of the input check (`development`); the others,
-and all projections and slices of CT volumes, were looked at when it was done.
+Half of those kinds of which there are many served to choose the form of the input check (`development`); the others
+were looked at when it was done. So were the projections of a chest's CT, of which the first form accepted laterals: it
+was changed, and they count as development.
 """
 
 from __future__ import annotations
@@ -176,18 +177,18 @@ def _chest(volume: volumes.Volume, spacing: tuple[float, float, float]) -> Itera
 
 
 def _head(volume: volumes.Volume, spacing: tuple[float, float, float]) -> Iterator[Picture]:
-    yield from _films("skull, lateral (CT)", volumes.project(volume, spacing, 0))
-    yield from _films("skull, frontal (CT)", volumes.project(volume, spacing, 1))
+    yield from _films("skull, lateral (CT)", volumes.project(volume, spacing, 0), development=False)
+    yield from _films("skull, frontal (CT)", volumes.project(volume, spacing, 1), development=False)
     for share in (0.3, 0.45, 0.6, 0.75):
         picture = volumes.shown(np.clip(volumes.cut(volume, spacing, 2, share), -200, 800), 0, 1)
         yield Picture("CT slice, head", str(share), png(picture), development=False)
 
 
-def _films(kind: str, film: NDArray[np.float32], name: str = "") -> Iterator[Picture]:
+def _films(kind: str, film: NDArray[np.float32], name: str = "", *, development: bool = True) -> Iterator[Picture]:
     """Show a projection as several devices would: with and without the air around, soft and hard."""
     for crop in CROPS:
         part = volumes.trimmed(film, crop) if crop else film
         for gamma in (0.7, 1.0, 1.5):
             grey = volumes.shown(part, 0.01, 0.995)
             curved = np.uint8(np.rint(255 * (grey / 255) ** gamma))
-            yield Picture(kind, f"{name}{'trimmed' if crop else 'whole'} {gamma}", png(curved), development=False)
+            yield Picture(kind, f"{name}{'trimmed' if crop else 'whole'} {gamma}", png(curved), development)

@@ -29,6 +29,9 @@ PIXEL_MEASURES = {
 
 COUNT = sum(map(len, PIXEL_MEASURES.values()))
 
+EXPOSURE = (0, 1, COUNT - len(PIXEL_MEASURES["sharpness"]))
+"""Where the measures of `measure_exposure` lie in the result of `measure`."""
+
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Measure an image's pixels.
@@ -40,13 +43,26 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         float32 [COUNT], in the order of `PIXEL_MEASURES`. Mean and spread as logarithms of a share of full scale;
         frame and corners in standard deviations of the image; sharpness as logarithms of ratios.
     """
-    side = len(pixels)
-    image = np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
-    edge = round(side * CORNER[0])
-    inner = image[edge : side - edge, edge : side - edge]
+    image, inner = _scaled(pixels)
     mean, spread = float(inner.mean()), max(float(inner.std()), 1e-3)
     levels = [np.log(max(mean, 1e-3)), np.log(spread), float(np.quantile(inner, 0.98))]
     return np.array([*levels, *_frame(image, spread), *_corners(image, spread), *_detail(inner, spread)], np.float32)
+
+
+def measure_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Measure mean, spread and fine detail alone, as `measure` does, in a fifth of its time: float32 [3]."""
+    inner = _scaled(pixels)[1]
+    spread = max(float(inner.std()), 1e-3)
+    one = max(float(np.abs(np.diff(inner, axis=1)).mean()), 1e-6)
+    return np.array([np.log(max(float(inner.mean()), 1e-3)), np.log(spread), np.log(one / spread)], np.float32)
+
+
+def _scaled(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return an image as a share of full scale, and the part of it within the frame."""
+    side = len(pixels)
+    image = np.multiply(pixels, np.float32(1 / 255), dtype=np.float32)
+    edge = round(side * CORNER[0])
+    return image, image[edge : side - edge, edge : side - edge]
 
 
 def _frame(image: NDArray[np.float32], spread: float) -> list[float]:

@@ -27,7 +27,7 @@ Code = Literal[
     "body_part",
     "view",
 ]
-"""Why an image is refused: the closed list of codes, which docs/imaging.md explains."""
+"""Why an image is refused: the closed list of codes, which docs/input_check.md explains."""
 
 
 class Refusal(Exception):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.imaging import layout as layouts
-from pneumonia.imaging.image_statistics import PIXEL_MEASURES, measure
+from pneumonia.imaging.image_statistics import measure_exposure
 from pneumonia.imaging.layout import Layout, measure_layout
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.imaging.radiograph import Radiograph
@@ -28,14 +28,13 @@ Kermany et al. (2018) none has fewer than 79 between its fiftieths."""
 TURNED, MIRRORED, USUAL = 1.0, 1.25, 3.0
 """Standard deviations by which a layout must fit better as a negative or rotated, and as a mirror image, to be taken
 for one, and within which it must fit then."""
-_MEASURES = [f"{group} {name}" for group, names in PIXEL_MEASURES.items() for name in names]
-_QUALITY = {
-    "brightness mean": ("dark", "bright"),
-    "brightness spread": ("low contrast", "high contrast"),
-    "sharpness fine": ("blurred", "noisy or grainy"),
-}
-_SHARP = _MEASURES.index("sharpness fine")
-_ROOM = 0.25
+EDGE, PLAIN = 0.03, 2.0
+"""Share of the side, and standard deviation in grey levels, of a margin that is no part of the radiograph."""
+QUALITY = (("dark", "bright"), ("low contrast", "high contrast"), ("blurred", "grainy"))
+"""Words for what lies below and above all training and validation images, of the measures of `measure_exposure`."""
+_SHARP = 2
+ROOM = 0.25
+"""How far beyond the training images' range a picture is no radiograph, as a share of that range."""
 
 Turn = Literal["upright", "inverted", "rotated", "mirrored"]
 
@@ -117,16 +116,18 @@ class InputCheck:
         found, reference = prepared.assessment, self._reference
         if reference is None:
             return replace(found, notes=(*found.notes, "it is not compared with training images: none were exported"))
-        gate, far = reference.measure(outputs.embedding, prepared.layout)
-        statistics = measure(prepared.image.levels)
+        unlikeness, far = reference.measure(outputs.embedding, prepared.layout)
+        exposure = measure_exposure(prepared.image.levels)
         findings = {
             **found.findings,
-            "quality": _quality(statistics, reference.ranges),
-            "unlikeness": round(gate, 2),
+            "quality": _quality(exposure, reference.ranges),
+            "unlikeness": round(unlikeness, 2),
             "refused_from": round(float(reference.limits[0]), 2),
         }
-        if gate >= reference.limits[0]:
-            return _refuse_picture(statistics, reference.ranges, replace(found, findings=findings, notes=()))
+        if unlikeness >= reference.limits[0]:
+            refused = _refuse_picture(exposure, reference.ranges, replace(found, findings=findings, notes=()))
+            margin = "; cut off its plain margin" if _has_margin(prepared.image.levels) else ""
+            return replace(refused, remedy=refused.remedy + margin)
         age = self._strange_age(prepared.image)
         return replace(
             found,
@@ -193,24 +194,24 @@ def _hundredths(levels: NDArray[np.uint8]) -> list[float]:
     return [0.01 * levels.size, 0.99 * levels.size]
 
 
-def _refuse_picture(statistics: NDArray[np.float32], ranges: NDArray[np.float32], found: Assessment) -> Assessment:
+def _refuse_picture(exposure: NDArray[np.float32], ranges: NDArray[np.float32], found: Assessment) -> Assessment:
     """Refuse a picture that is unlike training images; a radiograph is smooth, drawings, text and noise are not."""
     low, high = ranges[:, _SHARP]
-    if statistics[_SHARP] > high + _ROOM * (high - low):
+    if exposure[_SHARP] > high + ROOM * (high - low):
         reason = "does not look like a radiograph; more like text, a drawing or noise"
         return replace(found, code="not_a_radiograph", reason=reason, remedy="give a frontal chest radiograph")
     reason = "does not look like a frontal chest radiograph of the kind that the model was trained on"
     return replace(found, code="not_frontal_chest", reason=reason, remedy="give a frontal (PA or AP) chest radiograph")
 
 
-def _quality(statistics: NDArray[np.float32], ranges: NDArray[np.float32]) -> list[str]:
+def _has_margin(levels: NDArray[np.uint8]) -> bool:
+    """Return whether the outermost `EDGE` of an image, on any side, is of one grey level but for noise."""
+    width = max(1, round(EDGE * len(levels)))
+    sides = levels[:width], levels[-width:], levels[:, :width], levels[:, -width:]
+    return any(float(side.std()) < PLAIN for side in sides)
+
+
+def _quality(exposure: NDArray[np.float32], ranges: NDArray[np.float32]) -> list[str]:
     """Return the words for what is beyond everything that training and validation images show."""
-    words = []
-    for name, (less, more) in _QUALITY.items():
-        at = _MEASURES.index(name)
-        low, high = ranges[:, at]
-        if statistics[at] < low:
-            words.append(less)
-        elif statistics[at] > high:
-            words.append(more)
-    return words
+    found = zip(exposure, ranges.T, QUALITY, strict=True)
+    return [words[int(value > high)] for value, (low, high), words in found if not low <= value <= high]

@@ -5,8 +5,8 @@ measured in each twice: how far it lies beside the principal components of train
 of them. Each distance is taken in standard deviations of the same distance of held-out images, which are validation
 images, and where these are few, also training images that a subspace was fitted without.
 
-What lies beside the components in both descriptions is no such picture at all, and refused; what is far from every
-single training image is unfamiliar. The limits of both are quantiles of the held-out images.
+An image that is far by the mean of all four is no such picture at all, and refused; one that is far from every single
+training image is unfamiliar. The limits of both are quantiles of the held-out images.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.imaging.image_statistics import EXPOSURE
 from pneumonia.imaging.layout import Layout, measure_layout
 from pneumonia.inference.subspace import Arrays, Subspace, Vectors
 
-REFUSED, MARGIN = 0.995, 1.25
+REFUSED, MARGIN = 0.995, 1.2
 """An image is refused from this many times the distance that so large a share of the held-out images does not reach."""
 FAMILIAR = 0.975
 """Share of the held-out images within the limit of familiarity."""
@@ -80,16 +81,16 @@ def _check_arrays(train: ReferenceImages, validation: ReferenceImages) -> dict[s
         found += [_out_of_fold(learnt, fold) for fold in range(FOLDS)]
     distances = np.concatenate(found)
     centre, scale = distances.mean(axis=0), np.maximum(distances.std(axis=0), 1e-3)
-    gate, far = combine((distances - centre) / scale)
-    statistics = np.concatenate([train.statistics, validation.statistics])
+    unlikeness, far = combine((distances - centre) / scale)
+    exposures = np.concatenate([train.statistics, validation.statistics])[:, EXPOSURE]
     return {
         **{key: array for name, space in spaces.items() for key, array in space.arrays(name).items()},
         "layouts": learnt["layout"].astype(np.float16),
         "check_centre": centre,
         "check_scale": scale,
-        "check_limits": np.array([MARGIN * np.quantile(gate, REFUSED), np.quantile(far, FAMILIAR)], np.float32),
+        "check_limits": np.array([MARGIN * np.quantile(unlikeness, REFUSED), np.quantile(far, FAMILIAR)], np.float32),
         "check_far": np.sort(far),
-        "check_ranges": np.stack([statistics.min(axis=0), statistics.max(axis=0)]),
+        "check_ranges": np.stack([exposures.min(axis=0), exposures.max(axis=0)]),
     }
 
 
@@ -125,12 +126,11 @@ def combine(standardised: Vectors) -> tuple[Vectors, Vectors]:
     """Combine standardised distances float32 [..., 2 * descriptions] of images.
 
     Returns:
-        float32 [...], how unlike training images they are as pictures: the root mean square of the excess beside the
-        components. And float32 [...], how far they are from every training image: the mean of the nearest distances.
+        float32 [...], how unlike training images they are as pictures: the mean of all distances. And float32 [...],
+        how far they are from every single one: the mean of the distances from the nearest.
     """
-    beside, nearest = np.split(standardised, 2, axis=-1)
-    gate = np.sqrt(np.square(np.maximum(beside, 0)).mean(axis=-1))
-    return gate.astype(np.float32), nearest.mean(axis=-1).astype(np.float32)
+    nearest = standardised[..., len(DESCRIPTIONS) :]
+    return standardised.mean(axis=-1, dtype=np.float32), nearest.mean(axis=-1, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ class Reference:
         centre, scale: float32 [2 * descriptions], of the distances of held-out images.
         limits: float32 [2]: from which distance an image is refused, and from which it is unfamiliar.
         far: float32 [m], ascending, how far each held-out image is from the training images.
-        ranges: float32 [2, COUNT], least and largest image statistics of training and validation images.
+        ranges: float32 [2, 3], least and largest of `pneumonia.imaging.image_statistics.measure_exposure` of training
+            and validation images.
     """
 
     spaces: Mapping[str, Subspace]
@@ -168,8 +169,8 @@ class Reference:
     def measure(self, embedding: NDArray[np.float32], layout: Layout) -> tuple[float, float]:
         """Return how unlike training images an image is, and how far from every one of them; see `combine`."""
         vectors = {"embedding": describe_embedding(embedding), "layout": layout.ravel()}
-        gate, far = combine((_distances(self.spaces, vectors) - self.centre) / self.scale)
-        return float(gate), float(far)
+        unlikeness, far = combine((_distances(self.spaces, vectors) - self.centre) / self.scale)
+        return float(unlikeness), float(far)
 
     def misfit(self, layout: Layout) -> float:
         """Return how unlike training images' a layout is, in standard deviations; negative where it is usual."""

@@ -41,12 +41,12 @@ class Subspace:
     def beside(self, vectors: Vectors) -> Vectors:
         """Return the logarithms of the squared distances of vectors [..., D] from the principal components' plane."""
         apart = vectors - self.mean
-        rest = np.square(apart).sum(axis=-1) - np.square(apart @ self.axes.T).sum(axis=-1)
+        rest = np.square(apart).sum(axis=-1) - np.square(_products(apart, self.axes)).sum(axis=-1)
         return np.asarray(np.log(np.maximum(rest, _LEAST)), dtype=np.float32)
 
     def nearest(self, vectors: Vectors) -> Vectors:
         """Return the logarithms of the cosine distances of vectors [..., D] from the nearest vector."""
-        cosines = (_units(vectors) @ self.units.T).max(axis=-1)
+        cosines = _products(_units(vectors), self.units).max(axis=-1)
         return np.asarray(np.log(np.maximum(1 - cosines, _LEAST)), dtype=np.float32)
 
     def arrays(self, name: str) -> dict[str, NDArray[np.generic]]:
@@ -58,6 +58,14 @@ class Subspace:
         """Read a subspace of vectors from the arrays of a reference."""
         mean, axes = (arrays[f"{name}_{part}"].astype(np.float32) for part in ("mean", "axes"))
         return cls(mean, axes, _units(vectors))
+
+
+def _products(vectors: Vectors, others: Vectors) -> Vectors:
+    """Return the products [..., n] of vectors [..., D] and others [n, D].
+
+    Not by a matrix product: that would start threads of its own for each image, beside those that compute images.
+    """
+    return np.asarray(np.einsum("nd,...d->...n", others, vectors), dtype=np.float32)
 
 
 def _units(vectors: Vectors) -> Vectors:

@@ -52,7 +52,7 @@ def warnings(model: ServedModel) -> list[str]:
     """Return what must be said before anything else is."""
     found = [PHANTOM_NOTICE] if model.record.phantom else []
     if model.record.config.get("profile") == "fast":
-        found.append("A demonstration: trained for a minute on a tenth of the patients, without a promise of quality.")
+        found.append("A demonstration: trained briefly on a part of the patients, without a promise of quality.")
     return found
 
 

@@ -24,6 +24,8 @@ TOLERANCE = {"fp32": 1e-3, "int8": 0.05}
 """Largest difference of a logit from the known one. Processors add in different orders; with instructions from SSE4.1
 to AVX-512 the graphs of a trained ResNet18 differed by at most 3e-6 in fp32 and 0.012 in int8, where the last bit of a
 sum may move an activation by a whole step."""
+LONGEST_STOP = 5.0
+"""Seconds."""
 FIRST_RETRY, LAST_RETRY = 60.0, 3600.0
 """Seconds after which a champion that was refused is tried again; doubled with every refusal up to the last."""
 
@@ -81,17 +83,16 @@ class Follower:
         """Take what the mirror holds, so that the first request is answered, and begin to follow."""
         try:
             mirrored = self._reader.mirrored()
-        except PneumoniaError as error:
-            logger.warning("the mirror of the champion cannot be read: %s", error)
-        else:
             if mirrored is not None:
                 self._adopt(mirrored)
+        except PneumoniaError as error:
+            self._say_away(str(error))
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; waits for a model that is being loaded."""
+        """End the thread; waits a while for a model that is being loaded, not for a registry that is away."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(LONGEST_STOP)
 
     def _follow(self) -> None:
         while not self._stopped.is_set():
@@ -102,20 +103,18 @@ class Follower:
         """Look the champion up once, and put it to use where it is another one."""
         try:
             champion = self._reader.champion()
-        except TrackingError as error:
-            self._say_away(error)
-            return
-        except Exception:  # the thread must live: whatever it is, it is logged, counted and tried again
-            self._metrics.failed_lookups.inc()
-            logger.exception("the champion could not be looked up")
-            return
-        if self._away:
-            self._away = False
-            logger.info("the registry is there again")
-        if champion is None:
-            self._say_none()
+            if champion is None:
+                self._say_none()
+            else:
+                self._take(champion)
+        except PneumoniaError as error:  # asked for again at the next look, as its files are
+            self._say_away(str(error))
+        except Exception as error:  # noqa: BLE001 — the thread must live: it is logged, counted and tried again
+            self._say_away(type(error).__name__, error)
         else:
-            self._take(champion)
+            if self._away:
+                self._away = False
+                logger.info("the champion can be looked up again")
 
     def _take(self, champion: Champion) -> None:
         current = self.current
@@ -129,11 +128,15 @@ class Follower:
         self._adopt(champion)
 
     def _adopt(self, champion: Champion) -> None:
-        """Load a champion, try it, and put it to use; refuse it otherwise."""
+        """Load a champion, try it, and put it to use; refuse it otherwise.
+
+        Raises:
+            TrackingError: its files cannot be fetched now.
+        """
         try:
             model = self._load(champion)
-        except TrackingError as error:  # its files could not be fetched: asked for again at the next look
-            self._say_away(error)
+        except TrackingError:
+            raise
         except PneumoniaError as error:
             self._refuse(champion, str(error))
         except Exception as error:  # whatever a damaged model raises, the one in use goes on
@@ -143,9 +146,8 @@ class Follower:
             self._refused, self.why = None, ""
             self.current = Serving(model, champion)
             self._metrics.name_model(model)
-            logger.info(
-                "%s", describe(champion), extra={"fields": {"model": champion.name, "version": champion.version}}
-            )
+            fields = {"model": champion.name, "version": champion.version}
+            logger.info("%s", describe(champion), extra={"fields": fields})
             _release_memory()
 
     def _load(self, champion: Champion) -> ServedModel:
@@ -170,15 +172,15 @@ class Follower:
             self.why = f"{_words(champion)} was refused: {reason}"
         logger.error("%s is not put to use: %s%s; tried again in %.0f s", _words(champion), reason, goes_on, wait)
 
-    def _say_away(self, error: TrackingError) -> None:
+    def _say_away(self, words: str, surprise: Exception | None = None) -> None:
+        """Count a lookup that failed, and log the first of several."""
         self._metrics.failed_lookups.inc()
         if not self._away:
             self._away = True
             if self.current is None:
-                self.why = f"the registry is away: {error}"
-            logger.warning(
-                "the registry is away, %s: %s", "the model in use goes on" if self.current else "no model", error
-            )
+                self.why = f"the champion cannot be looked up: {words}"
+            state = "the model in use goes on" if self.current else "there is no model"
+            logger.warning("the champion cannot be looked up, %s: %s", state, words, exc_info=surprise)
 
     def _say_none(self) -> None:
         if self.current is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -55,7 +56,8 @@ async def explain(request: Request) -> Response:
         file = (await service.uploads.read(request, most=1))[0]
         (drawn,) = await service.compute([partial(_draw, model, file.content, view, service)])
         _note(context, model, [])
-    return Response(drawn, media_type="image/png", headers={"X-Model": model.name, "X-Model-Version": model.version})
+    named = {"X-Model": quote(model.name), "X-Model-Version": quote(model.version)}
+    return Response(drawn, media_type="image/png", headers=named)
 
 
 def _draw(model: ServedModel, content: bytes, view: View, service: Service) -> bytes:

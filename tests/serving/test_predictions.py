@@ -145,3 +145,13 @@ def test_metrics_of_two_services_do_not_mix() -> None:
     one, other = Metrics(), Metrics()
     one.swaps.inc()
     assert other.registry.get_sample_value("pneumonia_model_swaps_total") == 0
+
+
+def test_a_service_that_is_being_stopped_is_not_ready_and_still_answers(serving: Serving) -> None:
+    service = service_with(serving)
+    with client_of(service) as client:
+        assert client.get("/readyz").status_code == 200
+        service.draining = True
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/v2/health/ready").status_code == 503
+        assert post(client, film()).status_code == 200
