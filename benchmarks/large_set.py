@@ -25,7 +25,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.stack import processor
+from benchmarks.processor import processor
 from pneumonia.config.schema import CLASSES, DataConfig, PreprocessConfig
 from pneumonia.data import packing
 from pneumonia.data.audit.report import audit

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -23,20 +22,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:1] = [str(ROOT)]  # in place of this folder, where this file would be the stack that the tests mean
 
+from benchmarks.processor import processor
 from tests.deployments.stack import Stack
 from tests.deployments.stack_runs import SMALL
-
-FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx_vnni", "avx512_vnni", "amx_tile")
-
-
-def processor() -> dict[str, Any]:
-    """Return the cores that this process has, and what they can do that matters to a training."""
-    flags: set[str] = set()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(("flags", "Features")):
-            flags |= set(line.partition(":")[2].split())
-    cores = len(os.sched_getaffinity(0))
-    return {"machine": platform.machine(), "cores": cores, "features": [one for one in FEATURES if one in flags]}
 
 
 def run(stack: Stack) -> dict[str, float]:

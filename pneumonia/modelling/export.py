@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.errors import DataError
+from pneumonia.modelling.constant_channel import ADDED, fold_constant_channel
 from pneumonia.modelling.network import FlipAveraged
 from pneumonia.records.export import INPUT, OUTPUTS
 
@@ -86,6 +87,7 @@ def export_fp32(network: nn.Module, size: int, path: Path) -> None:
         program.save(str(raw), external_data=False)
         # folds constants and batch norms, with operators of the standard alone
         quant_pre_process(str(raw), str(path), skip_symbolic_shape=True)
+        fold_constant_channel(path, size)
     raw.unlink()
 
 
@@ -133,7 +135,7 @@ def export_int8(fp32: Path, pixels: NDArray[np.uint8], path: Path) -> None:
             per_channel=True,
             reduce_range=True,
             op_types_to_quantize=["Conv", "Add", "MaxPool"],
-            nodes_to_exclude=[first],
+            nodes_to_exclude=[first, ADDED],
             calibrate_method=CalibrationMethod.MinMax,
         )
         _correct(path, _log_odds(path, pixels), _log_odds(fp32, pixels))
