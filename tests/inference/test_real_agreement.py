@@ -26,7 +26,7 @@ def test_the_served_graph_answers_as_the_network(shared: Path, tmp_path: Path, f
     """Transferred weights with a steep last layer, so that probabilities spread over 0 to 1."""
     network = build_network("resnet18", str(shared / "weights/resnet18-imagenet-partial.pt"), seed=0)
     state = network.state_dict()
-    state[LAST_LAYER[0]] = state[LAST_LAYER[0]] * 10
+    state[LAST_LAYER[0]] = state[LAST_LAYER[0]] * 30
     record = record_of("pneumonia-resnet18", state_digest(state)).model_copy(
         update={"architecture": "resnet18", "flip_tta": flip_tta, "preprocess": PreprocessConfig(equalize=True)}
     )
