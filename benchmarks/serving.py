@@ -3,14 +3,14 @@
 python benchmarks/serving.py --weights FILE.safetensors --export DIR --originals DIR [--peers PYTHON] [--rounds N]
     [--seconds S] [--only NAME …] [--results FILE]
 
-DIR of --export is what `pneumonia export` wrote of the same weights. The peers (`benchmarks/peers`) are installed into
-a temporary environment, unless --peers names the Python of one that has them. Each server is started in each round, one
-after the other, so that other load on the machine affects all; server and load generator share the cores. `per_second`
-is the median over rounds of the answers a second to eight connections that ask again at once; `bare` is decoding and
-computing alone, in as many processes as there are cores, in the same rounds; `threads` the same in one process, as the
-service does it. `older` repeats the comparison with kernels that are limited to AVX2. Rates need a machine that does
-nothing else: `load` says how busy it was before; the processor time of an answer (`cpu_ms_an_answer`, `bare_cpu_ms`)
-depends less on that.
+DIR of --export holds the same weights' export, `champions/NAME/DIGEST` of a work folder. The peers
+(`benchmarks/peers`) are installed into a temporary environment, unless --peers names the Python of one that has them.
+Each server is started in each round, one after the other, so that other load on the machine affects all; server and
+load generator share the cores. `per_second` is the median over rounds of the answers a second to eight connections
+that ask again at once; `bare` is decoding and computing alone, in as many processes as there are cores, in the same
+rounds; `threads` the same in one process, as the service does it. `older` repeats the comparison with kernels that are
+limited to AVX2. Rates need a machine that does nothing else: `load` says how busy it was before; the processor time of
+an answer (`cpu_ms_an_answer`, `bare_cpu_ms`) depends less on that.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ print(json.dumps({name: version(name) for name in names}))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help="a model's .safetensors")
-    parser.add_argument("--export", type=Path, help="folder of its export")
+    parser.add_argument("--export", type=Path, help="folder of their export")
     parser.add_argument("--originals", type=Path, help="full-size images, in the set's layout")
     parser.add_argument("--peers", type=Path, help="Python of an environment with benchmarks/peers/requirements.txt")
     parser.add_argument("--rounds", type=int, default=3)
