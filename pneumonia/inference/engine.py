@@ -6,6 +6,7 @@ processor, larger batches gain a few percent, and several images at a time use a
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from dataclasses import dataclass
@@ -59,11 +60,9 @@ class Engine:
         Raises:
             DataError: the file is no graph of this form.
         """
-        import openvino
-
         self.size = size
         self.threads = threads or cores()
-        core = openvino.Core()
+        core = _core()
         try:
             model = core.read_model(graph)
             model.reshape([1, size, size])
@@ -94,6 +93,18 @@ class Engine:
             request = self._local.request = self._compiled.create_infer_request()
         found = request.infer([pixels[None]], share_inputs=True)
         return Outputs(*(np.array(found[output][0]) for output in self._outputs))
+
+
+@functools.cache
+def _core() -> Any:
+    """Return OpenVINO's core, one for the process and for as long as it lives.
+
+    The processor's plugin gives the thread that loads it another stack for signals, and frees that stack with the last
+    core, in whichever thread that happens: the next signal to the first thread then ends the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def cores() -> int:

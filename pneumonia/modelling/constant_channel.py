@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, NodeProto, TensorProto
+    from onnx import GraphProto, NodeProto
 
 ADDED = "constant_channel"
 """Name of the node that adds the map."""
@@ -33,7 +33,7 @@ def fold_constant_channel(path: Path, size: int) -> bool:
     graph = model.graph
     tensors = {entry.name: entry for entry in graph.initializer}
     first = next(node for node in graph.node if node.op_type == "Conv")
-    found = _with_ones(first, graph, tensors)
+    found = _with_ones(first, graph)
     if found is None:
         return False
     channels_last, pair = found
@@ -53,9 +53,7 @@ def fold_constant_channel(path: Path, size: int) -> bool:
     return True
 
 
-def _with_ones(
-    first: NodeProto, graph: GraphProto, tensors: dict[str, TensorProto]
-) -> tuple[NodeProto, NodeProto] | None:
+def _with_ones(first: NodeProto, graph: GraphProto) -> tuple[NodeProto, NodeProto] | None:
     """Return the nodes that transpose, and that join, the image and a channel of ones; None where it is otherwise."""
     made_by = {output: node for node in graph.node for output in node.output}
 
@@ -65,13 +63,14 @@ def _with_ones(
 
     channels_last = behind(first, "Transpose")
     pair = behind(channels_last, "Concat")
-    expanded = behind(behind(pair, "Unsqueeze", 1), "Expand")
-    if channels_last is None or pair is None or expanded is None or expanded.input[0] not in tensors:
+    constant = behind(behind(pair, "Unsqueeze", 1), "ConstantOfShape")
+    if channels_last is None or pair is None or constant is None:
         return None
-    from onnx import numpy_helper
+    from onnx import helper, numpy_helper
 
-    ones = numpy_helper.to_array(tensors[expanded.input[0]])
-    return (channels_last, pair) if (ones == 1).all() else None
+    value = next((helper.get_attribute_value(each) for each in constant.attribute if each.name == "value"), None)
+    is_one = value is not None and bool((numpy_helper.to_array(value) == 1).all())
+    return (channels_last, pair) if is_one else None
 
 
 def _remove_unused(graph: GraphProto) -> None:

@@ -22,12 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pneumonia.errors import DataError
 from pneumonia.modelling.constant_channel import ADDED, fold_constant_channel
 from pneumonia.modelling.network import FlipAveraged
 from pneumonia.records.export import INPUT, OUTPUTS
 
-PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime")
+OPSET = 18
+"""Version of ONNX's operators."""
+PACKAGES = ("torch", "onnx", "onnxruntime")
 """The packages whose versions are recorded with an export."""
 
 
@@ -72,19 +73,16 @@ def export_fp32(network: nn.Module, size: int, path: Path) -> None:
     served = Served(inner, flip_tta=flip_tta).eval()
     raw = path.with_suffix(".raw")
     with _quietly():
-        program = torch.onnx.export(
+        torch.onnx.export(
             served,
             (torch.zeros((3, size, size), dtype=torch.uint8),),
-            dynamo=True,
+            str(raw),
+            dynamo=False,  # a tenth of the time of the other exporter, and one package less
             input_names=[INPUT],
             output_names=list(OUTPUTS),
-            dynamic_shapes={"pixels": {0: torch.export.Dim("images", min=1, max=4096)}},
-            external_data=False,
-            verbose=False,
+            dynamic_axes={name: {0: "images"} for name in (INPUT, *OUTPUTS)},
+            opset_version=OPSET,
         )
-        if program is None:
-            raise DataError("torch exported no graph; report it with the versions that pneumonia doctor prints")
-        program.save(str(raw), external_data=False)
         # folds constants and batch norms, with operators of the standard alone
         quant_pre_process(str(raw), str(path), skip_symbolic_shape=True)
         fold_constant_channel(path, size)
