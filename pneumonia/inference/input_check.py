@@ -88,6 +88,11 @@ class InputCheck:
         self._reference = Reference.load(arrays)
         self._ages: list[float] | None = [float(age) for age in arrays[AGES]] if AGES in arrays else None
 
+    @property
+    def compares(self) -> bool:
+        """Whether there are training images to compare with."""
+        return self._reference is not None
+
     def prepare(self, image: Radiograph) -> Prepared:
         """Look at a decoded image before it is computed, and correct it where it is a negative."""
         layout = measure_layout(image.pixels)
@@ -115,7 +120,7 @@ class InputCheck:
         """Assess an image that `prepare` did not refuse, and what the graph computed of it."""
         found, reference = prepared.assessment, self._reference
         if reference is None:
-            return replace(found, notes=(*found.notes, "it is not compared with training images: none were exported"))
+            return replace(found, findings={**found.findings, "compared": False})
         unlikeness, far = reference.measure(outputs.embedding, prepared.layout)
         exposure = measure_exposure(prepared.image.levels)
         findings = {

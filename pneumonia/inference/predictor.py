@@ -43,6 +43,13 @@ class Predictor:
                 "%s %s was trained on phantoms; its scores of real images mean nothing", self.name, self.version
             )
 
+        if self.model.checks_input and not self.model.compares:
+            logger.warning(
+                "%s %s was exported without its training images; pictures that are no chest radiographs are scored too",
+                self.name,
+                self.version,
+            )
+
     @classmethod
     def load(cls, source: str | None, config: Config) -> Predictor:
         """Load a model.

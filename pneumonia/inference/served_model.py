@@ -88,6 +88,11 @@ class ServedModel:
         """Whether pictures that are no frontal chest radiographs are refused."""
         return self._check is not None
 
+    @property
+    def compares(self) -> bool:
+        """Whether pictures are compared with training images, without which few foreign ones are noticed."""
+        return self._check is not None and self._check.compares
+
     def answer(self, content: bytes, name: str = "<bytes>") -> Answer:
         """Decode a file's content, compute it, and check that it is what the model was made for."""
         took: dict[str, float] = {}

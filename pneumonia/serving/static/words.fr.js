@@ -202,14 +202,12 @@ export default {
       "c’est un négatif (air clair, os sombres) ; la réponse est celle de l’image corrigée",
     "it seems to be mirrored (heart on the left of the picture); is the side right?":
       "elle semble en miroir (cœur à gauche de l’image) ; le côté est-il le bon ?",
-    "it is not compared with training images: none were exported":
-      "elle n’est pas comparée à des images d’entraînement : aucune n’a été exportée",
     "the patient is # years old; the model learnt from patients of # to # years":
       "le patient a # ans ; le modèle a appris sur des patients de # à # ans",
     "Trained on phantoms (synthetic images): its answers about real radiographs mean nothing.":
       "Entraîné sur des fantômes (images de synthèse) : ses réponses sur de vraies radiographies ne veulent rien dire.",
-    "A demonstration: trained for a minute on a tenth of the patients, without a promise of quality.":
-      "Une démonstration : entraîné pendant une minute sur un dixième des patients, sans promesse de qualité.",
+    "A demonstration: trained briefly on a part of the patients, without a promise of quality.":
+      "Une démonstration : entraîné brièvement sur une partie des patients, sans promesse de qualité.",
     "It learnt from synthetic images that show no patient.":
       "Il a appris sur des images de synthèse, qui ne montrent aucun patient.",
     "It learnt from one set of radiographs; on other scanners, hospitals and ages its probabilities may be too high or too low. The set that this project was developed on shows children of one to five years (Kermany et al. #).":
