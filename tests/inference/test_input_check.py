@@ -158,7 +158,8 @@ def test_without_the_training_images_only_the_file_is_looked_at(tmp_path: Path) 
     model = ServedModel(tmp_path / "export", "pneumonia-tiny-phantom", "1", ServingConfig(threads=1))
     accepted = model.answer(png(noise()))
     assert not accepted.refused
-    assert "not compared" in accepted.assessment.notes[-1]
+    assert accepted.assessment.findings["compared"] is False
+    assert not model.compares
     assert model.answer(png(np.stack([noise(), noise() // 2, noise() // 3], axis=2))).refused
     assert model.answer(dicom(NEW[0], Modality="CT")).refused
 
