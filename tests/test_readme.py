@@ -51,6 +51,7 @@ def test_commands_in_order(work: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PNEUMONIA_")}
     settings = [setting.split("=") for setting in (*SMALL, *OPEN_GATE) if not setting.startswith("data.root")]
     environment |= {f"PNEUMONIA_{key.upper().replace('.', '__')}": value for key, value in settings}
+    environment["PNEUMONIA_SERVING__MODEL"] = "pneumonia-tiny-phantom"  # that of these settings
     environment["PREFECT_HOME"] = str(work / "prefect")
     typed = 0
     for line in commands():
