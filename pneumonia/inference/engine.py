@@ -81,6 +81,9 @@ class Engine:
             line = next(iter(str(error).strip().splitlines()), "")
             raise DataError(f"{graph}: not an exported model that can be run ({line}); export it again") from None
         self._local = threading.local()
+        # The first call of a process imports numpy's interface into OpenVINO's bindings, without a lock that holds the
+        # interpreter's: two threads whose first calls meet wait for each other for ever.
+        self.run(np.zeros((size, size), np.uint8))
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Compute one image.

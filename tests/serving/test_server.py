@@ -21,6 +21,7 @@ from pneumonia.errors import ConfigError
 from pneumonia.records.export import REFERENCE
 from pneumonia.serving.server import run_server
 from tests.support.serving import (
+    DIRECT,
     NAME,
     FakeReader,
     Load,
@@ -279,7 +280,7 @@ def _ask(server: ServerProcess, content: bytes, statuses: list[int], waits: list
     request = urllib.request.Request(server.url + "/v1/predict", content, {"Content-Type": "image/jpeg"})
     for _ in range(6):
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with DIRECT.open(request, timeout=60) as answer:
                 statuses.append(answer.status)
         except urllib.error.HTTPError as error:
             with error:

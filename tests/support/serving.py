@@ -149,6 +149,8 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfile(file, target / file.name)
 
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine: `urlopen` keeps the proxies of its first call, which may have been a test's of proxies."""
 RUN = """
 import sys
 from pneumonia.config.resolve import resolve
@@ -199,7 +201,7 @@ class ServerProcess:
                 return
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+        with DIRECT.open(self.url + path, timeout=60) as answer:
             content: bytes = answer.read()
             return content
 
@@ -207,7 +209,7 @@ class ServerProcess:
         """The status and the document of an answer; on a connection of its own."""
         request = urllib.request.Request(self.url + path, content, {"Content-Type": kind})
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with DIRECT.open(request, timeout=120) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
