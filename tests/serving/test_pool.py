@@ -13,7 +13,7 @@ import pytest
 from pneumonia.serving.follower import Serving
 from pneumonia.serving.pool import Pool
 from pneumonia.serving.problems import Problem
-from tests.support.serving import client_of, film, service_with
+from tests.support.serving import client_of, film, run_loop, service_with
 
 
 class Gate:
@@ -51,7 +51,7 @@ def test_requests_are_admitted_whole_or_not_at_all(pool: Pool) -> None:
         gate.open.set()
         assert await asyncio.gather(*first, *second) == ["done"] * 4
 
-    asyncio.run(run())
+    run_loop(run())
     assert pool.admitted == 0
 
 
@@ -59,7 +59,7 @@ def test_a_request_larger_than_the_queue_is_admitted_when_nothing_waits(pool: Po
     async def run() -> None:
         assert await asyncio.gather(*pool.submit([lambda: 1] * 9)) == [1] * 9
 
-    asyncio.run(run())
+    run_loop(run())
     assert pool.admitted == 0
 
 
@@ -76,7 +76,7 @@ def test_a_request_that_gives_up_returns_its_places_when_the_threads_are_done(po
         gate.open.set()
         assert await asyncio.gather(*pool.submit([lambda: 1] * 2)) == [1, 1]
 
-    asyncio.run(run())
+    run_loop(run())
     pool.close()
     assert pool.admitted == 0
 
@@ -90,7 +90,7 @@ def test_a_failed_job_returns_its_place(pool: Pool) -> None:
             with pytest.raises(ValueError):
                 await asyncio.gather(*pool.submit([fail]))
 
-    asyncio.run(run())
+    run_loop(run())
     assert pool.admitted == 0
 
 
@@ -100,7 +100,7 @@ def test_a_closed_pool_refuses(pool: Pool) -> None:
         with pytest.raises(Problem):
             pool.submit([lambda: 1])
 
-    asyncio.run(run())
+    run_loop(run())
     assert pool.admitted == 0
 
 

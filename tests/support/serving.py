@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -16,10 +17,11 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,6 +151,7 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfile(file, target / file.name)
 
 
+Result = TypeVar("Result")
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this machine: `urlopen` keeps the proxies of its first call, which may have been a test's of proxies."""
 RUN = """
@@ -157,6 +160,12 @@ from pneumonia.config.resolve import resolve
 from pneumonia.serving.server import run
 run(resolve(assignments=sys.argv[1:], environment={}))
 """
+
+
+def run_loop(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine in a thread of its own: Playwright's loop runs in the tests' thread while its browser is open."""
+    with ThreadPoolExecutor(1) as apart:
+        return apart.submit(asyncio.run, coroutine).result()
 
 
 class ServerProcess:
