@@ -240,7 +240,7 @@ def peers(python: Path, weights: Path, folder: Path, cores: int) -> dict[str, Se
     """Return the peers.
 
     FastAPI runs as the field's projects do: one process, torch's own number of threads. The others run one process a
-    core, which is how each of them is told to use a machine, with one thread each, without which torch would start as
+    core, as the documentation of each says to use a machine, with one thread each, without which torch would start as
     many threads in each as there are cores.
 
     Args:

@@ -16,10 +16,8 @@ from pneumonia.inference.exporting import export_model as export
 from pneumonia.progress import Progress, silent
 from pneumonia.records.export import EXPORT_FOLDER, ExportRecord
 from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel
+from pneumonia.registry.models import EXPORT
 from pneumonia.tracking.run import Run
-
-EXPORT_TAG = "export_digest"
-"""Tag of the run with the digest of the export that its artifacts hold."""
 
 
 def export_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> ExportedModel:
@@ -37,13 +35,13 @@ def export_model(dataset: Dataset, trained: TrainedModel, config: Config, progre
     run = Run.attach(trained.tracking_uri, trained.run_id)
     try:
         progress(0.9, 1.0, "logging the graphs")
-        _log(run, folder, found)
+        kept = _log(run, folder, found)
     finally:
         run.release()
     progress(1.0, 1.0, f"{found.precision} is served: {found.reason}")
     return ExportedModel(
         folder=str(folder),
-        export_digest=found.digest(),
+        export_digest=kept,
         precision=found.precision,
         reason=found.reason,
         agreement=found.agreement,
@@ -69,12 +67,16 @@ def _images(
     return LabelledImages(pixels, rows, statistics[rows], manifest.labels[rows])
 
 
-def _log(run: Run, folder: Path, found: ExportRecord) -> None:
-    """Log the files with the run; those of a registered version do not change, so that another export is not logged."""
-    held = run.tag(EXPORT_TAG)
-    if held == found.digest() or (held is not None and run.is_registered()):
-        return
+def _log(run: Run, folder: Path, found: ExportRecord) -> str:
+    """Log the files with the run, and return the digest of the export that it holds.
+
+    The files of a registered version do not change, so that another export of it is not logged.
+    """
+    held = run.tag(EXPORT)
+    if held is not None and (held == found.digest() or run.is_registered()):
+        return held
     run.log_folder(folder, EXPORT_FOLDER)
     agreement = found.agreement.model_dump()
     run.log_metrics({f"export_{name}": float(value) for name, value in agreement.items()})
-    run.set_tags({EXPORT_TAG: found.digest(), "served_precision": found.precision})
+    run.set_tags({EXPORT: found.digest(), "served_precision": found.precision})
+    return found.digest()

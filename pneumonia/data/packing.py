@@ -121,14 +121,7 @@ def open_pixels(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: it was removed or damaged since.
     """
-    try:
-        pixels: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "it is damaged"
-        raise DataError(
-            f"{path}: the decoded images cannot be opened ({reason}); run the pipeline again from prepare_data, which "
-            "makes them anew"
-        ) from error
+    pixels: NDArray[np.uint8] = _array(path)
     return pixels
 
 
@@ -141,15 +134,19 @@ def open_statistics(path: Path) -> NDArray[np.float32]:
     Raises:
         DataError: they were removed or damaged since.
     """
+    found: NDArray[np.float32] = _array(_features(path))
+    return found
+
+
+def _array(path: Path) -> Any:
     try:
-        found: NDArray[np.float32] = np.load(_features(path), allow_pickle=False)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
         raise DataError(
-            f"{_features(path)}: cannot be opened ({reason}); run the pipeline again from prepare_data, which makes it "
-            "anew"
+            f"{path}: the decoded images cannot be opened ({reason}); run the pipeline again from prepare_data, which "
+            "makes them anew"
         ) from error
-    return found
 
 
 def _table(root: Path, images: Sequence[ImageFile], pseudonyms: Pseudonyms) -> dict[str, str] | None:

@@ -31,7 +31,7 @@ ANSWERED = "[data-state=answered]"
 REFUSED = "[data-state=refused]"
 FAILED = "[data-state=failed]"
 OF_THE_ANSWER = re.compile(r"Failed to load resource: the server responded with a status of (401|422|503)")
-"""Chromium writes these into its console whenever a page is told so; they are answers, not faults of the page."""
+"""Chromium writes these into its console at such a status; these are answers, not faults of the page."""
 
 
 @contextmanager

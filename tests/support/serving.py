@@ -1,4 +1,4 @@
-"""A service for tests: a reader that says what it is told, a client in this process, and a server in another."""
+"""A service for tests: a reader that says what a test has set, a client in this process, and a server in another."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def large_film(side: int = 1400) -> bytes:
 
 
 class FakeReader:
-    """A registry that says what it is told: champions by folder, or an error."""
+    """A registry that says what a test has set: champions by folder, or an error."""
 
     def __init__(self, exports: Path) -> None:
         self.exports = exports
@@ -131,7 +131,7 @@ def client_of(service: Service) -> Iterator[Any]:
 
 
 def new_follower(reader: FakeReader, **settings: Any) -> tuple[Follower, Metrics]:
-    """A follower that looks when it is told to."""
+    """A follower that looks when a test calls it."""
     metrics = Metrics()
     return Follower(reader, ServingConfig(**({"threads": 1} | settings)), metrics), metrics
 
