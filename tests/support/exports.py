@@ -14,7 +14,7 @@ import pneumonia
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.data.phantom.dataset import render
-from pneumonia.imaging.image_statistics import measure
+from pneumonia.imaging.image_statistics import describe_images, measure
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.inference.exporting import ExportData, LabelledImages, export_model
 from pneumonia.inference.model_source import EXPORTS
@@ -33,7 +33,11 @@ def phantoms(count: int, seed: int, size: int = SIZE, *, equal: bool = False) ->
     drawn = [render(at % 2, np.random.default_rng([seed, at]), size) for at in range(count)]
     pixels = np.stack([equalize(each) if equal else each for each in drawn])
     labels = np.arange(count, dtype=np.int64) % 2
-    return LabelledImages(pixels, np.arange(count), np.stack([measure(each) for each in drawn]), labels)
+    measures = np.stack([measure(each) for each in drawn])
+    sides, sizes = np.full(count, float(size)), np.full(count, 4000.0)
+    statistics = describe_images(["PNG L"] * count, sizes, sides, sides, measures)
+    nobody = np.zeros(count, np.bool_)
+    return LabelledImages(pixels, np.arange(count), statistics, labels, np.arange(count), nobody)
 
 
 def weights(path: Path, *, seed: int = 0, architecture: str = "tiny", flip_tta: bool = False, **record: object) -> Path:
