@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 import pneumonia
-from pneumonia.config.schema import Config
+from pneumonia.config.schema import NOT_OF_A_RUN, Config
 from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
@@ -95,7 +95,7 @@ def train_model(
 def _train(
     dataset: Dataset, config: Config, progress: Progress, folder: Path, training: str, key: str, run: Run
 ) -> TrainedModel:
-    run.log_parameters(config.model_dump(mode="json", exclude={"serving"}))  # no part of a training
+    run.log_parameters(config.model_dump(mode="json", exclude=set(NOT_OF_A_RUN)))  # no part of a training
     run.log_dataset(dataset.kind, dataset.digest, dataset.root, {"counts": dataset.counts, "dvc_md5": dataset.dvc_md5})
     data = TrainingSet.of(packing.open_pixels(Path(dataset.pixels)), Manifest.load(Path(dataset.manifest)))
     fitted = _fit(data, config, progress, folder, training, run)
@@ -160,7 +160,7 @@ def _record(
         data_digest=dataset.digest,
         split_digest=dataset.split_digest,
         dvc_md5=dataset.dvc_md5,
-        config=config.model_dump(mode="json", exclude={"serving"}),
+        config=config.model_dump(mode="json", exclude=set(NOT_OF_A_RUN)),
         library_version=pneumonia.__version__,
         computed_with=fitted.computed_with,
         training_patients=patients,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from pneumonia.config.schema import CLASSES, ServingConfig
+from pneumonia.config.schema import CLASSES
+from pneumonia.config.service import ServingConfig
 from pneumonia.imaging.radiograph import Radiograph, UnreadableRadiograph, read_bytes
 from pneumonia.inference.engine import Engine, Outputs
 from pneumonia.inference.input_check import Assessment, InputCheck

@@ -15,7 +15,8 @@ from types import FrameType
 import uvicorn
 from prometheus_client import start_http_server
 
-from pneumonia.config.schema import Config, ServingConfig
+from pneumonia.config.schema import Config
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import ConfigError
 from pneumonia.inference.engine import cores
 from pneumonia.registry.reader import open_reader

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.inference.served_model import Answer, ServedModel
 from pneumonia.serving.follower import Serving
 from pneumonia.serving.keys import Keys

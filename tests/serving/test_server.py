@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import ConfigError
 from pneumonia.records.export import REFERENCE
 from pneumonia.serving.server import run_server

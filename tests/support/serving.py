@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import PneumoniaError
 from pneumonia.inference.served_model import ServedModel
 from pneumonia.registry.mirror import Champion, Mirror, read_export
