@@ -57,6 +57,7 @@ class Recorder:
         self._random = random.Random()  # noqa: S311 — which images are sampled is no secret
         self._cleaned = 0.0
         self._away = self._disk_failed = False
+        self._one = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     @property
@@ -110,6 +111,10 @@ class Recorder:
 
     def flush(self) -> bool:
         """Store what waits; False while the database is away."""
+        with self._one:
+            return self._flush()
+
+    def _flush(self) -> bool:
         try:
             while self._memory:
                 held = [self._memory.popleft() for _ in range(len(self._memory))]

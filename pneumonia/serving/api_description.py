@@ -8,7 +8,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from pneumonia.records.feedback import Feedback
 from pneumonia.serving.documents import DOCUMENTS
+from pneumonia.serving.monitoring_routes import FeedbackRequest, MonitorDocument
 
 KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -34,7 +36,7 @@ def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
         routes=app.routes,
     )
     _, schemas = models_json_schema(
-        [(each, "validation") for each in DOCUMENTS], ref_template="#/components/schemas/{model}"
+        [(each, "validation") for each in (*DOCUMENTS, FeedbackRequest, Feedback, MonitorDocument)], ref_template="#/components/schemas/{model}"
     )
     components = document.setdefault("components", {})
     components["schemas"] = components.get("schemas", {}) | schemas["$defs"]
