@@ -49,6 +49,17 @@ class MonitoringError(PneumoniaError):
         self.permanent = permanent
 
 
+class FeedbackError(MonitoringError):
+    """Feedback that cannot be taken: it contradicts itself or the decision, or is too long."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, permanent=True)
+
+
+class UnknownEventError(FeedbackError):
+    """Feedback on an event that is not, or no longer, in the database."""
+
+
 class TrainingInterrupted(PneumoniaError):
     """A training that was stopped by a signal; its checkpoint is written, and the next start resumes from it."""
 

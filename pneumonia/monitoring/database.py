@@ -85,6 +85,15 @@ class Database:
         make = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
         return make(table).on_conflict_do_nothing()
 
+    def insert_replacing(self, table: sa.Table, unique: tuple[str, ...]) -> sqlite.Insert | postgresql.Insert:
+        """Return an insertion that replaces a row which has the same values in the unique columns."""
+        make = postgresql.insert if self.engine.dialect.name == "postgresql" else sqlite.insert
+        statement = make(table)
+        others = {column.name for column in table.columns if not column.primary_key} - set(unique)
+        return statement.on_conflict_do_update(
+            index_elements=unique, set_={name: statement.excluded[name] for name in sorted(others)}
+        )
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
