@@ -73,7 +73,9 @@ class Recorder:
         """Store what waits, for some seconds; the rest stays on the spool for the next process."""
         self._stopped.set()
         self._wanted.set()
-        self._thread.join(_STOP_SECONDS)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(_STOP_SECONDS)
+        self.flush()
         self._spool.close()
 
     def wants(self) -> bool:
@@ -102,7 +104,7 @@ class Recorder:
         stopped = False
         while not stopped:
             self._wanted.wait(wait)
-            stopped = self._stopped.is_set()  # and then once more, with what came last
+            stopped = self._stopped.is_set()
             stored = self.flush()
             wait = FLUSH_SECONDS if stored else min(2 * wait, LAST_WAIT)
             if stored and time.monotonic() - self._cleaned > _CLEAN_SECONDS:

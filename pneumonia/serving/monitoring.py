@@ -8,7 +8,7 @@ import time
 import uuid
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from pneumonia.inference.served_model import Answer, ServedModel
 from pneumonia.monitoring import feedback, loops, verdicts
 from pneumonia.monitoring.database import Database, monitoring_folder
 from pneumonia.monitoring.events import Event
-from pneumonia.monitoring.kept_images import keep
 from pneumonia.monitoring.recorder import Recorder
 from pneumonia.serving.follower import Serving
 from pneumonia.serving.monitoring_metrics import MonitoringMetrics
@@ -77,7 +76,8 @@ class Monitoring:
         """Store what waits, and end."""
         self._stopped.set()
         self._recorder.stop()
-        self._thread.join(_STOP_SECONDS)
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_SECONDS)
         self.database.close()
 
     def record(self, model: ServedModel, answer: Answer, content: bytes, request_id: str, position: int) -> str | None:
@@ -133,6 +133,8 @@ class Monitoring:
     def _keep(self, content: bytes) -> str | None:
         if not self._config.keep_images:
             return None
+        from pneumonia.monitoring.kept_images import keep
+
         try:
             kept = keep(self._folder, content)
         except (OSError, PneumoniaError) as error:
@@ -194,5 +196,5 @@ def _statistics(answer: Answer) -> bytes | None:
     image = answer.image
     if image is None:
         return None
-    sizes: list[Any] = [np.array([float(value)]) for value in (answer.size, image.width, image.height)]
-    return describe_images([image.encoding], *sizes, measure(image.levels)[None]).tobytes()
+    size, width, height = (np.array([float(value)]) for value in (answer.size, image.width, image.height))
+    return describe_images([image.encoding], size, width, height, measure(image.levels)[None]).tobytes()

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from pneumonia.monitoring.loops import Loop
 from pneumonia.records.drift import DriftVerdict, Kind
 from pneumonia.records.evaluation import Metric
+from pneumonia.records.feedback import Said, State
 
 LOSSES = ("spool_full", "disk")
 BOUNDS = ("value", "low", "high")
@@ -58,7 +59,7 @@ class MonitoringMetrics:
         """Say whether the database answers."""
         self.up.set(float(up))
 
-    def show_feedback(self, verdicts: Mapping[str, int], states: Mapping[str, int]) -> None:
+    def show_feedback(self, verdicts: Mapping[Said, int], states: Mapping[State, int]) -> None:
         """Show how many readers said what, and how many images' labels are settled, open and disputed."""
         for verdict, count in verdicts.items():
             self.feedback.labels(verdict).set(count)

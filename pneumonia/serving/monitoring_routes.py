@@ -35,7 +35,9 @@ class FeedbackRequest(BaseModel):
     label: Label | None = Field(None, description="Of the image; needed where it was refused")
     note: str = Field("", max_length=NOTE_LETTERS, description="For other readers; name nobody")
     reader: str | None = Field(
-        None, max_length=64, description="Name of the reader; only where the service has no API keys, which name readers"
+        None,
+        max_length=64,
+        description="Name of the reader; only where the service has no API keys, which name readers",
     )
 
 
@@ -92,9 +94,7 @@ def _reader(service: Service, monitoring: Monitoring, request: Request, asked: F
 
 def _store(monitoring: Monitoring, asked: FeedbackRequest, reader: str) -> Feedback:
     def store() -> Feedback:
-        return feedback.give_feedback(
-            monitoring.database, asked.event, reader, asked.verdict, asked.label, asked.note
-        )
+        return feedback.give_feedback(monitoring.database, asked.event, reader, asked.verdict, asked.label, asked.note)
 
     try:
         try:

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pneumonia.inference.heat_map import VIEWS
-from pneumonia.serving import documents, information, monitoring_routes, open_inference, predictions
 from pneumonia.records.feedback import Feedback
+from pneumonia.serving import documents, information, monitoring_routes, open_inference, predictions
 from pneumonia.serving.gate import OPEN
 from pneumonia.serving.monitoring_routes import MOST_HOURS
 from pneumonia.serving.uploads import FIELD
