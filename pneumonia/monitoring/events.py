@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.tables import EVENTS, FEEDBACK
 
-FOREIGN = ("not_a_radiograph", "not_frontal_chest", "modality", "body_part", "view", "blank")
-"""Codes of refusals that say that a picture is another one than the model was made for."""
 _BATCH = 500
 _BINARY = ("statistics", "embedding")
 
