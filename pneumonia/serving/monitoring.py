@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 import uuid
-from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -184,7 +183,7 @@ class Monitoring:
                 feedback.count_verdicts(self.database), feedback.count_states(self.database, name)
             )
             for verdict in verdicts.last_verdicts(self.database, name):
-                self.metrics.show_verdict(verdict, datetime.fromisoformat(verdict.checked_at).timestamp())
+                self.metrics.show_verdict(verdict, verdicts.last_look(self.database, name) or 0.0)
             last = next(iter(loops.last_loops(self.database, name)), None)
             self.metrics.show_loops(loops.count_loops(self.database, name), last)
         except PneumoniaError as error:
