@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
-from pneumonia.reporting.drift_report import write_drift_report
 from safetensors.numpy import load_file
 
 from pneumonia.config.schema import Config
@@ -27,6 +26,7 @@ from pneumonia.records.loop import DriftCheck
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry.mirror import Champion
 from pneumonia.registry.reader import open_reader
+from pneumonia.reporting.drift_report import write_drift_report
 from pneumonia.tracking.run import Run
 
 DAY = 86_400
