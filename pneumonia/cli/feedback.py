@@ -245,7 +245,7 @@ def _ask(database: Database, folder: Path, by: str, name: str | None, *, with_op
     """Show one event after another, and ask for its label."""
     from pneumonia.monitoring.feedback import reviewed_events, words_about
 
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise typer.BadParameter("there is no terminal to ask at; name --event ID and --label")
     events = reviewed_events(database, name=name)
     waiting = [event for event in events if event.state == "disputed" or (with_open and event.state == "open")]
@@ -272,6 +272,10 @@ def _ask(database: Database, folder: Path, by: str, name: str | None, *, with_op
         except FeedbackError as error:  # the others are still to be asked
             complain(f"  {error}")
     return made
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _exported(event: ReviewedEvent) -> dict[str, Any]:
