@@ -153,7 +153,7 @@ def _loop(decision: Decision, config: Config) -> LoopResult:
     try:
         again = ingest_feedback if decision.action == "retrain" else recalibrate_model
         settings = Config.model_validate(again(decision, config).settings)
-        pipeline(settings, trace=decision.trace_id, approval=config.monitoring.approval)
+        pipeline(settings, trace=decision.trace_id, approval=decision.approval)
     except Exception:  # the loop ends, and says that it has failed
         get_run_logger().exception("loop %s has failed", decision.trace_id)
         result = finish_loop(decision, config)

@@ -109,6 +109,7 @@ def _working(config: Config, loop: Loop, holder: str, reason: str) -> Decision:
         version=loop.version,
         profile=settings["profile"],
         settings=settings,
+        approval=config.monitoring.approval,
         until=loop.at,
     )
 

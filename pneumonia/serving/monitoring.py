@@ -21,6 +21,7 @@ from pneumonia.inference.served_model import Answer, ServedModel
 from pneumonia.monitoring import feedback, loops, verdicts
 from pneumonia.monitoring.database import Database, monitoring_folder
 from pneumonia.monitoring.events import Event
+from pneumonia.monitoring.kept_images import keep
 from pneumonia.monitoring.recorder import Recorder
 from pneumonia.serving.follower import Serving
 from pneumonia.serving.monitoring_metrics import MonitoringMetrics
@@ -132,8 +133,6 @@ class Monitoring:
     def _keep(self, content: bytes) -> str | None:
         if not self._config.keep_images:
             return None
-        from pneumonia.monitoring.kept_images import keep
-
         try:
             kept = keep(self._folder, content)
         except (OSError, PneumoniaError) as error:
