@@ -6,7 +6,7 @@ DAG, with the champion's settings.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, dag, task
@@ -20,9 +20,9 @@ LONGEST = timedelta(days=2)
 """Time that a loop may take; until then another run leaves it to this one, which Airflow itself resumes."""
 DOC = """
 Looks at the images that the service has answered: **detect_drift** compares them with the champion's reference,
-**decide_action** decides what follows, **ingest_feedback** or **recalibrate_model** prepare it, **run_pipeline** trains,
-validates and promotes as ever, **finish_loop** writes down what came of it. At most one loop runs at a time; the gate
-may refuse. Not a medical device.
+**decide_action** decides what follows, **ingest_feedback** or **recalibrate_model** prepare it, **run_pipeline**
+trains, validates and promotes as ever, **finish_loop** writes down what came of it. At most one loop runs at a time; the
+gate may refuse. Not a medical device.
 """
 ORIGIN = {"airflow.dag_id": "{{ dag.dag_id }}", "airflow.run_id": "{{ run_id }}", "trigger": "{{ params.trigger }}"}
 CHANGED = "(ti.xcom_pull(task_ids='ingest_feedback') or ti.xcom_pull(task_ids='recalibrate_model'))"
@@ -67,9 +67,10 @@ def ingest_feedback(decision: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("ingest_feedback") as progress:
+        from tasks.ingest_feedback import ingest_for
+
         from pneumonia.config.resolve import resolve
         from pneumonia.records.loop import Decision
-        from tasks.ingest_feedback import ingest_for
 
         changed = ingest_for(Decision.model_validate(decision), resolve("fast"), progress)
         return child.pipeline_run(changed.model_dump(mode="json"))
@@ -120,7 +121,7 @@ def monitor() -> DAG:
         description="Looks at what the service has answered, and retrains or recalibrates where that follows",
         doc_md=DOC,
         schedule=EVERY,
-        start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
         catchup=False,
         max_active_runs=2,  # while a loop runs, the next looks go on
         is_paused_upon_creation=False,
