@@ -21,8 +21,8 @@ LONGEST = timedelta(days=2)
 DOC = """
 Looks at the images that the service has answered: **detect_drift** compares them with the champion's reference,
 **decide_action** decides what follows, **ingest_feedback** or **recalibrate_model** prepare it, **run_pipeline**
-trains, validates and promotes as ever, **finish_loop** writes down what came of it. At most one loop runs at a time; the
-gate may refuse. Not a medical device.
+trains, validates and promotes as ever, **finish_loop** writes down what came of it. At most one loop runs at a time;
+the gate may refuse. Not a medical device.
 """
 ORIGIN = {"airflow.dag_id": "{{ dag.dag_id }}", "airflow.run_id": "{{ run_id }}", "trigger": "{{ params.trigger }}"}
 CHANGED = "(ti.xcom_pull(task_ids='ingest_feedback') or ti.xcom_pull(task_ids='recalibrate_model'))"
