@@ -57,6 +57,7 @@ class Recorder:
         self._random = random.Random()  # noqa: S311 — which images are sampled is no secret
         self._cleaned = 0.0
         self._away = self._disk_failed = False
+        self._one = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     @property
@@ -72,7 +73,9 @@ class Recorder:
         """Store what waits, for some seconds; the rest stays on the spool for the next process."""
         self._stopped.set()
         self._wanted.set()
-        self._thread.join(_STOP_SECONDS)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(_STOP_SECONDS)
+        self.flush()
         self._spool.close()
 
     def wants(self) -> bool:
@@ -101,7 +104,7 @@ class Recorder:
         stopped = False
         while not stopped:
             self._wanted.wait(wait)
-            stopped = self._stopped.is_set()  # and then once more, with what came last
+            stopped = self._stopped.is_set()
             stored = self.flush()
             wait = FLUSH_SECONDS if stored else min(2 * wait, LAST_WAIT)
             if stored and time.monotonic() - self._cleaned > _CLEAN_SECONDS:
@@ -110,6 +113,10 @@ class Recorder:
 
     def flush(self) -> bool:
         """Store what waits; False while the database is away."""
+        with self._one:
+            return self._flush()
+
+    def _flush(self) -> bool:
         try:
             while self._memory:
                 held = [self._memory.popleft() for _ in range(len(self._memory))]

@@ -1,4 +1,4 @@
-"""The documents of a look at drift: what each test found, what kind of change it is, what follows for the metrics."""
+"""The documents of a look at drift: what each test found, the kind of change, and what follows for the metrics."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self.digests)
 
-    def check(self, headers: Mapping[bytes, bytes]) -> None:
-        """Refuse a request without a valid key, or with one that has made too many.
+    def check(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """Refuse a request without a valid key, or with one that has made too many; return the key's digest.
 
         Every key is compared, each in constant time, so that the time tells nothing of where they differ.
 
@@ -47,7 +47,7 @@ class Keys:
             Problem: 401 or 429.
         """
         if not self.digests:
-            return
+            return b""
         given = hashlib.sha256(_given(headers)).digest()
         matches = [hmac.compare_digest(given, digest) for digest in self.digests]
         if not any(matches):
@@ -65,6 +65,7 @@ class Keys:
                 f"this API key may make {self.rate} requests a minute; try again after the time in Retry-After",
                 headers={"Retry-After": str(int(wait) + 1)},
             )
+        return given
 
 
 class _Allowance:
