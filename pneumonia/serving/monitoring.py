@@ -15,6 +15,7 @@ from pneumonia.config.schema import Config
 from pneumonia.config.service import MonitoringConfig
 from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.errors import PneumoniaError
+from pneumonia.imaging.dicom_words import storable
 from pneumonia.imaging.image_statistics import describe_images, measure
 from pneumonia.imaging.radiograph import is_dicom
 from pneumonia.inference.served_model import Answer, ServedModel
@@ -113,7 +114,7 @@ class Monitoring:
             probability=None if refused or outputs is None else outputs.probability,
             margin=None if refused or outputs is None else outputs.margin,
             decision=model.decision(answer),
-            checks=found.findings,
+            checks=storable(found.findings),
             statistics=_statistics(answer),
             embedding=None if outputs is None else outputs.embedding.astype(np.float16).tobytes(),
             study=study,
