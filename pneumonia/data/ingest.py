@@ -40,7 +40,7 @@ class Candidate:
     """An image with a settled label.
 
     Attributes:
-        file: where it is kept.
+        file: where it is kept; one that is in the data version already may be gone.
         sha256: of the file.
         label: index into `CLASSES`.
         patients: pseudonyms of those whom its events name; empty where nobody is known.
@@ -185,7 +185,9 @@ def _choose(
     pixels: list[NDArray[np.uint8]] = []
     for done, candidate in enumerate(new, start=1):
         shown = _pixels(candidate, config, phantom=packed.phantom)
-        if tested.intersection(candidate.patients):
+        if not candidate.file.is_file():
+            left_out["no kept image"] += 1
+        elif tested.intersection(candidate.patients):
             left_out["patient of the test folder"] += 1
         elif isinstance(shown, str):
             left_out[shown] += 1

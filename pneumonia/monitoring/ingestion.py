@@ -21,7 +21,7 @@ from pneumonia.errors import ConfigError
 from pneumonia.files import write_text
 from pneumonia.monitoring.database import Database, monitoring_folder
 from pneumonia.monitoring.feedback import reviewed_events
-from pneumonia.monitoring.kept_images import digest_of, kept_file
+from pneumonia.monitoring.kept_images import digest_of, kept_path
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.feedback import LEFT_OUT, Ingested, ReviewedEvent
 
@@ -31,7 +31,7 @@ class Gathered:
     """What feedback offers to a data version.
 
     Attributes:
-        candidates: kept images with a settled label, each once.
+        candidates: images with a settled label that were kept, each once; their files may be gone.
         unsettled: sha256 of kept images without a settled label, or with events that contradict each other.
         left_out: settled events or images that cannot be used, by reason.
         states: events by the state of their label.
@@ -101,7 +101,7 @@ def gather(database: Database, folder: Path) -> Gathered:
         if disputed or not labels:
             unsettled.add(digest_of(image))
             left_out["labels differ"] += bool(labels)
-        elif (file := kept_file(folder, image)) is None:
+        elif (file := kept_path(folder, image)) is None:
             left_out["no kept image"] += 1
         else:
             patients = tuple(sorted({event.patient for event in about if event.patient}))

@@ -5,6 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +123,11 @@ def test_what_is_damaged_or_of_another_kind_stays_out(tmp_path: Path, root: Path
         candidate(tmp_path, jpeg(picture(104), comment=PHANTOM_COMMENT)),
         Candidate(tmp_path / "gone.jpeg", "1" * 64, 0),
     ]
-    assert ingest(root, given, (), config_of(tmp_path, root)).left_out == {"unreadable": 3, MIXED: 1}
+    assert ingest(root, given, (), config_of(tmp_path, root)).left_out == {
+        "unreadable": 2,
+        MIXED: 1,
+        "no kept image": 1,
+    }
 
 
 def test_phantoms_take_phantoms(tmp_path: Path, phantoms: Path) -> None:
@@ -201,6 +209,45 @@ def test_a_kill_in_the_middle_is_finished_by_the_next_run(
     assert contents(root) == contents(undisturbed)
 
 
+@pytest.mark.integration
+def test_a_killed_process_is_finished_by_the_next_run(tmp_path: Path, root: Path) -> None:
+    given = [candidate(tmp_path, jpeg(picture(100 + each)), each % 2) for each in range(4)]
+    undisturbed = fill(root, tmp_path / "undisturbed")
+    config = config_of(tmp_path, root)
+    ingest(undisturbed, given, (), config)
+    program = """
+import os, signal, sys
+from pathlib import Path
+from pneumonia import files
+from pneumonia.data import ingest
+from tests.data.test_ingest import Candidate, config_of
+
+class Dying(files.AtomicFile):  # dies while its second file is half written
+    files = 0
+    def write(self, content, at=None):
+        Dying.files += 1
+        super().write(content[: len(content) // 2])
+        if Dying.files == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().write(content[len(content) // 2 :])
+
+folder, root = Path(sys.argv[1]), Path(sys.argv[2])
+given = [Candidate(Path(file), Path(file).stem, int(label)) for file, label in zip(sys.argv[3::2], sys.argv[4::2])]
+config = config_of(folder, root)
+ingest.pack_all(root, config)  # packed before, so that it writes nothing
+files.AtomicFile = Dying
+ingest.ingest(root, given, (), config)
+"""
+    named = [word for each in given for word in (str(each.file), str(each.label))]
+    command = [sys.executable, "-c", program, str(tmp_path), str(root), *named]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len([path for path in contents(root) if path.endswith(".part")]) == 1
+    assert len([path for path in contents(root) if is_ingested(path)]) == 1
+    ingest(root, given, (), config)
+    assert contents(root) == contents(undisturbed)
+
+
 class _nothing:  # noqa: N801 — a context manager like those of the library
     def __enter__(self) -> None:
         pass
@@ -249,3 +296,27 @@ def test_near_duplicates_between_sets_are_those_of_all_pairs() -> None:
 
 def test_labels_are_the_classes() -> None:
     assert Candidate(Path("x.png"), "f" * 64, CLASSES.index("PNEUMONIA")).path == f"train/PNEUMONIA/site_{'f' * 16}.png"
+
+
+@pytest.mark.real
+def test_real_images_enter_and_their_copies_do_not(shared: Path, tmp_path: Path) -> None:
+    """Test images in another compression, exposure and size are recognised; an image of nobody there enters."""
+    source = shared / "originals" / "chest_xray"
+    config = config_of(tmp_path, source)
+    root = fill(source, tmp_path / "next")
+    given, originals = [], sorted((root / "test" / "NORMAL").iterdir())[:8]
+    for at, file in enumerate(originals):
+        image = Image.open(file).convert("L")
+        small = image.resize((image.width * 2 // 3, image.height * 2 // 3), Image.Resampling.LANCZOS)
+        changed = np.clip((np.asarray(small) / 255.0) ** (0.7 + at / 10) * 255, 0, 255).astype(np.uint8)
+        given.append(candidate(tmp_path, jpeg(changed), 0))
+    new = sorted((root / "train" / "PNEUMONIA").iterdir())[-1]
+    given.append(candidate(tmp_path, new.read_bytes(), 1))
+    new.unlink()  # so that it is new; the published set has copies, but this file's name is in none of them
+    before = len(contents(root))
+    began = time.perf_counter()
+    report = ingest(root, given, (), config)
+    assert time.perf_counter() - began < 120
+    assert report.left_out == {"near-duplicate": 8}
+    assert report.added == {"NORMAL": 0, "PNEUMONIA": 1}
+    assert len(contents(root)) == before + 1
