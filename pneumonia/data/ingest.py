@@ -136,7 +136,7 @@ def ingest(
         if strange := [who for who in candidate.patients if not PSEUDONYM.fullmatch(who)]:
             raise DataError(f"{len(strange)} patient(s) of an image are no pseudonyms of this site; nothing was added")
     packed = pack_all(root, config)
-    there = {_digest_in(e.path): e.path for e in packed.manifest.entries if e.folder == "train" and is_ingested(e.path)}
+    there = {digest_in(e.path): e.path for e in packed.manifest.entries if e.folder == "train" and is_ingested(e.path)}
     moves = _moves(candidates, there)
     gone = sorted(there[digest[:_SHOWN]] for digest in unsettled if digest[:_SHOWN] in there)
     new = sorted((each for each in candidates if each.sha256[:_SHOWN] not in there), key=lambda each: each.sha256)
@@ -160,7 +160,7 @@ def pack_all(root: Path, config: Config) -> Packed:
     return pack(root, lenient, config.preprocess, Path(config.work).resolve())
 
 
-def _digest_in(path: str) -> str:
+def digest_in(path: str) -> str:
     return PurePosixPath(path).stem.rpartition("_")[2]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from filelock import FileLock
 
 from pneumonia.config.schema import CLASSES, PHANTOM_ROOT, Config
 from pneumonia.data.audit.report import audit, markdown
-from pneumonia.data.ingest import Candidate, IngestReport, fill, ingest, pack_all
-from pneumonia.data.layout import find_root, is_ingested
+from pneumonia.data.ingest import Candidate, IngestReport, digest_in, fill, ingest, pack_all
+from pneumonia.data.layout import INGESTED, find_root, is_ingested
 from pneumonia.data.packing import Packed
 from pneumonia.data.phantom import dataset
 from pneumonia.data.recording import add_version, commit_record, find_record
@@ -44,7 +45,12 @@ class Gathered:
 
 
 def ingest_feedback(
-    config: Config, progress: Progress = silent, *, commit: bool = False, project: Path | None = None
+    config: Config,
+    progress: Progress = silent,
+    *,
+    until: float = math.inf,
+    commit: bool = False,
+    project: Path | None = None,
 ) -> Ingested:
     """Bring kept images with settled labels into the training folder of the next data version, and record that.
 
@@ -54,6 +60,7 @@ def ingest_feedback(
     Args:
         config: data, preprocess, monitoring and the work folder.
         progress: called with the share that is done.
+        until: seconds since 1970; what readers said later is left for the next time.
         commit: commit the ``.dvc`` file.
         project: folder of ``data.dvc``; the working directory by default.
 
@@ -64,11 +71,11 @@ def ingest_feedback(
     """
     database = Database.of(config)
     try:
-        gathered = gather(database, monitoring_folder(config))
+        gathered = gather(database, monitoring_folder(config), until)
     finally:
         database.close()
     work = Path(config.work).resolve()
-    target = Path(config.monitoring.data_root or config.data.root).resolve()
+    target = version_root(config)
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work / f"ingest-{hashlib.sha256(bytes(target)).hexdigest()[:16]}.lock"):
         root = _version(config, work, target, within(progress, 0.0, 0.3, "filling the data version"))
@@ -80,14 +87,29 @@ def ingest_feedback(
         return _recorded(root, gathered, done, packed, leaks, commit=commit, project=project)
 
 
-def gather(database: Database, folder: Path) -> Gathered:
+def version_root(config: Config) -> Path:
+    """Return the folder of the data version that feedback enters."""
+    given = config.monitoring.data_root
+    return Path(config.data.root if given == "auto" else given).resolve()
+
+
+def count_waiting(database: Database, config: Config) -> Counter[str]:
+    """Count the kept images with a settled label that the data version does not hold yet, by class."""
+    root = version_root(config)
+    held = {digest_in(path.name) for path in root.rglob(f"{INGESTED}*")} if root.is_dir() else set()
+    found = gather(database, monitoring_folder(config)).candidates
+    return Counter(CLASSES[each.label] for each in found if digest_in(each.path) not in held)
+
+
+def gather(database: Database, folder: Path, until: float = math.inf) -> Gathered:
     """Find the kept images that readers have spoken about, one candidate an image, whatever the number of its events.
 
     Args:
         database: of events and feedback.
         folder: of monitoring, with the kept images.
+        until: seconds since 1970; what readers said later is left out.
     """
-    events = reviewed_events(database)
+    events = reviewed_events(database, until=until)
     by_image: dict[str, list[ReviewedEvent]] = {}
     left_out, candidates, unsettled = Counter[str](), list[Candidate](), set[str]()
     for event in events:
@@ -113,8 +135,8 @@ def gather(database: Database, folder: Path) -> Gathered:
 def _version(config: Config, work: Path, target: Path, progress: Progress) -> Path:
     """Return the folder that holds train/ and test/ of the data version."""
     if config.data.root != PHANTOM_ROOT:
-        return fill(Path(config.data.root), target) if config.monitoring.data_root else find_root(target)
-    if not config.monitoring.data_root:
+        return find_root(target) if config.monitoring.data_root == "auto" else fill(Path(config.data.root), target)
+    if config.monitoring.data_root == "auto":
         raise ConfigError(
             "data.root=phantom: phantoms are drawn into the work folder, which other settings share; name a folder for "
             "the data version that feedback enters: monitoring.data_root=DIR"

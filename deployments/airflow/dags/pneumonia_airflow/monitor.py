@@ -67,12 +67,10 @@ def ingest_feedback(decision: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("ingest_feedback") as progress:
-        from tasks.ingest_feedback import ingest_for
-
-        from pneumonia.config.resolve import resolve
         from pneumonia.records.loop import Decision
+        from tasks.ingest_feedback import ingest_feedback
 
-        changed = ingest_for(Decision.model_validate(decision), resolve("fast"), progress)
+        changed = ingest_feedback(Decision.model_validate(decision), progress)
         return child.pipeline_run(changed.model_dump(mode="json"))
 
 
