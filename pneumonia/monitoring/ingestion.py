@@ -98,7 +98,7 @@ def count_waiting(database: Database, config: Config) -> Counter[str]:
     root = version_root(config)
     held = {digest_in(path.name) for path in root.rglob(f"{INGESTED}*")} if root.is_dir() else set()
     found = gather(database, monitoring_folder(config)).candidates
-    return Counter(CLASSES[each.label] for each in found if digest_in(each.path) not in held)
+    return Counter(CLASSES[each.label] for each in found if digest_in(each.path) not in held and each.file.is_file())
 
 
 def gather(database: Database, folder: Path, until: float = math.inf) -> Gathered:

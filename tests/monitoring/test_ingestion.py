@@ -18,7 +18,6 @@ from pneumonia.imaging.dicom import read_identifiers
 from pneumonia.monitoring.database import Database, monitoring_folder
 from pneumonia.monitoring.ingestion import gather, ingest_feedback
 from pneumonia.records.feedback import LEFT_OUT, Ingested
-from tasks.ingest_feedback import ingest_feedback as step
 from tests.data.test_recording import git, repository
 from tests.support.identified import PATIENT_ID, identified, leaked
 from tests.support.images import jpeg, picture, published
@@ -49,7 +48,7 @@ def test_settled_labels_become_the_next_data_version(tmp_path: Path, config: Con
     answered(config, jpeg(picture(105)))
     before = files(tmp_path / "set")
     steps: list[float] = []
-    done = step(config, lambda share, _all, _words="": steps.append(share))
+    done = ingest_feedback(config, lambda share, _all, _words="": steps.append(share))
     assert done.root == str(tmp_path / "next")
     assert done.added == done.total == {"NORMAL": 1, "PNEUMONIA": 1}
     assert done.left_out == {"no kept image": 1}
@@ -119,6 +118,22 @@ def test_patients_of_the_test_folder_stay_out(config: Config) -> None:
     given = answered(config, content, patient=Pseudonyms(Path(config.work)).of(PATIENT_ID))
     read(config, given, "NORMAL", "NORMAL")
     assert ingest_feedback(config).left_out == {"patient of the test folder": 1}
+
+
+def test_an_image_in_the_data_version_stays_when_the_kept_one_is_gone(config: Config) -> None:
+    given = answered(config, jpeg(picture(101)))
+    read(config, given, "NORMAL", "NORMAL")
+    digest = ingest_feedback(config).digest
+    kept = monitoring_folder(config) / str(given.image)
+    kept.unlink()
+    again = ingest_feedback(config)
+    assert (again.digest, again.left_out) == (digest, {})
+    read(config, given, "PNEUMONIA", "PNEUMONIA")
+    assert ingest_feedback(config).total == {"NORMAL": 0, "PNEUMONIA": 1}
+    other = answered(config, jpeg(picture(102)))
+    read(config, other, "NORMAL", "NORMAL")
+    (monitoring_folder(config) / str(other.image)).unlink()
+    assert ingest_feedback(config).left_out == {"no kept image": 1}
 
 
 def test_phantoms_that_are_drawn_get_a_folder_of_their_own(tmp_path: Path) -> None:
