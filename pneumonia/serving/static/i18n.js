@@ -12,6 +12,11 @@ const STORED_LANGUAGE = "pneumonia.language";
 let language = "en";
 const listeners = [];
 
+// The words of one page alone: {en, fr}.
+export function addWords(more) {
+  for (const [tag, words] of Object.entries(more)) Object.assign(WORDS[tag], words);
+}
+
 export const current = () => language;
 
 // Called after each change of language, so that what was drawn by hand is drawn again.
@@ -76,6 +81,15 @@ export function date(text) {
   return new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short", timeZone: "UTC" }).format(when);
 }
 
+// Day and time of day, in UTC, as tables show them.
+export const moment = (value) => formatted(value, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+
+export const clock = (value) => formatted(value, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+export const day = (value) => formatted(value, { day: "numeric", month: "short" });
+
+const formatted = (value, style) => new Intl.DateTimeFormat(language, { timeZone: "UTC", ...style }).format(new Date(value));
+
 function preferred() {
   const wished = [stored("localStorage", STORED_LANGUAGE), ...navigator.languages].filter(Boolean).map((tag) => tag.split("-")[0]);
   return wished.find((tag) => Object.hasOwn(WORDS, tag)) ?? "en";
@@ -84,7 +98,6 @@ function preferred() {
 function apply(chosen) {
   language = chosen;
   document.documentElement.lang = language;
-  document.title = t("title");
   for (const place of document.querySelectorAll("[data-text]")) place.textContent = t(place.dataset.text);
   for (const place of document.querySelectorAll("[data-label]")) place.setAttribute("aria-label", t(place.dataset.label));
   for (const button of document.querySelectorAll("[data-language]")) {
