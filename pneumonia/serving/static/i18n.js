@@ -34,9 +34,12 @@ export function t(key, ...values) {
 
 // A word of a table (checks, metrics, refusals), or undefined where it is not in there.
 export function word(table, key) {
-  const words = WORDS[language][table];
-  return Object.hasOwn(words, key) ? spaced(words[key]) : undefined;
+  const found = WORDS[language][table];
+  return Object.hasOwn(found, key) ? spaced(found[key]) : undefined;
 }
+
+// The words of a list, such as those above the columns of a table.
+export const words = (key) => WORDS[language][key].map(spaced);
 
 // A sentence of the service, in the page's language where the page knows it, and marked as English otherwise. In the
 // table a number is "#", so that one sentence serves for all.
