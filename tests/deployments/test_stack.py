@@ -318,7 +318,8 @@ def test_prometheus_reads_every_part(stack: Stack, first: str) -> None:
     assert set(targets) == {"service", "pipelines", "prometheus", "alertmanager"}
     parts = {f"airflow_{part}" for part in ("apiserver", "scheduler", "dag_processor", "metadatabase")} | {"mlflow"}
     assert stack.values("pneumonia_part_up", "part") == dict.fromkeys(parts, 1.0)
-    assert stack.values(f'pneumonia_pipeline_runs{{pipeline="{FAST}"}}', "state")["success"] >= 1
+    runs = f'pneumonia_pipeline_runs{{pipeline="{FAST}"}}'
+    eventually("the run in the metrics", lambda: stack.values(runs, "state")["success"] >= 1, 60)
     assert stack.values("pneumonia_pipeline_last_duration_seconds", "pipeline")[FAST] > 1
 
 
