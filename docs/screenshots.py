@@ -218,7 +218,9 @@ def prometheus(page: Page, url: str) -> None:
     if not found:
         raise SystemExit(f"{url}: no alert fires; end MLflow for four minutes, for one")
     page.open(f"{root}/alerts", found[0]["metric"]["alertname"])
-    page.click(f"{found[0]['metric']['alertname']} (1 active)")
+    title = json.dumps(f"{found[0]['metric']['alertname']} (1 active)")
+    page.script(f"[...document.querySelectorAll('tr, div')].findLast(one => one.innerText.trim() === {title})?.click()")
+    time.sleep(2)
     page.save("alerts")
 
 
