@@ -15,8 +15,10 @@ import requests
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError, TrackingError
 
-TIMEOUT = (3.05, 10.0)
-"""Seconds to connect and to read: the sender of an alert waits meanwhile."""
+START_SECONDS = 10.0
+"""How long a start may take: the sender of the alert waits meanwhile."""
+LOOK_SECONDS = 2.5
+"""How long each question for the metrics may take: a scrape waits for three of them at most, and ends after 10 s."""
 RUNS = 50
 """Runs that are looked through for each pipeline's last one."""
 
@@ -71,20 +73,17 @@ class _Client:
         self.url, self.name = url.rstrip("/"), name
         self.session = requests.Session()
 
-    def call(self, method: str, path: str, *, known: tuple[int, ...] = (), **carried: Any) -> requests.Response:
+    def call(
+        self, method: str, path: str, *, known: tuple[int, ...] = (), timeout: float = START_SECONDS, **carried: Any
+    ) -> requests.Response:
         """Return an answer of 200 to 299, or one whose status is known."""
         with self._translated():
-            answer = self.session.request(method, f"{self.url}{path}", timeout=TIMEOUT, **carried)
+            answer = self.session.request(method, f"{self.url}{path}", timeout=timeout, **carried)
         if not answer.ok and answer.status_code not in known:
             raise TrackingError(
                 f"{self.name} at {redacted(self.url)} answers {method} {path} with {answer.status_code}"
             )
         return answer
-
-    def json(self, method: str, path: str, **carried: Any) -> Any:
-        answer = self.call(method, path, **carried)
-        with self._translated():
-            return answer.json()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -93,6 +92,17 @@ class _Client:
         except requests.RequestException as error:
             kind = type(error).__name__
             raise TrackingError(f"{self.name} at {redacted(self.url)} cannot be used ({kind})") from None
+
+    @contextmanager
+    def understood(self) -> Iterator[None]:
+        """Translate what goes wrong while an answer is read that is another than this release of the server gives."""
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            words = f"{self.name} at {redacted(self.url)} gives an answer that is not understood"
+            raise TrackingError(
+                f"{words} ({type(error).__name__}: {error}); is it another server or release?"
+            ) from None
 
 
 class Airflow:
@@ -115,39 +125,48 @@ class Airflow:
         """Trigger the DAG with an id that is refused a second time."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": {"trigger": run_id}}
         path = f"/api/v2/dags/{quote(self._dag, safe='')}/dagRuns"
-        return self._authorised("POST", path, known=(409,), json=body).status_code != 409
+        return self._authorised("POST", path, START_SECONDS, (409,), json=body).status_code != 409
 
     def parts(self) -> dict[str, bool]:
         """Return the health of the API server and of what it knows of."""
         try:
-            found = self._client.json("GET", "/api/v2/monitor/health")
+            answer = self._client.call("GET", "/api/v2/monitor/health", timeout=LOOK_SECONDS)
+            with self._client.understood():
+                found = answer.json()
+                states = {part: found[part]["status"] == "healthy" for part in self.PARTS}
         except TrackingError:
             return {f"airflow_{part}": False for part in ("apiserver", *self.PARTS)}
-        states = {part: (found.get(part) or {}).get("status") == "healthy" for part in self.PARTS}
         return {"airflow_apiserver": True} | {f"airflow_{part}": healthy for part, healthy in states.items()}
 
     def pipelines(self) -> list[Pipeline]:
         """Return what Airflow counts of each DAG that the account may read."""
-        stats = self._authorised("GET", "/api/v2/dagStats").json()["dags"]
         query = {"limit": RUNS, "order_by": "-run_after"}
-        last = _last(self._authorised("GET", "/api/v2/dags/~/dagRuns", params=query).json()["dag_runs"], "dag_id")
-        return [
-            _pipeline(dag["dag_id"], {one["state"]: one["count"] for one in dag["stats"]}, last.get(dag["dag_id"]))
-            for dag in stats
-        ]
+        stats = self._authorised("GET", "/api/v2/dagStats", LOOK_SECONDS)
+        runs = self._authorised("GET", "/api/v2/dags/~/dagRuns", LOOK_SECONDS, params=query)
+        with self._client.understood():
+            last = _last(runs.json()["dag_runs"], "dag_id")
+            return [
+                _pipeline(dag["dag_id"], {one["state"]: one["count"] for one in dag["stats"]}, last.get(dag["dag_id"]))
+                for dag in stats.json()["dags"]
+            ]
 
-    def _authorised(self, method: str, path: str, *, known: tuple[int, ...] = (), **carried: Any) -> requests.Response:
-        """Call with a token, which is fetched once more where it has expired."""
-        for attempt in (1, 2):
-            if not self._token:
-                self._token = self._client.json("POST", "/auth/token", json=self._login)["access_token"]
-            headers = {"Authorization": f"Bearer {self._token}"}
-            allowed = (*known, 401) if attempt == 1 else known
-            answer = self._client.call(method, path, known=allowed, headers=headers, **carried)
-            if answer.status_code != 401:
-                break
-            self._token = ""
-        return answer
+    def _authorised(
+        self, method: str, path: str, timeout: float, known: tuple[int, ...] = (), **carried: Any
+    ) -> requests.Response:
+        """Call with the token, and once more with a new one where it has expired."""
+        token = self._token or self._sign_in(timeout)
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = self._client.call(method, path, known=(*known, 401), timeout=timeout, headers=headers, **carried)
+        if answer.status_code != 401:
+            return answer
+        headers = {"Authorization": f"Bearer {self._sign_in(timeout)}"}
+        return self._client.call(method, path, known=known, timeout=timeout, headers=headers, **carried)
+
+    def _sign_in(self, timeout: float) -> str:
+        answer = self._client.call("POST", "/auth/token", timeout=timeout, json=self._login)
+        with self._client.understood():
+            self._token = token = str(answer.json()["access_token"])
+        return token
 
 
 class Prefect:
@@ -168,30 +187,36 @@ class Prefect:
     def start(self, run_id: str) -> bool:
         """Create a flow run with a key that makes no second one."""
         name = "/".join(quote(part, safe="") for part in self._deployment.split("/", 1))
-        found = self._client.json("GET", f"/deployments/name/{name}")["id"]
+        answer = self._client.call("GET", f"/deployments/name/{name}")
+        with self._client.understood():
+            found = answer.json()["id"]
         body = {"name": run_id, "idempotency_key": run_id, "parameters": {"trigger": run_id}}
         return self._client.call("POST", f"/deployments/{found}/create_flow_run", json=body).status_code == 201
 
     def parts(self) -> dict[str, bool]:
         """Return whether the server answers."""
         try:
-            return {"prefect": self._client.json("GET", "/health") is True}
+            answer = self._client.call("GET", "/health", timeout=LOOK_SECONDS)
+            with self._client.understood():
+                return {"prefect": answer.json() is True}
         except TrackingError:
             return {"prefect": False}
 
     def pipelines(self) -> list[Pipeline]:
-        """Return the last runs of each deployment, of which Prefect counts none itself."""
+        """Return the last 200 runs by flow: Prefect counts none itself."""
         body = {"sort": "START_TIME_DESC", "limit": 200}
-        runs = self._client.json("POST", "/flow_runs/filter", json=body)
-        names = {flow["id"]: flow["name"] for flow in self._client.json("POST", "/flows/filter", json={"limit": 200})}
-        runs = [
-            {"pipeline": names[run["flow_id"]], "state": run["state_type"].lower(), "duration": run["total_run_time"]}
-            | {"end_date": run["end_time"]}
-            for run in runs
-            if run["flow_id"] in names and run["state_type"]
-        ]
-        last = _last(runs, "pipeline")
-        return [_pipeline(name, _count(runs, name), last.get(name)) for name in sorted(set(names.values()))]
+        runs = self._client.call("POST", "/flow_runs/filter", timeout=LOOK_SECONDS, json=body)
+        flows = self._client.call("POST", "/flows/filter", timeout=LOOK_SECONDS, json={"limit": 200})
+        with self._client.understood():
+            names = {flow["id"]: flow["name"] for flow in flows.json()}
+            known = [
+                {"pipeline": names[run["flow_id"]], "state": run["state_type"].lower(), "end_date": run["end_time"]}
+                | {"duration": run["total_run_time"]}
+                for run in runs.json()
+                if run["flow_id"] in names and run["state_type"]
+            ]
+            last = _last(known, "pipeline")
+            return [_pipeline(name, _count(known, name), last.get(name)) for name in sorted(set(names.values()))]
 
 
 def _count(runs: list[dict[str, Any]], name: str) -> dict[str, int]:

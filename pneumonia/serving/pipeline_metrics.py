@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pneumonia.errors import TrackingError
-from pneumonia.serving.orchestrators import TIMEOUT, Orchestrator, Pipeline
+from pneumonia.serving.orchestrators import LOOK_SECONDS, Orchestrator, Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,13 @@ class _Parts(Collector):
         """Ask the orchestrator and MLflow."""
         up = GaugeMetricFamily("pneumonia_part_up", "1 where a part of the pipeline is healthy", labels=["part"])
         parts = self._orchestrator.parts()
+        answering = any(parts.values())
         if self._mlflow is not None:
             parts["mlflow"] = _answers(f"{self._mlflow.rstrip('/')}/health")
         for part, healthy in parts.items():
             up.add_metric([part], float(healthy))
         yield up
-        yield from _families(self._pipelines())
+        yield from _families(self._pipelines() if answering else [])
 
     def _pipelines(self) -> list[Pipeline]:
         try:
@@ -98,6 +99,6 @@ def _families(pipelines: list[Pipeline]) -> Iterator[GaugeMetricFamily]:
 
 def _answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=TIMEOUT[0]).status_code == 200
+        return requests.get(url, timeout=LOOK_SECONDS).status_code == 200
     except requests.RequestException:
         return False

@@ -228,6 +228,33 @@ def test_the_metrics_have_the_parts_and_the_pipelines(airflow: Api, prefect: Api
         assert 'pneumonia_pipeline_last_duration_seconds{pipeline="pneumonia-monitor"} 4.5' in text
 
 
+@pytest.mark.parametrize("kind", ["airflow", "prefect"])
+def test_an_answer_of_another_server_is_a_failure_in_words(
+    kind: str, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = request.getfixturevalue(kind)
+    api.strange = True
+    with client_of(api) as client:
+        assert post(client, FIRING).status_code == 503
+        assert not re.search(r"^pneumonia_part_up\{.*\} 1", client.get("/metrics").text, re.MULTILINE)
+    assert "gives an answer that is not understood (KeyError" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["airflow", "prefect"])
+def test_a_server_that_hangs_holds_up_no_scrape(
+    kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every question has its time, and after the first without an answer no other is asked."""
+    monkeypatch.setattr("pneumonia.serving.orchestrators.LOOK_SECONDS", 0.1)
+    api = request.getfixturevalue(kind)
+    api.delay = 1.0
+    with client_of(api) as client:
+        began = time.monotonic()
+        text = client.get("/metrics").text
+        assert time.monotonic() - began < 1.0
+        assert set(re.findall(r"^pneumonia_part_up\{.*\} (\S+)$", text, re.MULTILINE)) == {"0.0"}
+
+
 def test_prefects_login_is_sent(prefect: Api) -> None:
     assert isinstance(prefect, PrefectApi)
     prefect.login = "Basic dXNlcjpwYXNz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
@@ -26,6 +27,8 @@ class Api:
     Attributes:
         started: ids of the runs that it has, with what was asked for.
         broken: every request is answered with 503.
+        strange: every request is answered with 200 and another document than the API's.
+        delay: seconds before each answer.
         logins: tokens that were given out.
     """
 
@@ -33,7 +36,8 @@ class Api:
 
     def __init__(self) -> None:
         self.started: dict[str, dict[str, Any]] = {}
-        self.broken = False
+        self.broken = self.strange = False
+        self.delay = 0.0
         self.logins = 0
         self.token = ""
         api = self
@@ -46,7 +50,11 @@ class Api:
                 content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 body = json.loads(content) if content else None
                 path = self.path.partition("?")[0]
-                status, found = (503, {}) if api.broken else api.answer(self.command, path, body, dict(self.headers))
+                time.sleep(api.delay)
+                if api.broken or api.strange:
+                    status, found = (503 if api.broken else 200), {"no": "thing"}
+                else:
+                    status, found = api.answer(self.command, path, body, dict(self.headers))
                 text = json.dumps(found).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
