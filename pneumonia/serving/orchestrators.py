@@ -18,7 +18,8 @@ from pneumonia.errors import ConfigError, TrackingError
 START_SECONDS = 10.0
 """How long a start may take: the sender of the alert waits meanwhile."""
 LOOK_SECONDS = 2.5
-"""How long each question for the metrics may take: a scrape waits for three of them at most, and ends after 10 s."""
+"""How long each question for the metrics may take: after one without an answer no other is asked, so that a scrape,
+which ends after 10 s, has an answer."""
 RUNS = 50
 """Runs that are looked through for each pipeline's last one."""
 

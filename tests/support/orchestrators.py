@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import threading
@@ -58,8 +59,9 @@ class Api:
                 text = json.dumps(found).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text)
+                with contextlib.suppress(BrokenPipeError):  # a client that has waited long enough
+                    self.end_headers()
+                    self.wfile.write(text)
 
             do_GET = do_POST = _any  # noqa: N815 (the base class's names)
 
