@@ -159,11 +159,7 @@ MODEL = (
         {"unfamiliar": "sum(increase(pneumonia_unfamiliar_total[1h])) / sum(increase(pneumonia_decisions_total[1h]))"},
         "percentunit",
     ),
-    Panel(
-        "Readers' feedback",
-        "Verdicts an hour",
-        {"{{verdict}}": "sum by (verdict) (increase(pneumonia_feedback_total[1h]))"},
-    ),
+    Panel("Readers' feedback", "In the database, by verdict", {"{{verdict}}": "pneumonia_feedback"}),
     Panel(
         "Events",
         "Recorded a second, waiting in the spool, lost in an hour",
