@@ -25,6 +25,7 @@ SECRETS = {
     "POSTGRES_PASSWORD": lambda: secrets.token_hex(24),
     "AIRFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),  # hexadecimal: it becomes part of a URL
     "MLFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),
+    "MONITORING_DB_PASSWORD": lambda: secrets.token_hex(24),
     "MLFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
     "MLFLOW_ADMIN_USER": lambda: "admin",
     "MLFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(18),
