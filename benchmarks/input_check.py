@@ -26,7 +26,7 @@ from PIL import Image, ImageFilter
 from scipy.stats import beta
 
 from benchmarks.foreign_pictures import Picture, gather, png
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.data.layout import find_files
 from pneumonia.inference.served_model import Answer, ServedModel
 

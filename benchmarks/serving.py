@@ -36,7 +36,7 @@ from benchmarks import servers
 from benchmarks.processor import processor, versions
 from benchmarks.servers import Running, Server, running
 from benchmarks.serving_aims import aims, table
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.data.layout import find_files
 
 FILES = 48

@@ -104,8 +104,12 @@ def _without_info(found: re.Match[str]) -> str:
     return f"{scheme}://{HIDDEN}@"
 
 
-def dereferenced(uri: str) -> str:
+def dereferenced(uri: str, setting: str = "tracking.uri") -> str:
     """Return the URI in the variable that ``env:NAME`` names; any other URI as it is.
+
+    Args:
+        uri: the setting's value.
+        setting: its name, for messages.
 
     Raises:
         ConfigError: the variable is not set, or holds no URI.
@@ -116,11 +120,11 @@ def dereferenced(uri: str) -> str:
     value = stripped(os.environ.get(found[1], ""))
     if not value or REFERENCE.fullmatch(value):
         raise ConfigError(
-            f"tracking.uri={uri}: the variable {found[1]} holds no URI; set it where the pipeline runs: "
+            f"{setting}={uri}: the variable {found[1]} holds no URI; set it where the pipeline runs: "
             f"export {found[1]}=..."
         )
     try:
         urlsplit(value)
     except ValueError as error:
-        raise ConfigError(f"tracking.uri={uri}: the variable {found[1]} holds no valid URI ({error})") from None
+        raise ConfigError(f"{setting}={uri}: the variable {found[1]} holds no valid URI ({error})") from None
     return value

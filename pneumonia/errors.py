@@ -37,6 +37,29 @@ class TrackingError(PneumoniaError):
         self.permanent = permanent
 
 
+class MonitoringError(PneumoniaError):
+    """The monitoring database cannot be used.
+
+    Attributes:
+        permanent: it would answer the same again.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class FeedbackError(MonitoringError):
+    """Feedback that cannot be taken: it contradicts itself or the decision, or is too long."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, permanent=True)
+
+
+class UnknownEventError(FeedbackError):
+    """Feedback on an event that is not, or no longer, in the database."""
+
+
 class TrainingInterrupted(PneumoniaError):
     """A training that was stopped by a signal; its checkpoint is written, and the next start resumes from it."""
 
@@ -60,6 +83,6 @@ def worth_retrying(error: BaseException) -> bool:
 
     A server, a disk or a connection may recover. A setting, data, a missing file or a stop that was asked for stays.
     """
-    if isinstance(error, TrackingError):
+    if isinstance(error, TrackingError | MonitoringError):
         return not error.permanent
     return isinstance(error, OSError) and error.errno in _MAY_RECOVER

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pneumonia.config.schema import Config
 from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
@@ -54,17 +51,10 @@ def export_data(dataset: Dataset) -> ExportData:
     pixels, statistics = packing.open_pixels(path), packing.open_statistics(path)
     published = all(entry.patient_source == "name" for entry in manifest.entries)
     return ExportData(
-        _images(manifest, pixels, statistics, "train"),
-        _images(manifest, pixels, statistics, "validation"),
+        LabelledImages.of(manifest, pixels, statistics, "train"),
+        LabelledImages.of(manifest, pixels, statistics, "validation"),
         PUBLISHED_AGES if published and dataset.kind == "radiographs" else None,
     )
-
-
-def _images(
-    manifest: Manifest, pixels: NDArray[np.uint8], statistics: NDArray[np.float32], split: str
-) -> LabelledImages:
-    rows = manifest.indices(split)
-    return LabelledImages(pixels, rows, statistics[rows], manifest.labels[rows])
 
 
 def _log(run: Run, folder: Path, found: ExportRecord) -> str:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pneumonia.config.resolve import resolve
-from pneumonia.config.schema import PROFILES, Config, Section
+from pneumonia.config.schema import NOT_OF_A_RUN, PROFILES, Config
+from pneumonia.config.section import Section
 
 FORM = Path(__file__).parents[1] / "airflow/dags/pneumonia_airflow/form.json"
 ROOTS = (("radiographs", "some-folder"), ("phantoms", "phantom"))
-NOT_OF_A_RUN = "serving"
-"""Section that no run uses: how a registered model is served."""
 LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "pattern", "not")
 
 
@@ -29,7 +28,7 @@ def form() -> list[dict[str, Any]]:
     }
     fields = []
     for section, info in Config.model_fields.items():
-        if section != NOT_OF_A_RUN and isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+        if section not in NOT_OF_A_RUN and isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             title = (info.annotation.__doc__ or section).strip().rstrip(".")
             schema = info.annotation.model_json_schema()["properties"]
             fields += [_field(section, title, key, schema[key], values) for key in info.annotation.model_fields]

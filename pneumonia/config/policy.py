@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from pneumonia.config.schema import ARCHITECTURES, CLASSES, Config, Fraction, Section
+from pneumonia.config.schema import ARCHITECTURES, CLASSES, Config
+from pneumonia.config.section import Fraction, Section
 from pneumonia.config.sources import from_toml
 from pneumonia.errors import ConfigError
 

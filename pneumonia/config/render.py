@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import textwrap
 
-from pneumonia.config.schema import Config, Section
+from pneumonia.config.schema import Config
+from pneumonia.config.section import Section
 
 WIDTH = 110
 

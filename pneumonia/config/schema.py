@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import Field
 
-from pneumonia.credentials import HIDDEN, HOLDS_PASSWORD, REFERENCE, WAYS, holds_password, shown, stripped
-from pneumonia.files import check_path, expand_home
+from pneumonia.config.section import Fraction, PathText, Section, UriText
+from pneumonia.config.service import MonitoringConfig, ServingConfig
 
 PROFILES = ("fast", "full")
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -37,80 +24,8 @@ if TYPE_CHECKING:
 else:
     Architecture = Literal[ARCHITECTURES]
 Shortcut = Literal["none", "encoding", "size", "brightness", "border", "mark"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def unknown_key(key: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
-    """Describe an unknown key, with the settings of that name elsewhere, or the nearest of the known ones."""
-    names = sorted(known)
-    elsewhere = [name for name in everywhere if name.rpartition(".")[2] == key.casefold()]
-    meant = f"did you mean {' or '.join(elsewhere)}? " if elsewhere else did_you_mean(key, names)
-    return f"unknown key; {meant}known here: {', '.join(names)}"
-
-
-def did_you_mean(key: str, known: Iterable[str]) -> str:
-    """Return a question that names the nearest known key; empty where none is near."""
-    near = nearest(key, known)
-    return f"did you mean {near}? " if near else ""
-
-
-def nearest(key: str, known: Iterable[str]) -> str | None:
-    """Return the known key that is nearest to `key` by its whole or its last part; None where none is near."""
-    folded: dict[str, str] = {}
-    for name in sorted(known):
-        folded.setdefault(name.rpartition(".")[2].casefold(), name)
-        folded[name.casefold()] = name
-    near = difflib.get_close_matches(key.casefold(), folded, n=1)
-    return folded[near[0]] if near else None
-
-
-_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]+:/[^:]*")  # a letter alone is a drive of Windows
-
-
-def _path(value: Any) -> Any:
-    """Expand ``~``, and refuse what no path can be."""
-    if not isinstance(value, str):
-        return value
-    if _ADDRESS.match(value):
-        words = "is an address, not a path on this machine; mount or download it, and name the folder"
-        raise ValidationError.from_exception_data(
-            "path",
-            [InitErrorDetails(type=PydanticCustomError("path", "{words}", {"words": words}), input=shown(value))],
-        )
-    try:
-        path = expand_home(value)
-        check_path(path)
-    except ValueError as error:
-        raise PydanticCustomError("path", "{words}", {"words": str(error)}) from None
-    return path
-
-
-PathText = Annotated[str, BeforeValidator(_path)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and a misspelt key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _name_the_nearest_key(cls, value: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
-        """Say what a misspelt key may have meant, whoever validates: the command line, Airflow or Prefect."""
-        try:
-            return handler(value)
-        except ValidationError as error:
-            lines = [cls._line(problem) for problem in error.errors(include_url=False)]
-            raise ValidationError.from_exception_data(error.title, lines) from None
-
-    @classmethod
-    def _line(cls, problem: Any) -> InitErrorDetails:
-        words, given = problem["msg"], problem["input"]
-        if problem["type"] == "extra_forbidden":
-            words, given = unknown_key(str(problem["loc"][-1]), cls.model_fields, Config.names()), None
-        kind = PydanticCustomError("unknown_key" if given is None else problem["type"], "{words}", {"words": words})
-        given = shown(given) if isinstance(given, str) else given  # an orchestrator writes it to its log
-        return InitErrorDetails(type=kind, loc=problem["loc"], input=given)
+NOT_OF_A_RUN = frozenset({"serving", "monitoring"})
+"""Sections that no training depends on: they are left out of its record, its parameters and its form."""
 
 
 class DataConfig(Section):
@@ -253,6 +168,12 @@ class OperatingPointConfig(Section):
     threshold: Fraction = Field(
         0.5, description="Probability of PNEUMONIA from which an image is classified as PNEUMONIA"
     )
+    temperature: float = Field(
+        1.0, gt=0, le=1000, description="Divides the logits, where calibrate is off; found by a recalibration"
+    )
+    bias: float = Field(
+        0.0, ge=-1000, le=1000, description="Added to the log odds of PNEUMONIA, where calibrate is off; likewise"
+    )
     calibrate: bool = Field(
         False,
         description="Calibrate on augmented validation images, and choose the threshold on them",
@@ -321,77 +242,16 @@ class RegistryConfig(Section):
     )
 
 
-class ServingConfig(Section):
-    """How a registered model is served: `pneumonia serve`, and the same model in `predict`, `score` and `explain`."""
-
-    model: str = Field(
-        "auto",
-        min_length=1,
-        description="Registered name whose champion is served; auto: pneumonia-resnet18, otherwise "
-        "pneumonia-resnet18-fast, otherwise pneumonia-resnet18-phantom, the first that has a champion",
-    )
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on; others than loopback need API keys")
-    port: int = Field(8000, ge=0, le=65535, description="Port; 0: any free one")
-    precision: Literal["auto", "fp32", "int8"] = Field(
-        "auto",
-        description="Graph that is run; auto: the one that the export chose by its agreement on validation images",
-    )
-    threads: int = Field(0, ge=0, le=1024, description="Images computed at a time; 0: one per core")
-    queue: int = Field(16, ge=0, le=100_000, description="Images that may wait for a thread; beyond them: 503")
-    timeout: float = Field(30.0, gt=0, le=3600, description="Longest time for a request, seconds; beyond it: 503")
-    max_body: int = Field(64, ge=1, le=4096, description="Largest body of a request, MiB")
-    max_pixels: int = Field(
-        50_000_000, ge=1024, le=50_000_000, description="Most pixels of an image, as its header says"
-    )
-    max_files: int = Field(32, ge=1, le=10_000, description="Most files in a request")
-    rate: int = Field(0, ge=0, le=1_000_000, description="Requests a minute that each API key may make; 0: any number")
-    keys_file: str = Field(
-        "", description="File of API keys, one sha256 in hex a line; PNEUMONIA_API_KEY holds one in clear text"
-    )
-    metrics_port: int = Field(
-        0,
-        ge=0,
-        le=65535,
-        description="Port of its own for /metrics, on loopback without a key; 0: on the service's port",
-    )
-    follow_seconds: float = Field(10.0, gt=0, le=86_400, description="Interval at which the champion is looked up")
-    drain_seconds: float = Field(20.0, ge=0, le=600, description="Time for requests in flight after SIGTERM")
-    check_input: bool = Field(True, description="Refuse pictures that are no frontal chest radiographs")
-
-
 class TrackingConfig(Section):
     """Where runs and models are stored."""
 
-    uri: str = Field(
+    uri: UriText = Field(
         "auto",
         description="MLflow tracking URI, without a password; env:NAME: the URI is read from that variable when it is "
         "used; auto: MLFLOW_TRACKING_URI, otherwise SQLite in the work folder",
-        json_schema_extra={"not": {"type": "string", "pattern": HOLDS_PASSWORD}},
     )
     experiment: str = Field("pneumonia", min_length=1, description="MLflow experiment")
     system_metrics: bool = Field(True, description="Log CPU, memory and disk use with the run")
-
-    @field_validator("uri", mode="before")
-    @classmethod
-    def _without_password(cls, value: Any) -> Any:
-        """Refuse a URI with a password, without repeating it: the settings are stored with every run."""
-        if not isinstance(value, str):
-            return value
-        value = stripped(value)
-        if holds_password(value):
-            raise _refused(f"a URI must not contain user and password; {WAYS}", shown(value))
-        if not value.isprintable():
-            raise _refused("a URI must not contain line ends, or letters that cannot be seen; write it anew", HIDDEN)
-        if value.startswith("env:") and not REFERENCE.fullmatch(value):
-            raise _refused("write env:NAME with the name of an environment variable", "env:***")
-        if value.startswith("sqlite:///~"):
-            return f"sqlite:///{_path(value.removeprefix('sqlite:///'))}"
-        return value
-
-
-def _refused(words: str, shown: str) -> ValidationError:
-    line = InitErrorDetails(type=PydanticCustomError("password", "{words}", {"words": words}), loc=(), input=shown)
-    return ValidationError.from_exception_data("a value", [line])
 
 
 class Config(Section):
@@ -411,6 +271,7 @@ class Config(Section):
     registry: RegistryConfig = RegistryConfig()
     tracking: TrackingConfig = TrackingConfig()
     serving: ServingConfig = ServingConfig()
+    monitoring: MonitoringConfig = MonitoringConfig()
 
     @classmethod
     def names(cls) -> list[str]:

@@ -11,7 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pneumonia.config.schema import Config, did_you_mean, nearest
+from pneumonia.config.schema import Config
+from pneumonia.config.section import did_you_mean, nearest
 from pneumonia.credentials import shown
 from pneumonia.errors import ConfigError
 

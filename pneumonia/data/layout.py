@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pneumonia.config.schema import CLASSES
 from pneumonia.data.listing import Listing, list_files
@@ -18,6 +18,13 @@ LAYOUT = "train/ and test/ (and, optionally, val/), with NORMAL/ and PNEUMONIA/ 
 KINDS = "JPEG, PNG or DICOM"
 _OWN = frozenset({TABLE, "phantom.json"})  # files that belong into a data set's root
 LISTED = 5
+INGESTED = "site_"
+"""How the names of files begin that `pneumonia data ingest` has added, from the place of use."""
+
+
+def is_ingested(path: str) -> bool:
+    """Return whether an image was added by `pneumonia data ingest`, by its path below the root."""
+    return PurePosixPath(path).name.startswith(INGESTED)
 
 
 @dataclass(frozen=True)

@@ -35,9 +35,14 @@ class Outputs:
     embedding: NDArray[np.float32]
 
     @property
+    def margin(self) -> float:
+        """The logit of PNEUMONIA less that of NORMAL."""
+        return float(self.logits[1]) - float(self.logits[0])
+
+    @property
     def probability(self) -> float:
         """The probability of PNEUMONIA, 0 to 1: the softmax of two logits."""
-        margin = float(self.logits[1]) - float(self.logits[0])
+        margin = self.margin
         return float(1 / (1 + np.exp(-margin))) if margin > 0 else float(np.exp(margin) / (1 + np.exp(margin)))
 
 

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from pneumonia.config.schema import CLASSES
+from pneumonia.data.layout import is_ingested
+from pneumonia.data.manifest import Manifest
 from pneumonia.data.phantom import dataset
 from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder
+from pneumonia.imaging.image_statistics import describe_images
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.inference.engine import Engine, Outputs
-from pneumonia.inference.reference import ReferenceImages, build_reference
+from pneumonia.inference.reference import HeldOutImages, ReferenceImages, build_reference
 from pneumonia.progress import Progress, silent
 from pneumonia.records.export import (
     EXPORT_RECORD,
@@ -48,6 +51,8 @@ INT8_LABELS, INT8_AUROC = 0.995, 0.002
 CALIBRATION_IMAGES, COMPARED_IMAGES, REFERENCE_IMAGES = 128, 128, 1000
 """Training images that the ranges of int8 are taken from, validation images on which the network itself is computed,
 and training images of the reference."""
+FROM_THE_PLACE = 50
+"""Validation images from the place of use, from which on these alone stand for it; before, all do."""
 SAMPLES, SAMPLE_SEED = 8, 271_828
 
 logger = logging.getLogger(__name__)
@@ -60,14 +65,39 @@ class LabelledImages:
     Attributes:
         pixels: uint8 [N, S, S], preprocessed; usually memory-mapped.
         rows: int64 [n], the rows of `pixels` that these are.
-        statistics: float32 [n, `pneumonia.imaging.image_statistics.COUNT`], measured before any equalisation.
+        statistics: float32 [n, 30], `pneumonia.imaging.image_statistics.STATISTICS`, measured before any equalisation.
         labels: int64 [n], 1 for PNEUMONIA.
+        patients: int64 [n], a number for each patient.
+        ingested: bool [n], the image came from the place of use (`pneumonia data ingest`).
     """
 
     pixels: NDArray[np.uint8]
     rows: NDArray[np.int64]
     statistics: NDArray[np.float32]
     labels: NDArray[np.int64]
+    patients: NDArray[np.int64]
+    ingested: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls, manifest: Manifest, pixels: NDArray[np.uint8], measures: NDArray[np.float32], split: str
+    ) -> LabelledImages:
+        """Take the images of a split from a packing.
+
+        Args:
+            manifest, pixels: of the packing.
+            measures: float32 [N, `pneumonia.imaging.image_statistics.COUNT`], of all its images.
+            split: its name in the manifest.
+        """
+        rows = manifest.indices(split)
+        entries = [manifest.entries[row] for row in rows]
+        sizes, widths, heights = (
+            np.array([getattr(entry, name) for entry in entries], np.float64) for name in ("bytes", "width", "height")
+        )
+        statistics = describe_images([each.encoding for each in entries], sizes, widths, heights, measures[rows])
+        patients = np.unique([each.patient for each in entries], return_inverse=True)[1].astype(np.int64)
+        ingested = np.array([is_ingested(each.path) for each in entries], dtype=np.bool_)
+        return cls(pixels, rows, statistics, manifest.labels[rows], patients, ingested)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -186,7 +216,16 @@ class _Work:
         self.progress(0.8, 1.0, "writing the reference")
         engines: dict[Precision, Engine] = {"fp32": fp32, "int8": int8}
         computed = _embeddings(scores[list(engines).index(precision)])
-        validation = ReferenceImages(held_out, data.validation.statistics, computed)
+        logits = np.stack([each.logits for each in scores[list(engines).index(precision)]])
+        validation = HeldOutImages(
+            held_out,
+            data.validation.statistics,
+            computed,
+            logits,
+            data.validation.labels,
+            data.validation.patients,
+            _place_of_use(data.validation),
+        )
         train = self._train(engines[precision], data.train)
         self._write_reference(engines, build_reference(train, validation, data.ages))
         return self._record(precision, reason, agreement)
@@ -257,6 +296,11 @@ def sample_pixels(record: ModelRecord) -> NDArray[np.uint8]:
 
 def _embeddings(outputs: list[Outputs]) -> NDArray[np.float32]:
     return np.stack([each.embedding for each in outputs])
+
+
+def _place_of_use(images: LabelledImages) -> NDArray[np.bool_]:
+    """Return which images stand for the place of use, with which its images are compared."""
+    return images.ingested if images.ingested.sum() >= FROM_THE_PLACE else np.ones(len(images), np.bool_)
 
 
 def _spread(count: int, wanted: int) -> NDArray[np.int64]:

@@ -12,7 +12,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.config.schema import CLASSES, Config, ServingConfig
+from pneumonia.config.schema import CLASSES, Config
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import DataError
 from pneumonia.imaging.radiograph import UnreadableRadiograph, load, read
 from pneumonia.inference.model_source import Found, find_model

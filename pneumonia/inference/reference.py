@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.imaging.image_statistics import EXPOSURE
+from pneumonia.imaging.image_statistics import EXPOSURE_STATISTICS
 from pneumonia.imaging.layout import Layout, measure_layout
 from pneumonia.inference.subspace import Arrays, Subspace, Vectors
 
@@ -39,7 +39,7 @@ class ReferenceImages:
 
     Attributes:
         pixels: uint8 [n, S, S], preprocessed.
-        statistics: float32 [n, `pneumonia.imaging.image_statistics.COUNT`], measured before any equalisation.
+        statistics: float32 [n, 30], `pneumonia.imaging.image_statistics.STATISTICS`, measured before any equalisation.
         embeddings: float32 [n, C].
     """
 
@@ -48,14 +48,33 @@ class ReferenceImages:
     embeddings: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class HeldOutImages(ReferenceImages):
+    """Validation images, with what monitoring compares a stream with.
+
+    Attributes:
+        logits: float32 [n, classes], of the served graph.
+        labels: int64 [n], 1 for PNEUMONIA.
+        patients: int64 [n], a number for each patient.
+        place: bool [n], the image stands for the place of use.
+    """
+
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    patients: NDArray[np.int64]
+    place: NDArray[np.bool_]
+
+
 def build_reference(
-    train: ReferenceImages, validation: ReferenceImages, ages: tuple[float, float] | None = None
+    train: ReferenceImages, validation: HeldOutImages, ages: tuple[float, float] | None = None
 ) -> dict[str, NDArray[np.generic]]:
     """Return the arrays of the reference, by name.
 
-    ``embeddings`` float16 [n, C] and ``statistics`` float32 [n, COUNT] are those of the training images, and
-    ``validation_embeddings`` and ``validation_statistics`` those of the validation images, for what measures drift. The
-    others are read by `Reference`; they are missing where there are fewer than `FEWEST` training images.
+    ``embeddings`` float16 [n, C] are those of the training images. Those that begin with ``validation_`` are read by
+    what measures drift (`pneumonia.monitoring.sample`): embeddings float16 [m, C], statistics float32 [m, 30], logits
+    float32 [m, classes], labels uint8 [m], patients int32 [m], and as uint8 [m] whether the input check refuses an
+    image, whether it is familiar, and whether it stands for the place of use. The others are read by `Reference`;
+    they are missing where there are fewer than `FEWEST` training images.
 
     Args:
         train: a sample of the training images; some hundred do.
@@ -64,16 +83,21 @@ def build_reference(
     """
     kept: dict[str, NDArray[np.generic]] = {
         "embeddings": train.embeddings.astype(np.float16),
-        "statistics": train.statistics,
         "validation_embeddings": validation.embeddings.astype(np.float16),
-        "validation_statistics": validation.statistics,
+        "validation_statistics": validation.statistics.astype(np.float32),
+        "validation_logits": validation.logits.astype(np.float32),
+        "validation_labels": validation.labels.astype(np.uint8),
+        "validation_patients": validation.patients.astype(np.int32),
+        "validation_place": validation.place.astype(np.uint8),
+        "validation_refused": np.zeros(len(validation.labels), np.uint8),
+        "validation_familiar": np.ones(len(validation.labels), np.uint8),
     }
     if ages is not None:
         kept[AGES] = np.array(ages, dtype=np.float32)
     return kept | (_check_arrays(train, validation) if len(train.pixels) >= FEWEST else {})
 
 
-def _check_arrays(train: ReferenceImages, validation: ReferenceImages) -> dict[str, NDArray[np.generic]]:
+def _check_arrays(train: ReferenceImages, validation: HeldOutImages) -> dict[str, NDArray[np.generic]]:
     learnt, held_out = _described(train), _described(validation)
     spaces = {name: Subspace.fit(learnt[name]) for name in DESCRIPTIONS}
     found = [_distances(spaces, held_out)]
@@ -82,13 +106,17 @@ def _check_arrays(train: ReferenceImages, validation: ReferenceImages) -> dict[s
     distances = np.concatenate(found)
     centre, scale = distances.mean(axis=0), np.maximum(distances.std(axis=0), 1e-3)
     unlikeness, far = combine((distances - centre) / scale)
-    exposures = np.concatenate([train.statistics, validation.statistics])[:, EXPOSURE]
+    limits = np.array([MARGIN * np.quantile(unlikeness, REFUSED), np.quantile(far, FAMILIAR)], np.float32)
+    own = slice(len(validation.pixels))  # the validation images themselves come first
+    exposures = np.concatenate([train.statistics, validation.statistics])[:, EXPOSURE_STATISTICS]
     return {
         **{key: array for name, space in spaces.items() for key, array in space.arrays(name).items()},
         "layouts": learnt["layout"].astype(np.float16),
         "check_centre": centre,
         "check_scale": scale,
-        "check_limits": np.array([MARGIN * np.quantile(unlikeness, REFUSED), np.quantile(far, FAMILIAR)], np.float32),
+        "check_limits": limits,
+        "validation_refused": (unlikeness[own] >= limits[0]).astype(np.uint8),
+        "validation_familiar": (far[own] < limits[1]).astype(np.uint8),
         "check_far": np.sort(far),
         "check_ranges": np.stack([exposures.min(axis=0), exposures.max(axis=0)]),
     }

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from pneumonia.config.schema import CLASSES, ServingConfig
+from pneumonia.config.schema import CLASSES
+from pneumonia.config.service import ServingConfig
 from pneumonia.imaging.radiograph import Radiograph, UnreadableRadiograph, read_bytes
 from pneumonia.inference.engine import Engine, Outputs
 from pneumonia.inference.input_check import Assessment, InputCheck
@@ -36,12 +37,14 @@ class Answer:
         outputs: of the graph; None where the file is refused before it is computed.
         assessment: of the input check; its code is empty where the image is accepted.
         milliseconds: of each part, name to ms.
+        size: of the file, bytes.
     """
 
     image: Radiograph | None
     outputs: Outputs | None
     assessment: Assessment
     milliseconds: Mapping[str, float] = field(default_factory=dict)
+    size: int = 0
 
     @property
     def refused(self) -> bool:
@@ -58,6 +61,7 @@ class ServedModel:
         export: of the exported graphs.
         precision: of the graph that is run.
         head: weights of the last layer, float32 [classes, C].
+        reference_probabilities: float32 [m], of the validation images; empty for a model without a reference.
         known: ``sample_pixels`` uint8 [n, S, S], ``sample_logits_<precision>`` float32 [n, classes].
     """
 
@@ -73,6 +77,10 @@ class ServedModel:
         self.precision: Precision = self.export.precision if config.precision == "auto" else config.precision
         reference = load_file(folder / REFERENCE)
         self.head: NDArray[np.float32] = reference[HEAD]
+        logits = reference.get("validation_logits")
+        self.reference_probabilities: NDArray[np.float32] = (
+            np.zeros(0, np.float32) if logits is None else 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
+        )
         self.known = {key: array for key, array in reference.items() if key.startswith(KNOWN)}
         self._max_pixels = config.max_pixels
         self._check = InputCheck(reference, self.record.preprocess) if config.check_input else None
@@ -103,16 +111,16 @@ class ServedModel:
             return refusal(error, took)
         if self._check is None:
             with _timed(took, "compute"):
-                return Answer(image, self._engine.run(image.pixels), Assessment(), took)
+                return Answer(image, self._engine.run(image.pixels), Assessment(), took, len(content))
         with _timed(took, "check"):
             prepared = self._check.prepare(image)
         if prepared.assessment.code:
-            return Answer(prepared.image, None, prepared.assessment, took)
+            return Answer(prepared.image, None, prepared.assessment, took, len(content))
         with _timed(took, "compute"):
             outputs = self._engine.run(prepared.image.pixels)
         with _timed(took, "check"):
             assessment = self._check.assess(prepared, outputs)
-        return Answer(prepared.image, outputs, assessment, took)
+        return Answer(prepared.image, outputs, assessment, took, len(content))
 
     def run(self, pixels: NDArray[np.uint8]) -> Outputs:
         """Compute pixels uint8 [S, S] that are preprocessed as the record says."""

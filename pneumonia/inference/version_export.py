@@ -6,10 +6,8 @@ import re
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from pneumonia.config.schema import Config
-from pneumonia.data.packing import Packed, pack
+from pneumonia.data.packing import pack
 from pneumonia.errors import ConfigError, DataError, PneumoniaError
 from pneumonia.files import is_folder, printable
 from pneumonia.inference.exporting import ExportData, LabelledImages, export_model
@@ -104,9 +102,7 @@ def _data(root: Path, record: ModelRecord, config: Config, progress: Progress) -
             f"{root}: holds other images than {record.name} was trained on, or divides them otherwise; name the folder "
             "of its training, or export without an input check: --without-data"
         )
-    return ExportData(_images(packed, "train"), _images(packed, "validation"))
-
-
-def _images(packed: Packed, split: str) -> LabelledImages:
-    rows = packed.manifest.indices(split)
-    return LabelledImages(packed.pixels, rows, np.asarray(packed.features[rows]), packed.manifest.labels[rows])
+    train, validation = (
+        LabelledImages.of(packed.manifest, packed.pixels, packed.features, split) for split in ("train", "validation")
+    )
+    return ExportData(train, validation)

@@ -6,9 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from pneumonia.records.feedback import Feedback
 from pneumonia.serving.documents import DOCUMENTS
+from pneumonia.serving.monitoring_routes import FeedbackRequest, MonitorDocument
 
 KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -33,8 +36,9 @@ def describe(app: FastAPI, *, keys: bool) -> dict[str, Any]:
         description=app.description,
         routes=app.routes,
     )
+    shown: tuple[type[BaseModel], ...] = (*DOCUMENTS, FeedbackRequest, Feedback, MonitorDocument)
     _, schemas = models_json_schema(
-        [(each, "validation") for each in DOCUMENTS], ref_template="#/components/schemas/{model}"
+        [(each, "validation") for each in shown], ref_template="#/components/schemas/{model}"
     )
     components = document.setdefault("components", {})
     components["schemas"] = components.get("schemas", {}) | schemas["$defs"]

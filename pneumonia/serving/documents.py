@@ -32,6 +32,7 @@ class _Image(_Described):
     precision: Literal["fp32", "int8"]
     phantom: bool = Field(description="The model was trained on phantoms (synthetic images)")
     timing: Timing
+    event: str | None = Field(None, description="Id of the recorded event, for /v1/feedback")
 
 
 class ImageAnswer(_Image):
@@ -90,6 +91,7 @@ class RefusalDocument(ProblemDocument):
 
     reason: str | None = None
     checks: dict[str, Any] | None = None
+    event: str | None = None
     notice: str | None = None
     model: str | None = None
     version: str | None = None

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import DataError, PneumoniaError, TrackingError
 from pneumonia.inference.served_model import ServedModel
 from pneumonia.registry.mirror import Champion

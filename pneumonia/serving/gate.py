@@ -15,7 +15,7 @@ from pneumonia.serving.keys import is_loopback
 from pneumonia.serving.problems import Problem, problem_response
 from pneumonia.serving.service import Context, Service, milliseconds_since
 
-OPEN = ("/", "/healthz", "/readyz")
+OPEN = ("/", "/monitor", "/healthz", "/readyz")
 """Routes that ask for no key, beside the page's own files."""
 STATIC, OPEN_INFERENCE = "/static/", "/v2"
 QUIET = ("/healthz", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready")
@@ -72,7 +72,7 @@ class Gate:
     async def _pass(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: Send) -> None:
         context: Context = scope["pneumonia"]
         try:
-            self._check(scope["path"], headers)
+            context.key = self._check(scope["path"], headers)
             await self.app(scope, receive, send)
         except Problem as problem:
             await self._answer_problem(problem, scope, receive, send)
@@ -83,7 +83,7 @@ class Gate:
             words = f"the service failed; its log says why, under the request {context.request_id}"
             await self._answer_problem(Problem(500, "internal", words), scope, receive, send)
 
-    def _check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+    def _check(self, path: str, headers: Mapping[bytes, bytes]) -> bytes:
         keys = self.service.keys
         if not keys:
             host = headers.get(b"host", b"localhost").decode("latin-1")
@@ -93,7 +93,8 @@ class Gate:
                     421, "wrong_host", "without API keys the service answers to this machine's own name alone"
                 )
         elif path not in OPEN and not path.startswith(STATIC):
-            keys.check(headers, path)
+            return keys.check(headers, path)
+        return b""
 
     async def _answer_problem(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         context: Context = scope["pneumonia"]

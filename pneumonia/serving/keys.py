@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import ConfigError
 from pneumonia.serving.problems import Problem
 
@@ -39,8 +39,8 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self.digests)
 
-    def check(self, headers: Mapping[bytes, bytes], path: str = "") -> None:
-        """Refuse a request without a valid key, or with one that has made too many.
+    def check(self, headers: Mapping[bytes, bytes], path: str = "") -> bytes:
+        """Refuse a request without a valid key, or with one that has made too many; return the key's digest.
 
         Every key is compared, each in constant time, so that the time tells nothing of where they differ.
 
@@ -52,10 +52,10 @@ class Keys:
             Problem: 401 or 429.
         """
         if not self.digests:
-            return
+            return b""
         given = hashlib.sha256(_given(headers)).digest()
         if path == METRICS and self.metrics_digest and hmac.compare_digest(given, self.metrics_digest):
-            return
+            return given
         matches = [hmac.compare_digest(given, digest) for digest in self.digests]
         if not any(matches):
             raise Problem(
@@ -72,6 +72,7 @@ class Keys:
                 f"this API key may make {self.rate} requests a minute; try again after the time in Retry-After",
                 headers={"Retry-After": str(int(wait) + 1)},
             )
+        return given
 
 
 class _Allowance:

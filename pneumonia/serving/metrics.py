@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 
 from pneumonia.inference.served_model import Answer, ServedModel
+from pneumonia.serving.monitoring_metrics import MonitoringMetrics
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SHARES = tuple(round(0.1 * step, 1) for step in range(1, 11))
@@ -64,6 +65,8 @@ class Metrics:
         self.failed_lookups = Counter(
             "pneumonia_champion_lookup_failures_total", "Lookups of the champion that failed", registry=registry
         )
+
+        self.monitoring = MonitoringMetrics(registry)
 
     def count_answer(self, answer: Answer, decision: str | None) -> None:
         """Count an image's answer; `decision` is None for a refusal."""

@@ -78,7 +78,7 @@ async def infer(request: Request) -> Response:
         if len(contents) > service.config.max_files:
             raise Problem(422, "too_many_files", f"the input has more elements than {service.config.max_files}")
         wanted = _wanted(document)
-        answers = await service.answers(model, contents)
+        answers = [each.answer for each in await service.answers(context, model, contents)]
         context.fields |= {"model": model.name, "version": model.version, "images": len(answers)}
     return _written(model, document, wanted, _columns(model, answers))
 

@@ -14,7 +14,7 @@ from pneumonia.inference import explanation
 from pneumonia.inference.heat_map import VIEWS, View
 from pneumonia.inference.served_model import NOTICE, Answer, ServedModel
 from pneumonia.serving.problems import Problem, json_response
-from pneumonia.serving.service import Context, Service, milliseconds_since, service_of
+from pneumonia.serving.service import Context, Recorded, Service, milliseconds_since, service_of
 
 
 async def predict(request: Request) -> Response:
@@ -24,24 +24,30 @@ async def predict(request: Request) -> Response:
         serving = service.serving()
         model = serving.model
         files = await service.uploads.read(request)
-        answers = await service.answers(model, [file.content for file in files])
-        _note(context, model, answers)
-        if len(answers) == 1 and answers[0].refused:
-            raise refusal(model, model.document(answers[0]))
-        results = [result(model, answer, file.name, context.began) for file, answer in zip(files, answers, strict=True)]
+        answers = await service.answers(context, model, [file.content for file in files])
+        _note(context, model, [each.answer for each in answers])
+        if len(answers) == 1 and answers[0].answer.refused:
+            raise refusal(model, document(model, answers[0]))
+        results = [result(model, each, file.name, context.began) for file, each in zip(files, answers, strict=True)]
     named: dict[str, Any] = {"name": model.name, "version": model.version}
     named |= {"phantom": model.record.phantom, "weights_digest": model.record.weights_digest}
     return json_response({"results": results, "request_id": context.request_id, "notice": NOTICE, "model": named})
 
 
-def result(model: ServedModel, answer: Answer, name: str, began: float) -> dict[str, Any]:
+def result(model: ServedModel, recorded: Recorded, name: str, began: float) -> dict[str, Any]:
     """Return the answer about one file of a request."""
-    document: dict[str, Any] = {"file": name} if name else {}
-    document |= model.document(answer)
-    if not answer.refused:
-        document["explanation"] = "/v1/explain"
-    document["timing"] = {**answer.milliseconds, "total": milliseconds_since(began)}
-    return document
+    found: dict[str, Any] = {"file": name} if name else {}
+    found |= document(model, recorded)
+    if not recorded.answer.refused:
+        found["explanation"] = "/v1/explain"
+    found["timing"] = {**recorded.answer.milliseconds, "total": milliseconds_since(began)}
+    return found
+
+
+def document(model: ServedModel, recorded: Recorded) -> dict[str, Any]:
+    """Return an answer as a JSON object, with the id of its event where one was recorded."""
+    found = model.document(recorded.answer)
+    return found if recorded.event is None else {**found, "event": recorded.event}
 
 
 async def explain(request: Request) -> Response:
@@ -78,6 +84,7 @@ def refusal(model: ServedModel, document: dict[str, Any]) -> Problem:
     members = {
         "reason": document["reason"],
         "checks": document["checks"],
+        **({"event": document["event"]} if "event" in document else {}),
         "notice": NOTICE,
         "model": model.name,
         "version": model.version,

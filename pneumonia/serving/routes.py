@@ -11,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pneumonia.inference.heat_map import VIEWS
-from pneumonia.serving import documents, information, open_inference, predictions
+from pneumonia.records.feedback import Feedback
+from pneumonia.serving import documents, information, monitoring_routes, open_inference, predictions
 from pneumonia.serving.gate import OPEN
+from pneumonia.serving.monitoring_routes import MOST_HOURS
 from pneumonia.serving.uploads import FIELD
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -116,7 +118,11 @@ _INFER = {
     "required": True,
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/InferenceRequest"}}},
 }
-_OIP, _SERVICE = "Open Inference Protocol", "service"
+_FEEDBACK = {
+    "required": True,
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/FeedbackRequest"}}},
+}
+_OIP, _SERVICE, _MONITORING = "Open Inference Protocol", "service", "monitoring"
 
 
 def _of_model(path: str, parameters: tuple[Mapping[str, Any], ...]) -> tuple[Route, ...]:
@@ -145,6 +151,17 @@ ROUTES: tuple[Route, ...] = (
         "/v1/samples/{name}", information.sample, "image/png", problems=(404, 503),
         parameters=(_parameter("name", "path", minLength=1),),
     ),
+    Route(
+        "/v1/feedback", monitoring_routes.give_feedback, Feedback, "POST", (404, 413, 422, 503), _FEEDBACK,
+        tag=_MONITORING,
+    ),
+    Route(
+        "/v1/monitor", monitoring_routes.monitor, monitoring_routes.MonitorDocument, problems=(404, 422, 503),
+        parameters=(
+            {**_parameter("hours", "query"), "schema": {"type": "integer", "minimum": 1, "maximum": MOST_HOURS}},
+        ),
+        tag=_MONITORING,
+    ),
     Route("/healthz", information.healthz, documents.Alive, tag=_SERVICE),
     Route("/readyz", information.readyz, documents.Ready, problems=(503,), tag=_SERVICE),
     Route("/metrics", information.prometheus, "text/plain", problems=(404,), tag=_SERVICE),
@@ -153,6 +170,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/v2/health/ready", open_inference.ready, documents.ServerReady, problems=(503,), tag=_OIP),
     *_of_model("/v2/models/{model}", (_MODEL,)),
     *_of_model("/v2/models/{model}/versions/{version}", (_MODEL, _VERSION)),
+    Route("/monitor", monitoring_routes.page, "text/html", shown=False),
     Route("/", information.page, "text/html", shown=False),
     Route("/openapi.json", information.openapi, "application/json", shown=False),
     Route("/docs", information.documentation, "text/html", shown=False),

@@ -14,7 +14,8 @@ from types import FrameType
 import uvicorn
 from prometheus_client import start_http_server
 
-from pneumonia.config.schema import Config, ServingConfig
+from pneumonia.config.schema import Config
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import ConfigError
 from pneumonia.inference.engine import cores
 from pneumonia.registry.reader import open_reader
@@ -24,6 +25,7 @@ from pneumonia.serving.keys import Keys, load_keys
 from pneumonia.serving.listening import CalmServer, address_of, bound
 from pneumonia.serving.logs import write_json_logs
 from pneumonia.serving.metrics import Metrics
+from pneumonia.serving.monitoring import Monitoring
 from pneumonia.serving.pool import Pool
 from pneumonia.serving.service import HOW_TO_MAKE_ONE, Service
 
@@ -39,19 +41,27 @@ def run(config: Config) -> None:
             be taken.
     """
     write_json_logs(logging.WARNING)  # until the first line, which says what answers, is written
-    run_server(config.serving, open_reader(config), os.environ)
+    metrics = Metrics()
+    run_server(config.serving, open_reader(config), os.environ, metrics, Monitoring(config, metrics.monitoring))
 
 
-def run_server(config: ServingConfig, reader: Reader, environment: Mapping[str, str]) -> None:
+def run_server(
+    config: ServingConfig,
+    reader: Reader,
+    environment: Mapping[str, str],
+    metrics: Metrics,
+    monitoring: Monitoring | None = None,
+) -> None:
     """Serve what a reader of the registry names; see `run`."""
     keys = load_keys(config, environment)
     with contextlib.closing(bound(config.host, config.port, "serving.port")) as listener:
-        metrics = Metrics()
         follower = Follower(reader, config, metrics)
         pool = Pool(config.threads or cores(), config.queue)
-        service = Service(config, follower, pool, metrics, keys)
+        service = Service(config, follower, pool, metrics, keys, monitoring)
         server = _Server(service)
         follower.start()
+        if monitoring is not None:
+            monitoring.start()
         try:
             if config.metrics_port:
                 _serve_metrics(config.metrics_port, metrics)
@@ -61,6 +71,8 @@ def run_server(config: ServingConfig, reader: Reader, environment: Mapping[str, 
         finally:
             pool.close()
             follower.stop()
+            if monitoring is not None:
+                monitoring.stop()
 
 
 class _Server(CalmServer):

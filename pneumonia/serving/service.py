@@ -7,15 +7,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from starlette.requests import Request
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.inference.served_model import Answer, ServedModel
 from pneumonia.serving.follower import Serving
 from pneumonia.serving.keys import Keys
 from pneumonia.serving.metrics import Metrics
+from pneumonia.serving.monitoring import Monitoring
 from pneumonia.serving.pool import Pool, overloaded
 from pneumonia.serving.problems import unavailable
 from pneumonia.serving.uploads import Uploads
@@ -41,23 +43,44 @@ class Context:
         began: `time.perf_counter` at its header.
         status: of the answer; None before it.
         fields: for the log.
+        key: sha256 of the API key that was given; empty without keys.
     """
 
     request_id: str
     began: float
     status: int | None = None
     fields: dict[str, Any] = field(default_factory=dict)
+    key: bytes = b""
+
+
+class Recorded(NamedTuple):
+    """An answer, and the id of its event; None where none was recorded."""
+
+    answer: Answer
+    event: str | None
 
 
 class Service:
     """The parts of a running service.
 
     Attributes:
+        monitoring: records the answers; None where nothing is recorded.
         draining: the service is being stopped; it is not ready any more.
     """
 
-    def __init__(self, config: ServingConfig, source: Source, pool: Pool, metrics: Metrics, keys: Keys) -> None:
+    def __init__(
+        self,
+        config: ServingConfig,
+        source: Source,
+        pool: Pool,
+        metrics: Metrics,
+        keys: Keys,
+        monitoring: Monitoring | None = None,
+    ) -> None:
         self.config, self.source, self.pool, self.metrics, self.keys = config, source, pool, metrics, keys
+        self.monitoring = monitoring
+        if monitoring is not None:
+            monitoring.source = source
         self.uploads = Uploads(config)
         self.draining = False
         metrics.ready.set_function(lambda: float(self.unready() is None))
@@ -106,16 +129,21 @@ class Service:
         """Run one job an image on the threads, all admitted or none."""
         return list(await asyncio.gather(*self.pool.submit(jobs)))
 
-    async def answers(self, model: ServedModel, contents: Sequence[bytes]) -> list[Answer]:
-        """Answer images, and count the answers."""
-        found = await self.compute([_job(model, content) for content in contents])
-        for answer in found:
-            self.metrics.count_answer(answer, model.decision(answer))
+    async def answers(self, context: Context, model: ServedModel, contents: Sequence[bytes]) -> list[Recorded]:
+        """Answer the images of a request, and count and record the answers."""
+        jobs = [
+            partial(self._answer, context.request_id, model, content, place) for place, content in enumerate(contents)
+        ]
+        found = await self.compute(jobs)
+        for each in found:
+            self.metrics.count_answer(each.answer, model.decision(each.answer))
         return found
 
-
-def _job(model: ServedModel, content: bytes) -> Callable[[], Answer]:
-    return lambda: model.answer(content, "<upload>")
+    def _answer(self, request_id: str, model: ServedModel, content: bytes, place: int) -> Recorded:
+        answer = model.answer(content, "<upload>")
+        if self.monitoring is None:
+            return Recorded(answer, None)
+        return Recorded(answer, self.monitoring.record(model, answer, content, request_id, place))
 
 
 def context_of(request: Request) -> Context:

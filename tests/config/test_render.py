@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pneumonia.config import render
 from pneumonia.config.resolve import resolve
-from pneumonia.config.schema import PROFILES, Config, Section
+from pneumonia.config.schema import PROFILES, Config
+from pneumonia.config.section import Section
 from tests.cli.console import call
 
 ODD = 'a "quoted" C:\\path, ünïcode, # no comment, \t tab and \x7f'

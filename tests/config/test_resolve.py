@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 
 from pneumonia.config import sources
 from pneumonia.config.resolve import is_phantom, resolve
-from pneumonia.config.schema import PROFILES, Config, Section, TrainConfig
+from pneumonia.config.schema import PROFILES, Config, TrainConfig
+from pneumonia.config.section import Section
 from pneumonia.errors import ConfigError
 
 

@@ -11,7 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config.schema import PreprocessConfig, ServingConfig
+from pneumonia.config.schema import PreprocessConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.inference import heat_map
 from pneumonia.inference.engine import Outputs
 from pneumonia.inference.explanation import SIDE, explain, show

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from pneumonia.config.schema import PreprocessConfig, ServingConfig
+from pneumonia.config.schema import PreprocessConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.imaging.radiograph import read_bytes
 from pneumonia.inference.exporting import ExportData, export_model
 from pneumonia.inference.input_check import InputCheck

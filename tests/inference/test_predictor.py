@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pneumonia.config.schema import Config, PreprocessConfig, ServingConfig, TrackingConfig, TrainConfig
+from pneumonia.config.schema import Config, PreprocessConfig, TrackingConfig, TrainConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.data.phantom import dataset
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.imaging.radiograph import read

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pneumonia.config.schema import Config, PreprocessConfig, ServingConfig
+from pneumonia.config.schema import Config, PreprocessConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.imaging.radiograph import UnreadableRadiograph, read
 from pneumonia.inference.predictor import Predictor
 from pneumonia.modelling.network import build_network, load_model

@@ -12,8 +12,8 @@ from pneumonia.inference.reference import (
     ENOUGH,
     FEWEST,
     REFUSED,
+    HeldOutImages,
     Reference,
-    ReferenceImages,
     build_reference,
     describe_embedding,
 )
@@ -23,11 +23,13 @@ from tests.support.exports import phantoms
 RNG = np.random.default_rng(5)
 
 
-def images(count: int, seed: int) -> ReferenceImages:
+def images(count: int, seed: int) -> HeldOutImages:
     """Phantoms, and as embeddings means of patches of them."""
     found = phantoms(count, seed)
     patches = found.pixels.reshape(count, 8, 8, 8, 8).mean((2, 4), dtype=np.float32).reshape(count, 64) / 64
-    return ReferenceImages(found.pixels, found.statistics, patches)
+    logits = np.stack([np.zeros(count), found.labels - 0.5], axis=1).astype(np.float32)
+    everywhere = np.ones(count, np.bool_)
+    return HeldOutImages(found.pixels, found.statistics, patches, logits, found.labels, found.patients, everywhere)
 
 
 def test_a_reference_survives_its_file_and_is_small() -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from pneumonia.config.schema import Config, ServingConfig, TrackingConfig
+from pneumonia.config.schema import Config, TrackingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import DataError, TrackingError
 from pneumonia.records.evaluation import Metric, OutsideMetrics
 from pneumonia.records.export import EXPORT_FOLDER, EXPORT_RECORD, FILES, REFERENCE

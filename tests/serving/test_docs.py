@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.imaging.refusal import Code
 from pneumonia.serving import gate, keys, metrics, open_inference, pool, predictions, service, uploads
 from pneumonia.serving.metrics import Metrics

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import ConfigError
 from pneumonia.serving.keys import METRICS_VARIABLE, VARIABLE, Keys, is_loopback, load_keys
 from pneumonia.serving.problems import Problem

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.service import ServingConfig
 from pneumonia.errors import ConfigError
 from pneumonia.records.export import REFERENCE
+from pneumonia.serving.metrics import Metrics
 from pneumonia.serving.server import run_server
 from tests.support.serving import (
     DIRECT,
@@ -85,12 +86,12 @@ def test_it_says_what_answers_and_is_small(server: ServerProcess) -> None:
 
 def test_an_address_in_use_is_said_so(server: ServerProcess, exports: Path) -> None:
     with pytest.raises(ConfigError, match=f"{server.port} cannot be taken"):
-        run_server(ServingConfig(port=server.port), FakeReader(exports), {})
+        run_server(ServingConfig(port=server.port), FakeReader(exports), {}, Metrics())
 
 
 def test_others_are_not_answered_without_keys(exports: Path) -> None:
     with pytest.raises(ConfigError, match="API keys"):
-        run_server(ServingConfig(host="0.0.0.0", port=0), FakeReader(exports), {})  # noqa: S104
+        run_server(ServingConfig(host="0.0.0.0", port=0), FakeReader(exports), {}, Metrics())  # noqa: S104
 
 
 def test_keys_hold_on_every_address(work: Path, exports: Path) -> None:

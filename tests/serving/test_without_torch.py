@@ -15,7 +15,8 @@ import requests
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless
 
-from pneumonia.config.schema import Config, ServingConfig
+from pneumonia.config.schema import Config
+from pneumonia.config.service import ServingConfig
 from pneumonia.inference.predictor import Predictor
 from tests.support import exports, wheels
 from tests.support.images import dicom, jpeg

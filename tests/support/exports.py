@@ -14,7 +14,7 @@ import pneumonia
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.data.phantom.dataset import render
-from pneumonia.imaging.image_statistics import measure
+from pneumonia.imaging.image_statistics import describe_images, measure
 from pneumonia.imaging.preprocessing import equalize
 from pneumonia.inference.exporting import ExportData, LabelledImages, export_model
 from pneumonia.inference.model_source import EXPORTS
@@ -33,7 +33,11 @@ def phantoms(count: int, seed: int, size: int = SIZE, *, equal: bool = False) ->
     drawn = [render(at % 2, np.random.default_rng([seed, at]), size) for at in range(count)]
     pixels = np.stack([equalize(each) if equal else each for each in drawn])
     labels = np.arange(count, dtype=np.int64) % 2
-    return LabelledImages(pixels, np.arange(count), np.stack([measure(each) for each in drawn]), labels)
+    measures = np.stack([measure(each) for each in drawn])
+    sides, sizes = np.full(count, float(size)), np.full(count, 4000.0)
+    statistics = describe_images(["PNG L"] * count, sizes, sides, sides, measures)
+    nobody = np.zeros(count, np.bool_)
+    return LabelledImages(pixels, np.arange(count), statistics, labels, np.arange(count), nobody)
 
 
 def weights(path: Path, *, seed: int = 0, architecture: str = "tiny", flip_tta: bool = False, **record: object) -> Path:
@@ -76,11 +80,11 @@ def champion(record: ExportRecord, version: str = "1", name: str = "pneumonia-ti
     )
 
 
-def mirrored(work: Path, *, seed: int = 0, name: str = "pneumonia-tiny-phantom") -> Champion:
+def mirrored(work: Path, *, seed: int = 0, name: str = "pneumonia-tiny-phantom", images: int = 32) -> Champion:
     """Export a network and name it champion in the mirror of a work folder, as a promotion leaves it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "export"
-        held, mirror = champion(export(folder, seed=seed, images=32), name=name), Mirror(work, name)
+        held, mirror = champion(export(folder, seed=seed, images=images), name=name), Mirror(work, name)
         mirror.folder(held, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
         mirror.write(held)
     return held

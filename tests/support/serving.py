@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.config.schema import ServingConfig
+from pneumonia.config.schema import Config
+from pneumonia.config.service import MonitoringConfig, ServingConfig
 from pneumonia.errors import PneumoniaError
 from pneumonia.inference.served_model import ServedModel
 from pneumonia.registry.mirror import Champion, Mirror, read_export
@@ -35,6 +36,7 @@ from pneumonia.serving.app import create_app
 from pneumonia.serving.follower import Follower, Serving
 from pneumonia.serving.keys import Keys
 from pneumonia.serving.metrics import Metrics
+from pneumonia.serving.monitoring import Monitoring
 from pneumonia.serving.pool import Pool
 from pneumonia.serving.service import Service
 from tests.support.exports import champion, export, phantoms
@@ -112,11 +114,19 @@ def served(exports: Path, version: int = 1, **settings: Any) -> Serving:
     return Serving(ServedModel(exports / str(version), found.name, found.version, config), found)
 
 
-def service_with(current: Serving | None, keys: Keys | None = None, **settings: Any) -> Service:
-    """A service of one thread in this process."""
+def service_with(
+    current: Serving | None, keys: Keys | None = None, work: Path | None = None, **settings: Any
+) -> Service:
+    """A service of one thread in this process; with a work folder it records."""
     config = ServingConfig(**({"threads": 1} | settings))
-    pool = Pool(config.threads, config.queue)
-    return Service(config, Still(current, "no model is champion yet"), pool, Metrics(), keys or Keys())
+    pool, metrics = Pool(config.threads, config.queue), Metrics()
+    monitoring = None if work is None else Monitoring(recording_in(work), metrics.monitoring)
+    return Service(config, Still(current, "no model is champion yet"), pool, metrics, keys or Keys(), monitoring)
+
+
+def recording_in(work: Path, **settings: Any) -> Config:
+    """A configuration whose monitoring has its database in a work folder."""
+    return Config(work=str(work), monitoring=MonitoringConfig(**settings))
 
 
 @contextlib.contextmanager
@@ -128,6 +138,8 @@ def client_of(service: Service) -> Iterator[Any]:
     with TestClient(create_app(service), base_url=LOCAL, raise_server_exceptions=False) as client:
         yield client
     service.pool.close()
+    if service.monitoring is not None:
+        service.monitoring.stop()
 
 
 def new_follower(reader: FakeReader, **settings: Any) -> tuple[Follower, Metrics]:
