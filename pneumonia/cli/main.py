@@ -23,6 +23,7 @@ from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
 from pneumonia.cli.serve import explain, export, score, serve
 from pneumonia.cli.system import config, doctor, ui
+from pneumonia.cli.webhook import webhook
 from pneumonia.environment import prepare
 
 HELP = f"""Detect pneumonia on chest radiographs, and manage the model that does.
@@ -71,6 +72,7 @@ for command in (
     config,
     doctor,
     ui,
+    webhook,
 ):
     app.command()(command)
 
