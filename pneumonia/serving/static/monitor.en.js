@@ -26,7 +26,7 @@ export default {
   watchUnlooked: "Answers are recorded, but nobody has looked at drift yet.",
   watchOff: "Recording is off: this model is not watched.",
   watchOffText: "Start the service with the setting",
-  waiting: (n) => `${n} events wait on disk for the database.`,
+  waiting: (n) => `Events that wait on disk for the database: ${n}.`,
   noLook: "No look at drift yet",
   noLookText: "Compare the recorded images with the model’s reference, once or on a schedule, with:",
   alarm: "Alarm: the images have changed",

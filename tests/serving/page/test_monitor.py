@@ -218,6 +218,8 @@ def test_nothing_yet_says_what_to_do(monitor: Callable[..., Visit], unused: str)
     seen.page.locator("#stream").get_by_role("link", name="Radiographs").click()
     expect(seen.page.locator("#model-card .identity")).to_be_visible()
     seen.upload(film())
+    while seen.page.evaluate("fetch('/v1/monitor').then((answer) => answer.json())")["waiting"]:
+        seen.page.wait_for_timeout(100)
     seen.page.get_by_role("link", name="Monitoring").click()
     expect(seen.page.locator("#stream .tiles")).to_contain_text("Images\n1", use_inner_text=True)
 
@@ -249,7 +251,7 @@ def test_without_monitoring_or_recording_or_a_model_it_says_so(visit: Open, watc
     change(seen, recording=False, waiting=7)
     seen.page.reload()
     expect(seen.page.locator("#watched")).to_contain_text("Recording is off")
-    expect(seen.page.locator("#watched")).to_contain_text("7 events wait on disk")
+    expect(seen.page.locator("#watched")).to_contain_text("wait on disk for the database: 7.")
     seen.page.unroute("**/v1/monitor*")
     change(seen, model=None, version=None)
     seen.page.reload()
