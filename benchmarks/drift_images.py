@@ -104,7 +104,7 @@ def _answers(model: ServedModel, contents: list[bytes], change: Change | int | N
 
 def _sample(model: ServedModel, rows: Iterable[Row], labels: NDArray[np.int8], patients: NDArray[np.int64]) -> Sample:
     accepted, foreign, familiar, margins, embeddings, statistics = (list(column) for column in zip(*rows, strict=True))
-    width = max(len(one) for one in embeddings)
+    width = model.head.shape[1]
     return Sample(
         accepted=np.array(accepted, bool),
         foreign=np.array(foreign, bool),

@@ -35,6 +35,8 @@ import typer
 from prefect import flow, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.flow_runs import pause_flow_run
+from prefect.input import RunInput
 
 import tasks.export_model as export
 import tasks.prepare_data as prepare
@@ -46,11 +48,13 @@ from flows.progress import told
 from flows.terminal import announce, failures, summarise
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
-from pneumonia.errors import worth_retrying
+from pneumonia.errors import PneumoniaError, worth_retrying
 from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedModel, Validation
+from pneumonia.tracking.run import TRACE_TAG
 
 RETRIES = 2
 RETRY_SECONDS = [10.0, 60.0]
+APPROVAL_SECONDS = 86_400
 
 
 def retry_helps(_task: object, _run: object, state: object) -> bool:
@@ -85,8 +89,8 @@ def prepare_data(config: Config) -> Dataset:
 
 
 @_step("train_model")
-def train_model(dataset: Dataset, config: Config, fresh: bool) -> TrainedModel:
-    run = {"prefect.flow_run_id": str(runtime.flow_run.id)}
+def train_model(dataset: Dataset, config: Config, fresh: bool, trace: str) -> TrainedModel:
+    run = {"prefect.flow_run_id": str(runtime.flow_run.id)} | ({TRACE_TAG: trace} if trace else {})
     first = runtime.task_run.run_count == 1  # a retry goes on from the checkpoint
     with told("train_model") as progress:
         return train.train_model(dataset, config, progress, run, fresh=fresh and first)
@@ -125,19 +129,39 @@ def promote_model(
     return last, promotion
 
 
+class Approval(RunInput):
+    """What a person says on the run's page."""
+
+    approve: bool
+
+
+def wait_for_approval(validation: Validation) -> None:
+    """Wait for a person, for a day; without an approval the run ends here, as failed, and nothing is promoted."""
+    reasons = "; ".join(reason.text for reason in validation.verdict.reasons)
+    asked = Approval.with_initial_data(description=f"Make this model the champion? {reasons}", approve=False)
+    if not pause_flow_run(wait_for_input=asked, timeout=APPROVAL_SECONDS).approve:
+        raise PneumoniaError("the promotion was not approved")
+
+
 @guarded
 @flow(name="pneumonia-pipeline", persist_result=False)
-def pipeline(config: Config, fresh: bool = False) -> tuple[TrainedModel, Validation, Promotion]:
+def pipeline(
+    config: Config, fresh: bool = False, trace: str = "", approval: bool = False
+) -> tuple[TrainedModel, Validation, Promotion]:
     """Take radiographs to a validated, registered model.
 
     Args:
         config: the whole configuration; `pneumonia config --profile full` prints one.
         fresh: train anew, although this training has been done before.
+        trace: id of the loop that this run belongs to; empty for none.
+        approval: wait for a person's approval before the promotion, on this run's page.
     """
     dataset = prepare_data(config)
-    trained = train_model(dataset, config, fresh)
+    trained = train_model(dataset, config, fresh, trace)
     exported = export_model(dataset, trained, config)
     validation = validate_model(dataset, trained, exported, config)
+    if approval and validation.verdict.passed:
+        wait_for_approval(validation)
     last, promotion = promote_model(dataset, trained, exported, validation, config)
     return trained, last, promotion
 

@@ -11,6 +11,7 @@ from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedMo
 from pneumonia.registry import ledger, models, moves, outside
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.reporting.card import card
+from pneumonia.tracking.run import PROMOTION_TAG, TRACE_TAG, read_tag, tag_run
 from tasks import validate_model
 
 
@@ -29,6 +30,14 @@ def promote_model(
     Raises:
         PneumoniaError: the registry cannot be reached, or phantoms would become champion of real radiographs.
     """
+    promotion = _promote(trained, exported, validation, config, progress)
+    tag_run(trained.tracking_uri, trained.run_id, {PROMOTION_TAG: promotion.model_dump_json()})
+    return promotion
+
+
+def _promote(
+    trained: TrainedModel, exported: ExportedModel, validation: Validation, config: Config, progress: Progress
+) -> Promotion:
     name, uri, verdict = config.registry.name, trained.tracking_uri, validation.verdict
     if not verdict.passed:
         reason = "; ".join(reason.text for reason in verdict.reasons if not reason.passed)
@@ -37,7 +46,9 @@ def promote_model(
     version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
     version = models.register_export(uri, version, exported.export_digest)
     plan = [] if verdict.policy is None else [f"by the change control plan {verdict.policy[:12]}"]
-    why = "; ".join([*plan, *(reason.text for reason in verdict.reasons)])
+    trace = read_tag(uri, trained.run_id, TRACE_TAG)
+    loop = [] if trace is None else [f"loop {trace}"]
+    why = "; ".join([*loop, *plan, *(reason.text for reason in verdict.reasons)])
     against = verdict.champion.version if verdict.champion is not None else None
     try:
         done = moves.promote(uri, name, version.version, ledger.who(), why, against=against)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 import pneumonia
 from pneumonia.config.schema import NOT_OF_A_RUN, Config
@@ -20,7 +20,7 @@ from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
-from pneumonia.modelling.calibration import calibrate
+from pneumonia.modelling.calibration import apply_calibration, calibrate
 from pneumonia.modelling.device import Compute
 from pneumonia.modelling.identity import model_key, recipe_key, training_key, training_software
 from pneumonia.modelling.network import load_model
@@ -35,7 +35,7 @@ from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
-from pneumonia.tracking.run import Run, close_complete_run
+from pneumonia.tracking.run import Run, close_complete_run, tag_run
 
 TRAINING_TAG = "pneumonia.training_key"
 COMPUTED_TAG = "pneumonia.computed_with"
@@ -75,6 +75,8 @@ def train_model(
             _clear(folder, key)
         if (done := _finished(_model_folder(folder, key), uri)) is not None:
             _report_reuse(progress, f"the finished model {key[:8]}", done.finished_at, done.computed_with)
+            if tags:  # of who asks for it now, such as the loop that it answers
+                tag_run(uri, done.run_id, tags)
             return done
         _report_anew(progress, folder, dataset, config)
         run = Run.open(config, key, _run_name(config), {**_tags(dataset, config), **(tags or {})})
@@ -100,7 +102,7 @@ def _train(
     data = TrainingSet.of(packing.open_pixels(Path(dataset.pixels)), Manifest.load(Path(dataset.manifest)))
     fitted = _fit(data, config, progress, folder, training, run)
     progress(1.0, 1.0, "finding the operating point")
-    point, state = calibrate(fitted.state, data, config) if config.operating_point.calibrate else (None, fitted.state)
+    point, state = _operating_point(fitted.state, data, config)
     fitted = replace(fitted, state=state, weights_digest=state_digest(state))
     weights = _model_folder(folder, key) / "model.safetensors"
     record = _record(dataset, config, fitted, point, len(set(data.train.patients)))
@@ -109,6 +111,19 @@ def _train(
     run.flush(FLUSH_SECONDS)
     run.log_intervals(_validation_metrics(network, data, record, config), validation_prefix(config))
     return _log_and_return(dataset, config, fitted, network, record, weights, training, key, run)
+
+
+def _operating_point(
+    state: dict[str, Tensor], data: TrainingSet, config: Config
+) -> tuple[OperatingPoint | None, dict[str, Tensor]]:
+    """Find the operating point, or take the given one; None where the threshold alone is given."""
+    given = config.operating_point
+    if given.calibrate:
+        return calibrate(state, data, config)
+    if (given.temperature, given.bias) == (1.0, 0.0):
+        return None, state
+    point = OperatingPoint(temperature=given.temperature, bias=given.bias, threshold=given.threshold)
+    return point, apply_calibration(state, point)
 
 
 def _fit(data: TrainingSet, config: Config, progress: Progress, folder: Path, training: str, run: Run) -> Fitted:
@@ -154,7 +169,7 @@ def _record(
         architecture=config.model.architecture,
         preprocess=config.preprocess,
         threshold=config.operating_point.threshold if point is None else point.threshold,
-        calibration=None if point is None else point.model_dump(),
+        calibration=None if point is None else point.model_dump(exclude_none=True),
         flip_tta=config.operating_point.flip_tta,
         weights_digest=fitted.weights_digest,
         data_digest=dataset.digest,

@@ -168,6 +168,12 @@ class OperatingPointConfig(Section):
     threshold: Fraction = Field(
         0.5, description="Probability of PNEUMONIA from which an image is classified as PNEUMONIA"
     )
+    temperature: float = Field(
+        1.0, gt=0, le=1000, description="Divides the logits, where calibrate is off; found by a recalibration"
+    )
+    bias: float = Field(
+        0.0, ge=-1000, le=1000, description="Added to the log odds of PNEUMONIA, where calibrate is off; likewise"
+    )
     calibrate: bool = Field(
         False,
         description="Calibrate on augmented validation images, and choose the threshold on them",

@@ -57,15 +57,27 @@ def decode_dicom(content: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
 
 
 def read_patient_id(content: bytes) -> str:
-    """Return the PatientID of a DICOM file's header, empty where it has none or cannot be read, like its image.
+    """Return the PatientID of a DICOM file's header; see `read_identifiers`."""
+    return _identifiers(content, ("PatientID",))[0]
 
-    It identifies a person: the caller replaces it by a pseudonym and stores it nowhere.
+
+def read_identifiers(content: bytes) -> tuple[str, str]:
+    """Return PatientID and StudyInstanceUID of a DICOM file's header, each empty where it is missing.
+
+    They identify a person: the caller replaces them by pseudonyms and stores them nowhere. A file that cannot be read,
+    like its image, has none.
     """
+    patient, study = _identifiers(content, ("PatientID", "StudyInstanceUID"))
+    return patient, study
+
+
+def _identifiers(content: bytes, names: tuple[str, ...]) -> list[str]:
     try:
         with decoding("DICOM"):
-            return str(parse(content, ("PatientID",)).get("PatientID") or "").strip()
+            header = parse(content, names)
+            return [str(header.get(name) or "").strip() for name in names]
     except Refusal:
-        return ""
+        return [""] * len(names)
 
 
 def _check(dataset: Dataset, max_pixels: int) -> str:

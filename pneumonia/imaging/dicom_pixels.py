@@ -54,9 +54,9 @@ def read_samples(dataset: Dataset) -> tuple[Samples, int]:
             raise Refusal("is a damaged DICOM file (it declares compressed pixels to be uncompressed)", FETCH_AGAIN)
         return _read_native(dataset, syntax)
     if syntax == RLELossless:
-        return _decode_rle(dataset, _frame(dataset))
+        return _decode_rle(dataset, join_fragments(dataset))
     if syntax in _JPEGS:
-        return _decode_jpeg(dataset, syntax, _frame(dataset))
+        return _decode_jpeg(dataset, syntax, join_fragments(dataset))
     raise _unread(syntax, "", _DECOMPRESS)
 
 
@@ -95,7 +95,7 @@ def _interleaved(samples: Samples, shape: tuple[int, ...], planar: bool) -> Samp
     return samples.reshape(shape)
 
 
-def _frame(dataset: Dataset) -> bytes:
+def join_fragments(dataset: Dataset) -> bytes:
     """Join the fragments of the only frame; the first is the table of offsets (DICOM PS3.5, A.4)."""
     fragments: list[bytes] = []
     for fragment in generate_fragments(dataset.PixelData):

@@ -10,9 +10,11 @@ is used is unknown here; where it is known, add the logarithm of its odds to the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
@@ -59,9 +61,9 @@ def find_operating_point(
     """
     truth = images.labels
     found = margins(network, images, changes, config.perturbations, compute)
-    slope, bias = _platt(found, truth)
+    slope, bias = fit_platt(found, truth)
     scores = expit(found * slope + bias)
-    threshold = _threshold(scores, images, config.target_sensitivity)
+    threshold = choose_threshold(scores, truth, images.patients, images.copies, config.target_sensitivity)
     return OperatingPoint(
         temperature=1 / slope,
         bias=bias,
@@ -90,7 +92,7 @@ def margins(
     return np.concatenate(found).reshape(draws, len(images))
 
 
-def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
+def fit_platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float]:
     """Fit slope and bias by cross-entropy with equal weights of the classes, because the prevalence is unknown."""
     counts = np.bincount(labels, minlength=2)
     # Platt's targets, slightly inside 0 and 1, as if there were one more image of the other class
@@ -108,13 +110,24 @@ def _platt(odds: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float,
     return slope, round(float(found.x[1] - slope * centre), 4)
 
 
-def _threshold(scores: NDArray[np.float64], images: Images, target: float) -> float:
+def choose_threshold(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    patients: Sequence[str],
+    copies: ArrayLike | None,
+    target: float,
+) -> float:
     """Return the highest threshold at which the lower end of the sensitivity's interval is at least the target.
 
     It is the lower end of the interval, by patient, of the highest threshold with the target sensitivity.
+
+    Args:
+        scores: [draws, n], probabilities of each image.
+        labels: [n], 1 for PNEUMONIA.
+        patients, copies: [n], see `pneumonia.statistics.bootstrap.Sample`.
+        target: the sensitivity.
     """
-    labels = images.labels
-    sample = Sample.of(labels, images.patients, images.copies)
+    sample = Sample.of(labels, patients, copies)
     positive = np.tile(sample.patient[labels == 1], len(scores))
     values = scores[:, labels == 1].ravel()
     order = np.argsort(values)

@@ -71,7 +71,7 @@ def model_key(training: str, dataset: Dataset, config: Config) -> str:
         used |= point.model_dump(include={"target_sensitivity", "perturbations"})
         used |= {"code": source_digest("pneumonia.modelling.calibration"), "scipy": version("scipy")}
     else:
-        used |= {"threshold": point.threshold}
+        used |= point.model_dump(include={"threshold", "temperature", "bias"})
     return _digest({"training": training, "data": dataset.digest, "name": config.registry.name, "used": used})
 
 

@@ -21,6 +21,7 @@ from pneumonia.monitoring.null_law import (
     shuffled,
     squares,
     standardise,
+    usual,
 )
 from pneumonia.monitoring.sample import Sample
 from pneumonia.monitoring.settings import DriftSettings
@@ -45,6 +46,7 @@ class Compared:
         classifier: AUROC of the domain classifier.
         classifier_limit: from which it is an alarm.
         scores: [3], as `pneumonia.monitoring.null_law.TESTS`.
+        squares: [3], standardised, which the scores are roots of, over their alarm levels.
     """
 
     size: int
@@ -54,6 +56,11 @@ class Compared:
     classifier: Area
     classifier_limit: float
     scores: Floats
+    squares: Floats
+
+    def beyond(self, detector: Detector, chance: float) -> NDArray[np.bool_]:
+        """Return which tests, each by itself, found what a chance of at most 0.1 does not explain, bool [3]."""
+        return self.squares >= usual(detector.law, self.images, chance)
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,7 @@ class Detector:
             classifier=area,
             classifier_limit=0.5 + math.sqrt(limits[2] * classifier_mean * (m + n + 1) / (12 * m * n)),
             scores=np.sqrt(found / limits),
+            squares=found,
         )
 
     def _distances(self, window: Described, weights: Floats) -> Floats:

@@ -154,14 +154,14 @@ def count_events(database: Database) -> int:
         return int(connection.execute(sa.select(sa.func.count()).select_from(EVENTS)).scalar_one())
 
 
-def statistics_of(row: Mapping[str, Any], count: int) -> NDArray[np.float32]:
+def statistics_of(row: sa.RowMapping, count: int) -> NDArray[np.float32]:
     """Return an event's image statistics, float32 [count]; NaN where it has none, or those of another release."""
     content = row["statistics"]
     found = np.frombuffer(content, np.float32) if content is not None else np.zeros(0, np.float32)
     return found if len(found) == count else np.full(count, np.nan, np.float32)
 
 
-def embedding_of(row: Mapping[str, Any], size: int) -> NDArray[np.float32]:
+def embedding_of(row: sa.RowMapping, size: int) -> NDArray[np.float32]:
     """Return an event's embedding, float32 [size]; NaN where it has none."""
     content = row["embedding"]
     found = np.frombuffer(content, np.float16).astype(np.float32) if content is not None else np.zeros(0, np.float32)

@@ -7,6 +7,7 @@ open. Only settled labels measure or train a model.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,6 +33,7 @@ from pneumonia.records.feedback import (
     State,
 )
 
+_NEVER = 1e12  # seconds since 1970
 _IDS = 500  # event ids in one query: SQLite takes 999 variables in its older releases
 _COPIED = (
     *("event_id", "at", "name", "version", "model_digest", "probability", "margin", "decision", "threshold", "code"),
@@ -145,7 +147,7 @@ def _feedback(row: sa.RowMapping) -> Feedback:
     return Feedback.model_validate({name: row[name] for name in Feedback.model_fields})
 
 
-def _settlement() -> sa.Subquery:
+def _settlement(until: float = math.inf) -> sa.Subquery:
     """Return one row an event that anybody spoke about: readers, words, state, label, how."""
     given = FEEDBACK.c.label.is_not(None)
     readers_label = sa.case((sa.and_(FEEDBACK.c.role == "reader", given), FEEDBACK.c.label))
@@ -157,6 +159,7 @@ def _settlement() -> sa.Subquery:
             sa.func.min(readers_label).label("low"),
             sa.func.max(readers_label).label("high"),
         )
+        .where(FEEDBACK.c.at <= min(until, _NEVER))
         .group_by(FEEDBACK.c.event_id)
         .subquery()
     )
@@ -164,7 +167,8 @@ def _settlement() -> sa.Subquery:
         partition_by=FEEDBACK.c.event_id, order_by=(FEEDBACK.c.at.desc(), FEEDBACK.c.id.desc())
     )
     ranked = sa.select(FEEDBACK.c.event_id, FEEDBACK.c.label, last.label("rank"))
-    adjudicated = ranked.where(FEEDBACK.c.role == "adjudicator", given).subquery()
+    ranked = ranked.where(FEEDBACK.c.role == "adjudicator", given, FEEDBACK.c.at <= min(until, _NEVER))
+    adjudicated = ranked.subquery()
     decided = adjudicated.c.label.is_not(None)
     agreed = sa.and_(readers.c.readers >= 2, readers.c.low == readers.c.high)
     same_event = sa.and_(adjudicated.c.event_id == readers.c.event_id, adjudicated.c.rank == 1)
@@ -191,6 +195,7 @@ def reviewed_events(
     model_digest: str | None = None,
     state: State | None = None,
     since: float = 0.0,
+    until: float = math.inf,
     event_ids: Sequence[str] | None = None,
 ) -> list[ReviewedEvent]:
     """Return the events that readers have spoken about, oldest first.
@@ -201,9 +206,10 @@ def reviewed_events(
         model_digest: of the model that answered; all by default.
         state: of the label; all by default.
         since: seconds since 1970; older events are left out.
+        until: seconds since 1970; what was said later is left out.
         event_ids: these alone.
     """
-    found = _settlement()
+    found = _settlement(until)
     columns = [EVENTS.c[column] for column in _COPIED]
     asked = sa.select(*columns, found.c.state, found.c.label, found.c.how, found.c.readers, found.c.words)
     asked = asked.join(found, found.c.event_id == EVENTS.c.event_id).where(EVENTS.c.at >= since)
@@ -224,10 +230,15 @@ def _parts(event_ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def settled(
-    database: Database, *, name: str | None = None, model_digest: str | None = None, since: float = 0.0
+    database: Database,
+    *,
+    name: str | None = None,
+    model_digest: str | None = None,
+    since: float = 0.0,
+    until: float = math.inf,
 ) -> list[ReviewedEvent]:
     """Return the events whose label has settled, oldest first; see `reviewed_events`."""
-    return reviewed_events(database, name=name, model_digest=model_digest, state="settled", since=since)
+    return reviewed_events(database, name=name, model_digest=model_digest, state="settled", since=since, until=until)
 
 
 def count_states(database: Database, name: str | None = None) -> dict[State, int]:
@@ -264,7 +275,7 @@ def labels_for(database: Database, event_ids: Sequence[str]) -> dict[str, int]:
 
 
 def calibration_pairs(
-    database: Database, model_digest: str, since: float = 0.0
+    database: Database, model_digest: str, since: float = 0.0, until: float = math.inf
 ) -> tuple[NDArray[np.float64], NDArray[np.uint8], list[str]]:
     """Return what an operating point is found from: answered events of a model with settled labels.
 
@@ -272,12 +283,14 @@ def calibration_pairs(
         database: of the events.
         model_digest: of the model that answered.
         since: seconds since 1970; older events are left out.
+        until: seconds since 1970; what was said later is left out.
 
     Returns:
         Margins float64 [n], the logit of PNEUMONIA less that of NORMAL; labels uint8 [n]; and patients [n]: their
         keyed hash, without one the kept image's name, without that the event, so that each is one of its own.
     """
-    rows = [row for row in settled(database, model_digest=model_digest, since=since) if row.margin is not None]
+    found = settled(database, model_digest=model_digest, since=since, until=until)
+    rows = [row for row in found if row.margin is not None]
     return (
         np.array([row.margin for row in rows], np.float64),
         np.array([CLASSES.index(str(row.label)) for row in rows], np.uint8),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.monitoring.detector import Compared, Detector, Findings
+from pneumonia.monitoring.null_law import TESTS
 from pneumonia.monitoring.sample import Sample
 from pneumonia.records.drift import Kind
 from pneumonia.records.evaluation import Metric
@@ -21,6 +22,9 @@ from pneumonia.statistics.prevalence import estimate_prevalence
 Floats = NDArray[np.float64]
 RESAMPLES, BLOCK = 200, 5
 """Resamples of an interval, and images in a row that are drawn together, as those of a patient come."""
+CHANCES = 0.01, 0.05
+"""What one test exceeds with these chances remains of a change, and is notable in the image statistics."""
+STATISTICS_TEST = TESTS.index("statistics")
 ADVICE: dict[Kind, str] = {
     "none": "Nothing to do.",
     "too few": "Wait for more images.",
@@ -61,13 +65,16 @@ def name_kind(detector: Detector, window: Sample, findings: Findings) -> Named:
         return Named("foreign pictures" if foreign else "none", prevalence)
     remaining = detector.compare(focus, label_weights(detector, prevalence.value))
     assert remaining is not None  # noqa: S101 - the same images were compared before
-    known = detector.calibration.prevalence
-    moved = not prevalence.low <= known <= prevalence.high
-    if moved and remaining.scores.max() < 1:
-        return Named("prevalence", prevalence, remaining)
-    statistics = remaining.scores[1]
-    acquisition = statistics >= min(1.0, float(remaining.scores.max()))
-    return Named("acquisition" if acquisition else "case mix", prevalence, remaining)
+    return Named(_of_remaining(detector, remaining, prevalence), prevalence, remaining)
+
+
+def _of_remaining(detector: Detector, remaining: Compared, prevalence: Metric) -> Kind:
+    """Name the kind by what remains after weighting, of which a test that no alarm came from says something too."""
+    loud, notable = (remaining.beyond(detector, chance) for chance in CHANCES)
+    moved = not prevalence.low <= detector.calibration.prevalence <= prevalence.high
+    if moved and not loud.any():
+        return "prevalence"
+    return "acquisition" if notable[STATISTICS_TEST] or remaining.scores.argmax() == STATISTICS_TEST else "case mix"
 
 
 def window_prevalence(detector: Detector, window: Sample) -> Metric:

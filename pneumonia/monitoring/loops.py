@@ -20,6 +20,8 @@ from pneumonia.records.base import Document
 
 Action = Literal["retrain", "recalibrate"]
 Outcome = Literal["promoted", "refused", "failed"]
+PROMOTED: Outcome = "promoted"
+REFUSED: Outcome = "refused"
 Status = Literal["begun", "continued", "running", "cooling down", "done"]
 
 

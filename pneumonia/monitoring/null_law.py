@@ -23,7 +23,7 @@ from pneumonia.monitoring.settings import DriftSettings
 from pneumonia.monitoring.space import Described
 from pneumonia.records.drift import NullLaw
 from pneumonia.statistics.discriminant import domain_area
-from pneumonia.statistics.tail import Tail
+from pneumonia.statistics.tail import TOP, Tail
 from pneumonia.statistics.two_samples import Ranked
 
 Floats = NDArray[np.float64]
@@ -98,11 +98,21 @@ def levels(law: NullLaw, size: int, settings: DriftSettings) -> tuple[Floats, fl
     Returns:
         [31] and a number, the mean squares that `standardise` divides by; and [3], the alarm levels of the tests.
     """
-    place = max((at for at, drawn in enumerate(law.sizes) if drawn <= size), default=0)
-    chance = (1 - FOREIGN_SHARE) * settings.alarms_per_look
-    rarity = Tail(*law.largest).value(-float(np.log(chance)))
+    drawn = len(law.sizes) / len(settings.sizes)  # a size that could not be drawn has its share of the alarms too
+    chance = (1 - FOREIGN_SHARE) * settings.alarms_per_look * drawn
+    rarity = Tail(*law.largest).value(-float(np.log(chance)), TOP * settings.resamples)
+    place = _place(law, size)
     found = np.array([Tail(*tail).value(rarity) for tail in law.tails[place]])
     return np.array(law.means[place]), law.classifier[place], found
+
+
+def usual(law: NullLaw, size: int, chance: float) -> Floats:
+    """Return the level that each test alone exceeds with a chance of at most 0.1, [3], at one window size."""
+    return np.array([Tail(*tail).value(-float(np.log(chance))) for tail in law.tails[_place(law, size)]])
+
+
+def _place(law: NullLaw, size: int) -> int:
+    return max((at for at, drawn in enumerate(law.sizes) if drawn <= size), default=0)
 
 
 def shuffled(patients: NDArray[np.int64] | None, count: int, rng: np.random.Generator) -> NDArray[np.intp]:

@@ -6,6 +6,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from pneumonia.source_digest import source_digest
+
 
 @dataclass(frozen=True)
 class DriftSettings:
@@ -49,5 +51,6 @@ class DriftSettings:
         return self.budget * self.stride / 10_000
 
     def digest(self) -> str:
-        """Return the sha256, in hex, of what the null law depends on."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Return the sha256, in hex, of the settings and of the code that judges by them."""
+        code = source_digest("pneumonia.monitoring.judge")
+        return hashlib.sha256(json.dumps({**asdict(self), "code": code}, sort_keys=True).encode()).hexdigest()

@@ -31,6 +31,19 @@ def store_verdict(database: Database, key: str, verdict: DriftVerdict) -> DriftV
     return verdict if found is None else found
 
 
+def touch_verdict(database: Database, key: str) -> None:
+    """Note that a verdict still holds: the same images were looked at again."""
+    with database.begin() as connection:
+        connection.execute(sa.update(VERDICTS).where(VERDICTS.c.key == key).values(at=time.time()))
+
+
+def last_look(database: Database, name: str) -> float | None:
+    """Return when drift was looked at last, seconds since 1970; None where it never was."""
+    with database.begin() as connection:
+        found = connection.execute(sa.select(sa.func.max(VERDICTS.c.at)).where(VERDICTS.c.name == name)).scalar()
+    return None if found is None else float(found)
+
+
 def find_verdict(database: Database, key: str) -> DriftVerdict | None:
     """Return the verdict of a key; None where there is none."""
     with database.begin() as connection:

@@ -26,15 +26,15 @@ class OperatingPoint(Document):
             bias (Platt 1999, "Probabilistic Outputs for Support Vector Machines").
         threshold: calibrated probability of PNEUMONIA, 0 to 1, from which an image is classified as PNEUMONIA.
         sensitivity, specificity, auroc: on the augmented validation images at this point, over all draws; the AUROC is
-            the mean over draws.
+            the mean over draws. None where the point was given.
     """
 
     temperature: float
     bias: float
     threshold: float
-    sensitivity: float
-    specificity: float
-    auroc: float
+    sensitivity: float | None = None
+    specificity: float | None = None
+    auroc: float | None = None
 
 
 class ModelRecord(Document):

@@ -84,17 +84,19 @@ def plots(
     drawings["precision_recall.png"] = lambda: _precision_recall(curves, metrics)
     drawings["confusion.png"] = lambda: _confusion(curves)
     drawings["reliability.png"] = lambda: _reliability(curves, metrics)
-    return [_save(draw(), folder / name, note) for name, draw in drawings.items()]
+    return [save_figure(draw(), folder / name, note) for name, draw in drawings.items()]
 
 
-def _canvas(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure on the Agg canvas; its sides in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     canvas = Figure(figsize=(width, height), dpi=150, layout=layout, facecolor="white")
     FigureCanvasAgg(canvas)
     return canvas
 
 
-def _style(axes: Axes, title: str, x: str, y: str) -> None:
+def style_axes(axes: Axes, title: str, x: str, y: str) -> None:
+    """Title and label axes in the reports' style."""
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=10)
     axes.set_xlabel(x, fontsize=11, color=INK)
     axes.set_ylabel(y, fontsize=11, color=INK)
@@ -105,7 +107,8 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _save(canvas: Figure, path: Path, note: str) -> Path:
+def save_figure(canvas: Figure, path: Path, note: str) -> Path:
+    """Write a figure as PNG, atomically, with a note in its lower right corner."""
     canvas.supxlabel(note, x=0.98, ha="right", fontsize=8, color=GREY)
     image = io.BytesIO()
     canvas.savefig(image, format="png", metadata={"Software": None})  # no version: equal input, equal bytes
@@ -113,11 +116,11 @@ def _save(canvas: Figure, path: Path, note: str) -> Path:
 
 
 def _learning_curves(history: Sequence[Epoch], best_epoch: int | None) -> Figure:
-    canvas = _canvas(11, 3.9)
+    canvas = new_figure(11, 3.9)
     epochs = [epoch.epoch for epoch in history]
     best = epochs[-1] if best_epoch is None else best_epoch
     for axes, (title, series) in zip(canvas.subplots(1, len(PANELS)), PANELS, strict=True):
-        _style(axes, title, "Epoch", "")
+        style_axes(axes, title, "Epoch", "")
         for field, label, colour, marker in series:
             values = [getattr(epoch, field) for epoch in history]
             label = f"{label} {values[epochs.index(best)]:.3f}"
@@ -135,9 +138,9 @@ def _learning_curves(history: Sequence[Epoch], best_epoch: int | None) -> Figure
 
 
 def _roc(curves: Curves, metrics: Mapping[str, Metric]) -> Figure:
-    canvas = _canvas(5, 5.2)
+    canvas = new_figure(5, 5.2)
     axes = canvas.subplots()
-    _style(axes, f"ROC: AUROC {_interval(metrics.get('auroc'))}", "1 − specificity", "Sensitivity")
+    style_axes(axes, f"ROC: AUROC {_interval(metrics.get('auroc'))}", "1 − specificity", "Sensitivity")
     (tn, fp), (fn, tp) = curves.confusion
     x, y = fp / (tn + fp), tp / (fn + tp)
     label = f"threshold {curves.threshold:g}: sensitivity {y:.2f}, specificity {1 - x:.2f}"
@@ -169,9 +172,9 @@ def _corner(axes: Axes) -> Axes:
 
 
 def _precision_recall(curves: Curves, metrics: Mapping[str, Metric]) -> Figure:
-    canvas = _canvas(5, 5.2)
+    canvas = new_figure(5, 5.2)
     axes = canvas.subplots()
-    _style(axes, f"Precision-recall: AUPRC {_interval(metrics.get('auprc'))}", "Recall (sensitivity)", "Precision")
+    style_axes(axes, f"Precision-recall: AUPRC {_interval(metrics.get('auprc'))}", "Recall (sensitivity)", "Precision")
     (tn, fp), (fn, tp) = curves.confusion
     prevalence = (fn + tp) / (tn + fp + fn + tp)
     axes.axhline(prevalence, color=GREY, linewidth=1, linestyle="--")
@@ -193,11 +196,11 @@ def _unit(canvas: Figure, axes: Axes) -> Figure:
 
 
 def _confusion(curves: Curves) -> Figure:
-    canvas = _canvas(5, 5)
+    canvas = new_figure(5, 5)
     axes = canvas.subplots()
     shares = [[n / sum(row) for n in row] for row in curves.confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25)
-    _style(axes, f"Test images at threshold {curves.threshold:g}", "Classified as", "Truth")
+    style_axes(axes, f"Test images at threshold {curves.threshold:g}", "Classified as", "Truth")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set_xticks((0, 1), CLASSES)
@@ -212,18 +215,18 @@ def _confusion(curves: Curves) -> Figure:
 
 
 def _reliability(curves: Curves, metrics: Mapping[str, Metric]) -> Figure:
-    canvas = _canvas(5, 6)
+    canvas = new_figure(5, 6)
     upper, lower = canvas.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     bins = curves.reliability
     predicted, observed = [b.predicted for b in bins], [b.observed for b in bins]
-    _style(upper, f"Reliability: ECE {_interval(metrics.get('ece'))}", "", "Share that is PNEUMONIA")
+    style_axes(upper, f"Reliability: ECE {_interval(metrics.get('ece'))}", "", "Share that is PNEUMONIA")
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     low, high = zip(*(_wilson(b.observed, b.n) for b in bins), strict=True)
     upper.vlines(predicted, low, high, color=BLUE, alpha=0.45, linewidth=2)
     upper.plot(predicted, observed, color=BLUE, marker="o", linewidth=1.8)
     upper.text(0.98, 0.015, "bars: 95% intervals (Wilson)", fontsize=9, color=GREY, ha="right")
     upper.set_ylim(-0.02, 1.02)
-    _style(lower, "", "Probability of PNEUMONIA", "Images")
+    style_axes(lower, "", "Probability of PNEUMONIA", "Images")
     bars = lower.bar([b.low for b in bins], [b.n for b in bins], 0.094, align="edge", color=BLUE)
     lower.bar_label(bars, fontsize=8, color=INK, padding=1)
     lower.margins(y=0.25)

@@ -7,6 +7,7 @@ and of Kolmogorov's.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,15 @@ class Tail:
         """Return -ln of the share of values above each; below `start` a straight line, which only ranks."""
         return np.asarray((np.asarray(values) - self.start) / self.scale - np.log(TOP), dtype=np.float64)
 
-    def value(self, rarity: float) -> float:
-        """Return the value of a rarity."""
-        return self.start + self.scale * (rarity + float(np.log(TOP)))
+    def value(self, rarity: float, excesses: float | None = None) -> float:
+        """Return the value of a rarity.
+
+        Args:
+            rarity: -ln of the share of values above it.
+            excesses: how many the scale was found from, which is uncertain then: the value that the next one exceeds
+                with this chance is larger (the predictive law of exponential excesses, a Lomax distribution).
+        """
+        further = rarity + float(np.log(TOP))
+        if excesses is not None:
+            further = excesses * math.expm1(further / excesses)
+        return self.start + self.scale * further

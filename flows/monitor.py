@@ -1,0 +1,195 @@
+"""The loop as a Prefect flow: detect_drift, decide_action, and where that says so a retraining or a recalibration.
+
+python flows/monitor.py --help
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/monitor.py` puts flows/ there alone
+
+from flows.heartbeat import Heartbeat
+from flows.supervisor import ready, supervise
+from pneumonia.environment import prepare as prepare_environment
+
+if __name__ == "__main__":  # before the libraries, which take seconds to load
+    prepare_environment()
+    supervise()
+    alive = Heartbeat("loading the libraries")
+    alive.start()
+    from flows import prefect_server
+
+    prefect_server.load()
+
+import typer
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+import tasks.decide_action as decide
+import tasks.detect_drift as detect
+import tasks.finish_loop as finish
+import tasks.ingest_feedback as ingest
+import tasks.recalibrate_model as recalibrating
+from flows.parameters import guarded
+from flows.pipeline import RETRIES, RETRY_SECONDS, pipeline, retry_helps
+from flows.progress import told
+from flows.terminal import announce, failures
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
+from pneumonia.monitoring import loops
+from pneumonia.monitoring.database import Database
+from pneumonia.records.loop import Decision, DriftCheck, LoopResult
+
+RENEWALS = 3
+"""Times that the lease of a loop is renewed while it lasts."""
+
+
+def _step(name: str):  # type: ignore[no-untyped-def]
+    return task(
+        name=name,
+        retries=RETRIES,
+        retry_delay_seconds=RETRY_SECONDS,
+        retry_condition_fn=retry_helps,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+
+
+@_step("detect_drift")
+def detect_drift(config: Config, trigger: str) -> DriftCheck:
+    tags = {"prefect.flow_run_id": str(runtime.flow_run.id), "trigger": trigger or "schedule"}
+    with told("detect_drift") as progress:
+        check = detect.detect_drift(config, progress, tags)
+    if check.report is not None:
+        page = Path(check.report).read_text(encoding="utf-8")
+        create_markdown_artifact(page, key="drift", description=check.words)
+    return check
+
+
+@_step("decide_action")
+def decide_action(check: DriftCheck, config: Config) -> Decision:
+    with told("decide_action") as progress:
+        return decide.decide_action(check, config, f"prefect {runtime.flow_run.id}", progress=progress)
+
+
+@_step("ingest_feedback")
+def ingest_feedback(decision: Decision) -> Decision:
+    with told("ingest_feedback") as progress:
+        return ingest.ingest_feedback(decision, progress)
+
+
+@_step("recalibrate_model")
+def recalibrate_model(decision: Decision, config: Config) -> Decision:
+    with told("recalibrate_model") as progress:
+        return recalibrating.recalibrate_model(decision, config, progress)
+
+
+@_step("notify")
+def notify(decision: Decision) -> None:
+    get_run_logger().warning(decision.reason)
+    create_markdown_artifact(decision.reason, key="notice", description="A person is to look at this")
+
+
+@_step("finish_loop")
+def finish_loop(decision: Decision, config: Config) -> LoopResult:
+    with told("finish_loop") as progress:
+        return finish.finish_loop(decision, config, progress)
+
+
+@contextmanager
+def held(decision: Decision, config: Config) -> Iterator[None]:
+    """Renew the lease of a loop while the block runs."""
+    ended = threading.Event()
+    lease = config.monitoring.lease_seconds
+
+    def renew() -> None:
+        database = Database.of(config)
+        while not ended.wait(lease / RENEWALS):
+            loops.renew(database, decision.trace_id or "", decision.holder, lease)
+        database.close()
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@guarded
+@flow(name="pneumonia-monitor", persist_result=False)
+def monitor(config: Config, trigger: str = "") -> tuple[DriftCheck, Decision, LoopResult | None]:
+    """Look at the champion's stream, and do what follows from it; nothing is promoted without the gate.
+
+    Args:
+        config: the whole configuration; the champion's own settings are used for a retraining.
+        trigger: what has started this run, such as an alert; empty for the schedule.
+    """
+    check = detect_drift(config, trigger)
+    decision = decide_action(check, config)
+    if decision.action == "notify":
+        notify(decision)
+    if decision.trace_id is None:
+        return check, decision, None
+    with held(decision, config):
+        return check, decision, _loop(decision, config)
+
+
+def _loop(decision: Decision, config: Config) -> LoopResult:
+    try:
+        changed = ingest_feedback(decision) if decision.action == "retrain" else recalibrate_model(decision, config)
+        settings = Config.model_validate(changed.settings)
+        pipeline(settings, trace=decision.trace_id, approval=decision.approval)
+    except Exception:  # the loop ends, and says that it has failed
+        get_run_logger().exception("loop %s has failed", decision.trace_id)
+        result: LoopResult = finish_loop(decision, config)
+        if result.outcome == "promoted":  # by an earlier run, which was killed afterwards
+            return result
+        raise
+    ended: LoopResult = finish_loop(decision, config)
+    return ended
+
+
+def main(
+    profile: Annotated[str, typer.Option(help="Profile whose registry and work folder are used")] = "fast",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. monitoring.window=500; repeatable"),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")] = None,
+    trigger: Annotated[str, typer.Option(help="what has started this run, for its record")] = "command line",
+) -> None:
+    """Look at the champion's stream for drift, and do what follows from it. Not a medical device."""
+    with failures():
+        config = resolve(profile, file=file, assignments=settings or [])
+        announce(config)
+        check, decision, result = monitor(config, trigger)
+        print(f"drift    {check.words}")
+        print(f"action   {decision.action}: {decision.reason}")
+        if check.report is not None:
+            print(f"report   {check.report}")
+        if result is not None:
+            print(f"loop     {result.trace_id}: {result.outcome}, {result.words}")
+
+
+if __name__ == "__main__":
+    ready()
+    alive.say("starting the flow")
+    try:
+        typer.run(main)
+    finally:
+        alive.stop()
