@@ -89,7 +89,7 @@ export default {
   qualityTitle: "Quality, estimated without labels",
   qualityHint: (labels) =>
     `The estimate takes the probabilities at their word; where the images have changed, these may be wrong. Band: expected of images like the reference. Point and line: estimate with interval. Diamond: measured on ${images(labels)} that readers have labelled.`,
-  qualityHead: ["Metric", "Estimated", "Expected band", "Against the band", "Measured", "From 0 to 1"],
+  qualityHead: ["Metric", "Estimated", "Expected band", "Measured", "From 0 to 1"],
   belowBand: "below the band",
   aboveBand: "above the band",
   inBand: "in the band",

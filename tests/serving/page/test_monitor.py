@@ -10,10 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.serving.page.conftest import running
-from tests.serving.page.stream import IMAGES, fill
 from tests.support.browser import KEY, Open, Visit, film
-from tests.support.serving import NAME, mirror
+from tests.support.serving import NAME, mirror, server_of
+from tests.support.watched import IMAGES, fill
 
 pytestmark = pytest.mark.integration
 AWAY = {"status": 503, "code": "database", "detail": "unable to open database file"}
@@ -26,8 +25,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory, exports: Path) -> Iterator
     work = tmp_path_factory.mktemp("watched") / "work"
     mirror(work, exports, 1)
     trace = fill(work)
-    with running(work) as address:
-        yield address, trace
+    with server_of(work, f"tracking.uri=sqlite:///{work}/mlflow.db") as server:
+        yield server.url, trace
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +34,8 @@ def unused(tmp_path_factory: pytest.TempPathFactory, exports: Path) -> Iterator[
     """A service that nobody has asked yet."""
     work = tmp_path_factory.mktemp("unused") / "work"
     mirror(work, exports, 1)
-    with running(work) as address:
-        yield address
+    with server_of(work, f"tracking.uri=sqlite:///{work}/mlflow.db") as server:
+        yield server.url
 
 
 @pytest.fixture
@@ -106,8 +105,9 @@ def test_tests_statistics_and_metrics_have_their_numbers(monitor: Callable[..., 
     expect(seen.page.get_by_role("rowheader", name="Grey level, quantile 0.98")).to_be_visible()
     quality = rows("Quality, estimated without labels")
     assert [each.startswith(name) for each, name in zip(quality, ("Accuracy", "AUROC"), strict=True)] == [True, True]
-    assert "0.710 (0.660 to 0.770) 0.850 to 0.950 below the band 0.710" in quality[0]
-    assert "in the band –" in quality[1]
+    low = "0.710 (0.660 to 0.770) below the band"
+    assert quality[0] == f"Accuracy {low} 0.850 to 0.950 {low}"
+    assert quality[1] == "AUROC 0.710 (0.660 to 0.770) in the band 0.600 to 0.800 –"
 
 
 def test_the_stream_is_drawn_and_is_a_table_too(monitor: Callable[..., Visit]) -> None:
