@@ -1,8 +1,8 @@
 """Take the screenshots in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run, an answer on
-the service's page, Prometheus' graphs and its alerts.
+the service's page and its page of monitoring, Prometheus' graphs and its alerts.
 
     .venv/bin/python docs/screenshots.py [--airflow URL --env FILE] [--mlflow URL] [--prefect URL]
-                                         [--serving URL [--radiograph FILE]] [--prometheus URL]
+                                         [--serving URL [--radiograph FILE]] [--monitor URL] [--prometheus URL]
 
 The servers must be up and have runs already; a server that is not named is left out. Chromium is Debian's package.
 """
@@ -30,6 +30,7 @@ from websockets.sync.client import ClientConnection, connect
 IMAGES = Path(__file__).parent / "images"
 DAG = "pneumonia_pipeline_fast"
 WIDTH, HEIGHT = 1440, 900
+NARROWER = 1200  # of a page that is shown whole
 PATIENCE = 60.0
 TRAINING = "workflowType=machine_learning"  # MLflow's page opens in another mode
 
@@ -40,7 +41,10 @@ class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket, self.numbers = socket, itertools.count(1)
         self.call("Page.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+        self.resize(WIDTH, HEIGHT)
+
+    def resize(self, width: int, height: int) -> None:
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self.numbers)
@@ -197,6 +201,22 @@ def serving(page: Page, url: str, radiograph: Path | None) -> None:
     page.save("serving")
 
 
+def monitor(page: Page, url: str) -> None:
+    """Save the whole page of monitoring of a service whose stream has been looked at."""
+    found = requests.get(f"{url}/v1/monitor", params={"hours": 24}, timeout=30).json()
+    if found["drift"] is None:
+        raise SystemExit(f"{url}: nobody has looked at drift; do so with flows/monitor.py")
+    page.open(f"{url}/monitor?hours=24", found["model"])
+    page.wait("document.querySelector('#history svg') !== null")
+    height = page.script("Math.ceil(document.documentElement.scrollHeight)")
+    page.resize(NARROWER, height)
+    time.sleep(1)
+    page.resize(NARROWER, page.script("Math.ceil(document.documentElement.scrollHeight)"))
+    time.sleep(1)
+    page.save("monitor")
+    page.resize(WIDTH, HEIGHT)
+
+
 GRAPHS = (
     "sum by (status) (rate(pneumonia_requests_total[1m]))",
     "sum by (part) (rate(pneumonia_image_duration_seconds_sum[1m]) / rate(pneumonia_image_duration_seconds_count[1m]))",
@@ -231,10 +251,11 @@ def main() -> None:
     parser.add_argument("--mlflow")
     parser.add_argument("--prefect")
     parser.add_argument("--serving")
+    parser.add_argument("--monitor", help="a service, whose page of monitoring is shown")
     parser.add_argument("--prometheus")
     parser.add_argument("--radiograph", type=Path, help="the file that the page is shown with; otherwise a sample")
     chosen = parser.parse_args()
-    if not (chosen.airflow or chosen.mlflow or chosen.prefect or chosen.serving or chosen.prometheus):
+    if not any((chosen.airflow, chosen.mlflow, chosen.prefect, chosen.serving, chosen.monitor, chosen.prometheus)):
         parser.error("name at least one server")
     IMAGES.mkdir(parents=True, exist_ok=True)
     with browser() as page:
@@ -246,6 +267,8 @@ def main() -> None:
             prefect(page, chosen.prefect.rstrip("/"))
         if chosen.serving:
             serving(page, chosen.serving.rstrip("/"), chosen.radiograph)
+        if chosen.monitor:
+            monitor(page, chosen.monitor.rstrip("/"))
         if chosen.prometheus:
             prometheus(page, chosen.prometheus.rstrip("/"))
 

@@ -22,7 +22,7 @@ function picture(width, height, label, ...children) {
 }
 
 // Round numbers from 0 to at least the largest value: [0, 5, 10].
-export function steps(largest, most = 4) {
+export function steps(largest, most = 5) {
   const unit = 10 ** Math.floor(Math.log10(Math.max(largest, 1e-9) / most));
   const step = [1, 2, 5, 10].map((times) => times * unit).find((one) => one * most >= largest * (1 - 1e-9));
   const count = Math.max(1, Math.ceil(largest / step - 1e-9));
@@ -105,7 +105,7 @@ export function meter({ value, most, limit, name }) {
   return picture(width, height, "",
     shape("rect", { class: "rail", x: 0, y: 2, width, height: height - 4, rx: 2 }),
     shape("rect", { class: `bar-fill ${name}`, x: 0, y: 2, width: at(x(value)), height: height - 4, rx: 2 }),
-    limit !== undefined && shape("line", { class: "limit", x1: at(x(limit)), x2: at(x(limit)), y1: 0, y2: height }));
+    limit !== undefined && shape("line", { class: "at-limit", x1: at(x(limit)), x2: at(x(limit)), y1: 0, y2: height }));
 }
 
 // A value with its interval over a band, from 0 to 1; truth: what was measured, as a diamond.

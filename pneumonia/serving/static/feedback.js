@@ -2,7 +2,7 @@
 
 import { Problem, giveFeedback } from "./api.js";
 import { el, english } from "./dom.js";
-import { t, word } from "./i18n.js";
+import { count, t, word } from "./i18n.js";
 import { readerName } from "./reader.js";
 import { reasonOf } from "./reasons.js";
 
@@ -105,7 +105,7 @@ export class Feedback {
     this.root.setAttribute("aria-busy", String(this.outcome?.kind === "sending"));
     this.summary.textContent = t("noteTitle");
     this.noteName.textContent = t("noteLabel");
-    this.noteHint.textContent = t("noteHint", NOTE_LETTERS);
+    this.noteHint.textContent = t("noteHint", count(NOTE_LETTERS));
     this.send.textContent = t("noteSend");
     this.drawSend();
     this.said.dataset.outcome = this.outcome?.kind ?? "";

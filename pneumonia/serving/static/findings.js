@@ -94,9 +94,9 @@ export function metrics({ drift }) {
   if (!names.length) return [];
   const rows = names.map((name) => {
     const [value, band, truth] = [drift.estimated[name], drift.expected[name], drift.measured[name]];
+    const point = value && { low: value.value, high: value.value };
     return [
-      word("metrics", name), value ? `${number(value.value)} (${range(value)})` : "–", band ? range(band) : "–", where(value, band),
-      truth ? `${number(truth.value)} (${range(truth)})` : "–", interval({ value, band, truth }),
+      word("metrics", name), against(value, point, band), band ? range(band) : "–", against(truth, truth, band), interval({ value, band, truth }),
     ];
   });
   return [
@@ -105,10 +105,13 @@ export function metrics({ drift }) {
   ];
 }
 
-function where(value, band) {
-  if (!value || !band) return "–";
-  if (value.value < band.low) return el("strong", {}, t("belowBand"));
-  return value.value > band.high ? t("aboveBand") : t("inBand");
+// A metric, and where it lies: its estimate as it is, since the band is one of estimates; what was measured by its interval.
+function against(value, place, band) {
+  if (!value) return "–";
+  const found = `${number(value.value)} (${range(value)})`;
+  if (!band) return found;
+  if (place.high < band.low) return [found, " ", el("strong", {}, t("belowBand"))];
+  return `${found} ${t(place.low > band.high ? "aboveBand" : "inBand")}`;
 }
 
 export class History {

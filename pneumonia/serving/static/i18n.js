@@ -87,6 +87,8 @@ export function date(text) {
 // Day and time of day, in UTC, as tables show them.
 export const moment = (value) => formatted(value, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
 
+export const second = (value) => formatted(value, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+
 export const clock = (value) => formatted(value, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
 
 export const day = (value) => formatted(value, { day: "numeric", month: "short" });

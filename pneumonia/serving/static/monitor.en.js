@@ -26,7 +26,7 @@ export default {
   watchUnlooked: "Answers are recorded, but nobody has looked at drift yet.",
   watchOff: "Recording is off: this model is not watched.",
   watchOffText: "Start the service with the setting",
-  waiting: (n) => `${n} events wait on disk for the database.`,
+  waiting: (n) => `Events that wait on disk for the database: ${n}.`,
   noLook: "No look at drift yet",
   noLookText: "Compare the recorded images with the model’s reference, once or on a schedule, with:",
   alarm: "Alarm: the images have changed",
@@ -89,7 +89,7 @@ export default {
   qualityTitle: "Quality, estimated without labels",
   qualityHint: (labels) =>
     `The estimate takes the probabilities at their word; where the images have changed, these may be wrong. Band: expected of images like the reference. Point and line: estimate with interval. Diamond: measured on ${images(labels)} that readers have labelled.`,
-  qualityHead: ["Metric", "Estimated", "Expected band", "Against the band", "Measured", "From 0 to 1"],
+  qualityHead: ["Metric", "Estimated", "Expected band", "Measured", "From 0 to 1"],
   belowBand: "below the band",
   aboveBand: "above the band",
   inBand: "in the band",

@@ -89,7 +89,7 @@ export default {
   qualityTitle: "Qualité, estimée sans étiquettes",
   qualityHint: (labels) =>
     `L’estimation prend les probabilités au mot ; là où les images ont changé, elles peuvent être fausses. Bande : attendu d’images semblables à la référence. Point et trait : estimation et intervalle. Losange : mesuré sur ${images(labels)} que des lecteurs ont étiquetées.`,
-  qualityHead: ["Mesure", "Estimée", "Bande attendue", "Face à la bande", "Mesurée", "De 0 à 1"],
+  qualityHead: ["Mesure", "Estimée", "Bande attendue", "Mesurée", "De 0 à 1"],
   belowBand: "sous la bande",
   aboveBand: "au-dessus de la bande",
   inBand: "dans la bande",

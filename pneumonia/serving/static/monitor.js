@@ -5,7 +5,7 @@ import { feedback, loops } from "./aftermath.js";
 import { Problem, monitored } from "./api.js";
 import { byId, el, english } from "./dom.js";
 import { History, metrics, sentence, shifts, tests, verdict } from "./findings.js";
-import { addWords, count, current, onLanguage, moment, start, t } from "./i18n.js";
+import { addWords, count, current, onLanguage, second, start, t } from "./i18n.js";
 import en from "./monitor.en.js";
 import fr from "./monitor.fr.js";
 import { reasonOf } from "./reasons.js";
@@ -66,7 +66,7 @@ function draw() {
   byId("panels").hidden = served === null;
   byId("panels").classList.toggle("stale", trouble !== null);
   byId("served").textContent = served ? `${served} · ${t("version", shown.version)}` : "";
-  byId("updated").textContent = updated ? t("updated", moment(updated), EVERY / 1000) : "";
+  byId("updated").textContent = updated ? t("updated", second(updated), EVERY / 1000) : "";
   if (!served) return;
   byId("phantom").hidden = !shown.phantom;
   byId("watched").replaceChildren(...watched(shown));
@@ -95,7 +95,7 @@ function watched({ recording, waiting, drift }) {
 
 function troubled() {
   const { status, document: { code, detail } } = trouble;
-  const stale = updated && el("p", { class: "hint" }, t("stale", moment(updated)));
+  const stale = updated && el("p", { class: "hint" }, t("stale", second(updated)));
   if (status === 404) return [el("h2", {}, t("noMonitoring")), el("p", {}, t("noMonitoringText")), el("pre", {}, el("code", {}, "pneumonia serve --set monitoring.record=true"))];
   const title = el("h2", {}, t(code === "database" ? "databaseTitle" : "troubleTitle"));
   const text = el("p", {}, code === "database" ? t("databaseText") : t("away", reasonOf(trouble)));
