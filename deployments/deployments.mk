@@ -9,9 +9,9 @@ export GIT_COMMIT ?= $(shell git describe --always --abbrev=40 --match= --dirty 
 ON_LINUX := --python-platform x86_64-unknown-linux-gnu
 COMPOSE_HERE = $(COMPOSE) --env-file "$(ENV_FILE)"
 
-.PHONY: up down logs backup restore data-pull install-airflow form lock-stack
+.PHONY: up down logs backup restore data-pull install-airflow form dashboards lock-stack
 
-up: ## start PostgreSQL, MLflow, Airflow and the service in containers; DEMO=1: login airflow/airflow
+up: ## start PostgreSQL, MLflow, Airflow, the service and Prometheus in containers; DEMO=1: login airflow/airflow
 	@ENV_FILE="$(ENV_FILE)" PYTHON="$(PYTHON)" deployments/scripts/up.sh $(if $(DEMO),--demo)
 
 down: ## stop the containers; databases, artifacts and checkpoints stay
@@ -39,6 +39,9 @@ install-airflow: .venv-airflow/.installed ## make .venv-airflow, in which the te
 
 form: install ## write the form of Airflow's page anew from the configuration
 	$(BIN)/python deployments/scripts/write_form.py
+
+dashboards: ## write Grafana's dashboards anew from the list of their panels
+	$(PYTHON) deployments/scripts/write_dashboards.py
 
 lock-stack: ## resolve the images' locks again; after make lock
 	$(UV_COMPILE) $(ON_LINUX) deployments/airflow/requirements.in --output-file deployments/airflow/requirements.lock

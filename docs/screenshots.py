@@ -1,8 +1,8 @@
-"""Take the README's screenshots in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run, and
-an answer on the service's page.
+"""Take the screenshots in a headless Chromium: Airflow's graph, MLflow's runs and model, Prefect's run, an answer on
+the service's page and its page of monitoring, Prometheus' graphs and its alerts.
 
     .venv/bin/python docs/screenshots.py [--airflow URL --env FILE] [--mlflow URL] [--prefect URL]
-                                         [--serving URL [--radiograph FILE]]
+                                         [--serving URL [--radiograph FILE]] [--monitor URL] [--prometheus URL]
 
 The servers must be up and have runs already; a server that is not named is left out. Chromium is Debian's package.
 """
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from websockets.sync.client import ClientConnection, connect
 IMAGES = Path(__file__).parent / "images"
 DAG = "pneumonia_pipeline_fast"
 WIDTH, HEIGHT = 1440, 900
+NARROWER = 1200  # of a page that is shown whole
 PATIENCE = 60.0
 TRAINING = "workflowType=machine_learning"  # MLflow's page opens in another mode
 
@@ -39,7 +41,10 @@ class Page:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket, self.numbers = socket, itertools.count(1)
         self.call("Page.enable")
-        self.call("Emulation.setDeviceMetricsOverride", width=WIDTH, height=HEIGHT, deviceScaleFactor=1, mobile=False)
+        self.resize(WIDTH, HEIGHT)
+
+    def resize(self, width: int, height: int) -> None:
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self.numbers)
@@ -196,6 +201,49 @@ def serving(page: Page, url: str, radiograph: Path | None) -> None:
     page.save("serving")
 
 
+def monitor(page: Page, url: str) -> None:
+    """Save the whole page of monitoring of a service whose stream has been looked at."""
+    found = requests.get(f"{url}/v1/monitor", params={"hours": 24}, timeout=30).json()
+    if found["drift"] is None:
+        raise SystemExit(f"{url}: nobody has looked at drift; do so with flows/monitor.py")
+    page.open(f"{url}/monitor?hours=24", found["model"])
+    page.wait("document.querySelector('#history svg') !== null")
+    height = page.script("Math.ceil(document.documentElement.scrollHeight)")
+    page.resize(NARROWER, height)
+    time.sleep(1)
+    page.resize(NARROWER, page.script("Math.ceil(document.documentElement.scrollHeight)"))
+    time.sleep(1)
+    page.save("monitor")
+    page.resize(WIDTH, HEIGHT)
+
+
+GRAPHS = (
+    "sum by (status) (rate(pneumonia_requests_total[1m]))",
+    "sum by (part) (rate(pneumonia_image_duration_seconds_sum[1m]) / rate(pneumonia_image_duration_seconds_count[1m]))",
+)
+
+
+def prometheus(page: Page, url: str) -> None:
+    """Save the graphs of a few expressions over the last minutes, and the alerts, of which one has to fire."""
+    # Debian's package has the classic page alone, and the project's own image the new one alone
+    root = f"{url}/classic" if requests.get(f"{url}/classic/graph", timeout=30).ok else url
+    fields = {}
+    for number, expression in enumerate(GRAPHS):
+        fields |= {f"g{number}.expr": expression, f"g{number}.tab": "0", f"g{number}.range_input": "10m"}
+        fields |= {f"g{number}.stacked": "0"}
+    page.open(f"{root}/graph?{urllib.parse.urlencode(fields)}", "200", "Graph")
+    page.save("prometheus")
+    firing = {"query": 'ALERTS{alertstate="firing"}'}
+    found = requests.get(f"{url}/api/v1/query", params=firing, timeout=30).json()["data"]["result"]
+    if not found:
+        raise SystemExit(f"{url}: no alert fires; end MLflow for four minutes, for one")
+    page.open(f"{root}/alerts", found[0]["metric"]["alertname"])
+    title = json.dumps(f"{found[0]['metric']['alertname']} (1 active)")
+    page.script(f"[...document.querySelectorAll('tr, div')].findLast(one => one.innerText.trim() === {title})?.click()")
+    time.sleep(2)
+    page.save("alerts")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--airflow")
@@ -203,9 +251,11 @@ def main() -> None:
     parser.add_argument("--mlflow")
     parser.add_argument("--prefect")
     parser.add_argument("--serving")
+    parser.add_argument("--monitor", help="a service, whose page of monitoring is shown")
+    parser.add_argument("--prometheus")
     parser.add_argument("--radiograph", type=Path, help="the file that the page is shown with; otherwise a sample")
     chosen = parser.parse_args()
-    if not (chosen.airflow or chosen.mlflow or chosen.prefect or chosen.serving):
+    if not any((chosen.airflow, chosen.mlflow, chosen.prefect, chosen.serving, chosen.monitor, chosen.prometheus)):
         parser.error("name at least one server")
     IMAGES.mkdir(parents=True, exist_ok=True)
     with browser() as page:
@@ -217,6 +267,10 @@ def main() -> None:
             prefect(page, chosen.prefect.rstrip("/"))
         if chosen.serving:
             serving(page, chosen.serving.rstrip("/"), chosen.radiograph)
+        if chosen.monitor:
+            monitor(page, chosen.monitor.rstrip("/"))
+        if chosen.prometheus:
+            prometheus(page, chosen.prometheus.rstrip("/"))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,6 @@ if __name__ == "__main__":  # before the libraries, which take seconds to load
 
     prefect_server.load()
 
-import tasks.ingest_feedback as ingest
 import typer
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
@@ -42,6 +41,7 @@ from prefect.cache_policies import NO_CACHE
 import tasks.decide_action as decide
 import tasks.detect_drift as detect
 import tasks.finish_loop as finish
+import tasks.ingest_feedback as ingest
 import tasks.recalibrate_model as recalibrating
 from flows.parameters import guarded
 from flows.pipeline import RETRIES, RETRY_SECONDS, pipeline, retry_helps
@@ -86,9 +86,9 @@ def decide_action(check: DriftCheck, config: Config) -> Decision:
 
 
 @_step("ingest_feedback")
-def ingest_feedback(decision: Decision, config: Config) -> Decision:
+def ingest_feedback(decision: Decision) -> Decision:
     with told("ingest_feedback") as progress:
-        return ingest.ingest_for(decision, config, progress)
+        return ingest.ingest_feedback(decision, progress)
 
 
 @_step("recalibrate_model")
@@ -151,16 +151,17 @@ def monitor(config: Config, trigger: str = "") -> tuple[DriftCheck, Decision, Lo
 
 def _loop(decision: Decision, config: Config) -> LoopResult:
     try:
-        again = ingest_feedback if decision.action == "retrain" else recalibrate_model
-        settings = Config.model_validate(again(decision, config).settings)
-        pipeline(settings, trace=decision.trace_id, approval=config.monitoring.approval)
+        changed = ingest_feedback(decision) if decision.action == "retrain" else recalibrate_model(decision, config)
+        settings = Config.model_validate(changed.settings)
+        pipeline(settings, trace=decision.trace_id, approval=decision.approval)
     except Exception:  # the loop ends, and says that it has failed
         get_run_logger().exception("loop %s has failed", decision.trace_id)
-        result = finish_loop(decision, config)
+        result: LoopResult = finish_loop(decision, config)
         if result.outcome == "promoted":  # by an earlier run, which was killed afterwards
             return result
         raise
-    return finish_loop(decision, config)
+    ended: LoopResult = finish_loop(decision, config)
+    return ended
 
 
 def main(

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from pneumonia.config.schema import CLASSES, NOT_OF_A_RUN, Config
-from pneumonia.monitoring import feedback, loops
+from pneumonia.monitoring import feedback, ingestion, loops
 from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.loops import Action, Loop, Wish
 from pneumonia.progress import Progress, silent
@@ -68,10 +68,13 @@ def _decide(database: Database, check: DriftCheck, config: Config, holder: str, 
     verdict = check.verdict
     if verdict is None or not verdict.alarm:
         return Decision(action="none", reason=check.words, **named)
+    if (known := loops.find_loop(database, loops.trace_id(check.key))) is not None:  # the same alarm, delivered twice
+        reason = f"{describe(verdict)}; loop {known.trace_id} was about this alarm: {known.outcome}, {known.words}"
+        return Decision(action="notify", reason=reason, **named)
     action = WHAT_FOLLOWS.get(verdict.kind)
     if action is None:
         return Decision(action="notify", reason=f"{describe(verdict)}; {verdict.advice}", **named)
-    if missing := _missing_labels(database, check.name, action, verdict, config):
+    if missing := _missing_labels(database, action, verdict, config):
         return Decision(action="notify", reason=f"{describe(verdict)}; {verdict.advice}; {missing}", **named)
     wish = Wish(check.name, str(check.version), verdict.kind, action, check.key, holder)
     claim = loops.begin(database, wish, lease, HOUR * config.monitoring.cooldown_hours)
@@ -80,22 +83,20 @@ def _decide(database: Database, check: DriftCheck, config: Config, holder: str, 
     return Decision(action="notify", reason=f"{describe(verdict)}; no loop begins: {_why_not(claim)}", **named)
 
 
-def _missing_labels(database: Database, name: str, action: Action, verdict: DriftVerdict, config: Config) -> str:
+def _missing_labels(database: Database, action: Action, verdict: DriftVerdict, config: Config) -> str:
     """Return what is missing for an action, in words; empty where there is enough."""
     if action == "recalibrate":
         rows = feedback.settled(database, model_digest=verdict.model_digest)
-        found = [row for row in rows if row.margin is not None]
+        counts = Counter(str(row.label) for row in rows if row.margin is not None)
     else:
-        last = next((loop for loop in loops.last_loops(database, name, 100) if loop.action == "retrain"), None)
-        rows = feedback.settled(database, name=name, since=0.0 if last is None else last.at)
-        found = [row for row in rows if row.image is not None]
-    counts = Counter(str(row.label) for row in found)
+        counts = ingestion.count_waiting(database, Config.model_validate(champion_settings(config)))
     least = config.monitoring.min_labels
     if min(counts[label] for label in CLASSES) >= least:
         return ""
-    kept = "" if action == "recalibrate" else " with kept images (monitoring.keep_images) since the last retraining"
+    kept = "" if action == "recalibrate" else " with kept images (monitoring.keep_images) that it was not trained on"
+    words = "a recalibration" if action == "recalibrate" else "a retraining"
     had = ", ".join(f"{counts[label]} {label}" for label in CLASSES)
-    return f"a {action.removesuffix('e')}ing needs {least} settled labels of each class{kept}, and there are {had}"
+    return f"{words} needs {least} settled labels of each class{kept}, and there are {had}"
 
 
 def _working(config: Config, loop: Loop, holder: str, reason: str) -> Decision:
@@ -109,6 +110,7 @@ def _working(config: Config, loop: Loop, holder: str, reason: str) -> Decision:
         version=loop.version,
         profile=settings["profile"],
         settings=settings,
+        approval=config.monitoring.approval,
         until=loop.at,
     )
 

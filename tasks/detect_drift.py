@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from pneumonia.config.schema import Config
@@ -93,18 +95,24 @@ def _check(
     labels = feedback.labels_for(database, [row["event_id"] for row in rows])
     key = verdict_key(champion.model_digest, rows, labels, settings.digest())
     verdict = verdicts.find_verdict(database, key)
+    window = sample_of(rows, labels, reference.embeddings.shape[1], record.threshold)
     if verdict is None:
-        window = sample_of(rows, labels, reference.embeddings.shape[1], record.threshold)
         verdict = judge(detector, window, _looked(champion, rows))
         verdict = verdicts.store_verdict(database, key, verdict)
     verdicts.touch_verdict(database, key)
     progress(0.6, 1.0, "writing the report")
-    report = write_drift_report(place / REPORTS / key[:16], verdict)
+    report = write_drift_report(
+        place / REPORTS / key[:16], verdict, (_probabilities(reference), _probabilities(window))
+    )
     run_id, url = _log(config, key, verdict, report, tags)
     words = describe(verdict)
     log.info("%s", words)
     progress(1.0, 1.0, words)
     return DriftCheck(**named, verdict=verdict, key=key, words=words, report=str(report), run_id=run_id, run_url=url)
+
+
+def _probabilities(images: Sample) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-images.margins[images.accepted])), dtype=np.float64)
 
 
 def _looked(champion: Champion, rows: Sequence[sa.RowMapping]) -> Looked:

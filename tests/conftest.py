@@ -52,6 +52,7 @@ GROUPS = {
     "tests/deployments/test_dags": "dags",
     "tests/deployments/test_form": "dags",
     "tests/deployments/test_parity": "dags",
+    "tests/deployments/test_monitor_parity": "dags",
 }
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes both databases, MLflow's artifacts and the key of the patients' pseudonyms into a folder, backups/<time> where
+# Writes all databases, MLflow's artifacts and the key of the patients' pseudonyms into a folder, backups/<time> where
 # none is named. The stack stays up.
 # The folder appears when everything is in it, or not at all.
 set -euo pipefail
@@ -17,7 +17,7 @@ mkdir -p "$(dirname "$folder")"
 partial=$(mktemp --directory "$folder.partial-XXXXXX")
 trap 'rm -rf "$partial"' EXIT
 # first the databases: artifacts only ever get more, so whatever these name is in the archive
-for database in airflow mlflow; do
+for database in airflow mlflow monitoring; do
   compose exec -T postgres pg_dump --username postgres --format custom "$database" >"$partial/$database.dump"
 done
 compose exec -T mlflow tar -C /var/lib/mlflow -cz . >"$partial/artifacts.tar.gz"

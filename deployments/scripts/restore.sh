@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Restores a backup: replaces both databases and the key of the patients' pseudonyms, and adds its artifacts. A key that
-# was another one is kept beside it. Stops Airflow and MLflow in the meantime.
+# Restores a backup: replaces all databases and the key of the patients' pseudonyms, and adds its artifacts. A key that
+# was another one is kept beside it. Stops Airflow, MLflow and the service in the meantime.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 folder=${1:-}
-for file in airflow.dump mlflow.dump artifacts.tar.gz; do
+for file in airflow.dump mlflow.dump monitoring.dump artifacts.tar.gz; do
   [ -s "$folder/$file" ] ||
     refuse "${folder:-BACKUP=}: holds no $file; name a folder that make backup has written: make restore BACKUP=backups/<time>"
 done
@@ -13,8 +13,8 @@ done
 need_engine
 [ -f "$env_file" ] || refuse "$env_file: not there; bring the one that belongs to the backup, Airflow's database is encrypted with it"
 compose up --detach --wait postgres
-compose stop airflow-apiserver airflow-scheduler airflow-dag-processor mlflow
-for database in airflow mlflow; do
+compose stop airflow-apiserver airflow-scheduler airflow-dag-processor mlflow serving
+for database in airflow mlflow monitoring; do
   compose exec -T postgres pg_restore --username postgres --dbname "$database" --clean --if-exists --exit-on-error \
     --single-transaction <"$folder/$database.dump"
 done

@@ -11,6 +11,7 @@ if ! compose up --detach --wait --wait-timeout 300; then
   exit 1
 fi
 mlflow=$(setting MLFLOW_PORT) airflow=$(setting AIRFLOW_PORT) serving=$(setting SERVING_PORT)
+prometheus=$(setting PROMETHEUS_PORT) alertmanager=$(setting ALERTMANAGER_PORT)
 # a terminal's history and a CI job's log keep what is printed here: a demo's passwords alone
 case " $* " in
   *" --demo "*) password() { setting "$1"; } ;;
@@ -21,6 +22,7 @@ cat <<TEXT
 Airflow     http://127.0.0.1:${airflow:-8080}   login $(setting AIRFLOW_ADMIN_USER), password $(password AIRFLOW_ADMIN_PASSWORD)
 MLflow      http://127.0.0.1:${mlflow:-5000}   login $(setting MLFLOW_ADMIN_USER), password $(password MLFLOW_ADMIN_PASSWORD)
 Service     http://127.0.0.1:${serving:-8000}   API key $(password PNEUMONIA_API_KEY)
+Prometheus  http://127.0.0.1:${prometheus:-9090}   alerts http://127.0.0.1:${alertmanager:-9093}
 
 In Airflow, open pneumonia_pipeline_fast and press Trigger; the run then shows in MLflow, and the champion that it makes
 answers on the service's page, which asks for the API key once. Not a medical device.

@@ -25,6 +25,7 @@ SECRETS = {
     "POSTGRES_PASSWORD": lambda: secrets.token_hex(24),
     "AIRFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),  # hexadecimal: it becomes part of a URL
     "MLFLOW_DB_PASSWORD": lambda: secrets.token_hex(24),
+    "MONITORING_DB_PASSWORD": lambda: secrets.token_hex(24),
     "MLFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
     "MLFLOW_ADMIN_USER": lambda: "admin",
     "MLFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(18),
@@ -33,12 +34,18 @@ SECRETS = {
     "MLFLOW_SERVING_USER": lambda: "serving",
     "MLFLOW_SERVING_PASSWORD": lambda: secrets.token_hex(24),
     "PNEUMONIA_API_KEY": lambda: secrets.token_urlsafe(24),  # of the service
+    "PNEUMONIA_METRICS_KEY": lambda: secrets.token_urlsafe(24),  # opens its /metrics alone, for Prometheus
+    "PNEUMONIA_WEBHOOK_TOKEN": lambda: secrets.token_urlsafe(24),  # with which Alertmanager comes to the webhook
     "REDIS_PASSWORD": lambda: secrets.token_hex(24),  # of deployments/compose.celery.yml
     "AIRFLOW_JWT_SECRET": lambda: secrets.token_hex(32),
     "AIRFLOW_SECRET_KEY": lambda: secrets.token_hex(32),
     "AIRFLOW_FERNET_KEY": fernet,
     "AIRFLOW_ADMIN_USER": lambda: "admin",
     "AIRFLOW_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(18),
+    "AIRFLOW_ALERTS_USER": lambda: "alerts",
+    "AIRFLOW_ALERTS_PASSWORD": lambda: secrets.token_hex(24),
+    "GRAFANA_ADMIN_USER": lambda: "admin",
+    "GRAFANA_ADMIN_PASSWORD": lambda: secrets.token_urlsafe(18),  # of the profile grafana
 }
 
 

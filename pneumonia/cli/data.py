@@ -1,4 +1,4 @@
-"""The commands ``pneumonia data fetch``, ``phantom`` and ``audit``."""
+"""The commands ``pneumonia data fetch``, ``phantom``, ``audit``, ``ingest`` and ``verify``."""
 
 from __future__ import annotations
 
@@ -188,6 +188,44 @@ def verify(
         emit(f"{found.folder}: {comparison}")
     if not comparison.same:
         complain(VERIFY_REMEDY)
+        raise typer.Exit(FINDING)
+
+
+@app.command()
+def ingest(
+    commit: Annotated[
+        bool, typer.Option("--commit", help="Commit the .dvc file, with the counts, where there is a Git repository")
+    ] = False,
+    as_json: Json = False,
+    settings: Settings = None,
+    file: ConfigFile = None,
+) -> None:
+    """Bring kept images whose labels readers have settled into the training folder of the next data version.
+
+    The data version is monitoring.data_root, filled with the files of data.root first, or data.root itself. Patients
+    of the test folder, duplicates and near-duplicates are left out. Ends with 1 where the audit would stop a pipeline.
+
+    Example: `pneumonia data ingest --set monitoring.data_root=data/next --commit`
+    """
+    config = resolve_config(file, settings)
+    with working():
+        from pneumonia.monitoring.ingestion import ingest_feedback
+
+        with progress("ingesting") as on_progress:
+            done = ingest_feedback(config, on_progress, commit=commit)
+    if as_json:
+        emit_json(done.model_dump(mode="json"))
+    else:
+        emit(f"{done.root}: {done.sentence()}")
+        for words, counts in (("left out", done.left_out), ("without a settled label", done.unsettled)):
+            emit(f"{words}: {', '.join(f'{count} {reason}' for reason, count in counts.items()) or 'none'}")
+        emit(f"data version {done.digest[:12]}" + (f", recorded by DVC as {done.dvc_md5}" if done.dvc_md5 else ""))
+        if done.commit:
+            emit(f"commit {done.commit}")
+    for note in done.notes:
+        complain(note)
+    if done.leaks:
+        complain(f"the pipeline would stop: {', '.join(done.leaks)}; see pneumonia data audit {done.root}")
         raise typer.Exit(FINDING)
 
 

@@ -18,10 +18,12 @@ import pneumonia
 from pneumonia.cli.common import DISCLAIMER, emit, failures
 from pneumonia.cli.data import app as data
 from pneumonia.cli.evaluate import evaluate
+from pneumonia.cli.feedback import app as feedback
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
 from pneumonia.cli.serve import explain, export, score, serve
 from pneumonia.cli.system import config, doctor, ui
+from pneumonia.cli.webhook import webhook
 from pneumonia.environment import prepare
 
 HELP = f"""Detect pneumonia on chest radiographs, and manage the model that does.
@@ -55,6 +57,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data, name="data")
+app.add_typer(feedback, name="feedback")
 for command in (
     serve,
     predict,
@@ -69,6 +72,7 @@ for command in (
     config,
     doctor,
     ui,
+    webhook,
 ):
     app.command()(command)
 

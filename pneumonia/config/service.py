@@ -57,7 +57,8 @@ class MonitoringConfig(Section):
         "variable; auto: MONITORING_DATABASE_URI, otherwise SQLite in monitoring.folder",
     )
     folder: PathText = Field(
-        "", description="Folder of the SQLite database, the spool and kept images; empty: monitoring in the work folder"
+        "auto",
+        description="Folder of the SQLite database, the spool and kept images; auto: monitoring in the work folder",
     )
     sample: float = Field(1.0, gt=0, le=1, description="Share of the images whose events are recorded")
     retention_days: int = Field(
@@ -91,5 +92,5 @@ class MonitoringConfig(Section):
     )
     approval: bool = Field(False, description="A person decides on the promotion of what a loop has trained")
     data_root: PathText = Field(
-        "", description="Folder of the data version that feedback is ingested into; empty: data.root itself"
+        "auto", description="Folder of the data version that feedback is ingested into; auto: data.root itself"
     )

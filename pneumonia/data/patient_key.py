@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,8 @@ from pneumonia.errors import DataError
 FILE = "patient.key"
 _BYTES = 32
 _SHOWN = 16  # hexadecimal digits, 64 bits: among a million patients two are equal with a probability of 3e-8
+PSEUDONYM = re.compile(rf"id-[0-9a-f]{{{_SHOWN}}}")
+"""The form of a pseudonym."""
 
 
 class Pseudonyms:

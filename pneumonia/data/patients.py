@@ -5,7 +5,7 @@ The first source that knows the patient is used:
 1. ``patients.csv`` in the data's root, with the columns path and patient, one row for every image;
 2. the PatientID of a DICOM file;
 3. the folder below the class folder, where ``data.patients=folder`` says that a folder is a patient;
-4. the name, if it follows the pattern of the published set.
+4. the name, if it follows the pattern of the published set, or that of ``pneumonia data ingest``.
 
 An image whose patient no source knows counts as a patient of its own. Identifiers of the first two sources are replaced
 by pseudonyms (`pneumonia.data.patient_key`) before they are stored anywhere.
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from pneumonia.config.schema import CLASSES
-from pneumonia.data.patient_key import Pseudonyms
+from pneumonia.data.patient_key import PSEUDONYM, Pseudonyms
 from pneumonia.errors import DataError
 from pneumonia.files import printable
 
@@ -44,6 +44,7 @@ PUBLISHED_AGES = (1.0, 5.0)
 patients of one to five years old"). Its files do not say it; a set is known as that one by its files' names."""
 
 _PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_", re.IGNORECASE)
+_INGESTED = re.compile(rf"site_({PSEUDONYM.pattern})_")
 _NORMAL = re.compile(r"((?:NORMAL\d*-)?IM-\d+)(?:-|$)", re.IGNORECASE)
 
 
@@ -78,11 +79,14 @@ def identify(
 
 
 def patient_of_name(stem: str) -> str | None:
-    """Return the patient's key from a published file name, independent of the folder; None for any other name.
+    """Return the patient's key from a published or an ingested file name, independent of the folder; otherwise None.
 
     Pneumonia patients are numbered separately for bacteria and virus: person1_bacteria_2 and person1_virus_6 are two
-    people; a normal image's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001).
+    people; a normal image's first number is its patient's (IM-0011-0001-0002, NORMAL2-IM-0027-0001). An ingested file's
+    name holds the pseudonym of the PatientID that the original file had (site_id-0123456789abcdef_…).
     """
+    if found := _INGESTED.match(stem):
+        return found[1]
     if found := _PNEUMONIA.match(stem):
         return f"{found[2].lower()}-{int(found[1])}"
     if found := _NORMAL.match(stem):
@@ -152,7 +156,7 @@ def read_table(root: Path, paths: Sequence[str], pseudonyms: Pseudonyms, prefix:
     Args:
         root: the folder.
         paths: of the images, relative to the data's root; every one must be listed.
-        pseudonyms: of the site.
+        pseudonyms: of the site; an identifier that has the form of one already stays.
         prefix: what the table's paths start with, if `paths` lie in a part of the data.
 
     Raises:
@@ -173,7 +177,8 @@ def read_table(root: Path, paths: Sequence[str], pseudonyms: Pseudonyms, prefix:
         )
     if not prefix and (strange := sorted(set(listed) - set(paths))):
         log.warning("%s: %d rows name no image, and are not used (first: %s)", file, len(strange), strange[0])
-    return {path: pseudonyms.of(listed[prefix + path]) for path in paths}
+    found = {path: listed[prefix + path] for path in paths}
+    return {path: who if PSEUDONYM.fullmatch(who) else pseudonyms.of(who) for path, who in found.items()}
 
 
 def _written_otherwise(listed: Iterable[str], missing: set[str]) -> str:

@@ -25,6 +25,7 @@ from pneumonia.imaging.dicom_attributes import read_attributes
 from pneumonia.imaging.dicom_elements import text
 from pneumonia.imaging.dicom_file import parse
 from pneumonia.imaging.dicom_pixels import join_fragments
+from pneumonia.imaging.dicom_words import BODY_PARTS, MODALITIES, VIEWS
 from pneumonia.imaging.jpeg_markers import JPEG_2000, read_header
 from pneumonia.imaging.lookup_table import read_table
 from pneumonia.imaging.refusal import FETCH_AGAIN, PHANTOM_COMMENT, Refusal, decoding, is_phantom
@@ -41,9 +42,9 @@ KEPT_WORDS = {
     ),
     "VOILUTFunction": frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"}),
     "PresentationLUTShape": frozenset({"IDENTITY", "INVERSE"}),
-    "Modality": frozenset({"CR", "DX", "DR", "RG", "OT", "SC"}),
-    "BodyPartExamined": frozenset({"CHEST", "THORAX", "LUNG"}),
-    "ViewPosition": frozenset({"PA", "AP", "LL", "RL"}),
+    "Modality": MODALITIES,
+    "BodyPartExamined": BODY_PARTS,
+    "ViewPosition": VIEWS,
 }
 """Elements of which these words are copied, and no others."""
 _TABLES = ("ModalityLUTSequence", "VOILUTSequence")

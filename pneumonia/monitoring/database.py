@@ -31,7 +31,8 @@ _BUSY_SECONDS = 30
 
 def monitoring_folder(config: Config) -> Path:
     """Return the folder of the SQLite database, the spool and the images that are kept."""
-    return Path(config.monitoring.folder or Path(config.work) / "monitoring").resolve()
+    given = config.monitoring.folder
+    return Path(Path(config.work) / "monitoring" if given == "auto" else given).resolve()
 
 
 def database_address(config: Config, environment: Mapping[str, str] = os.environ) -> str:

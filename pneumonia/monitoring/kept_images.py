@@ -48,10 +48,15 @@ def keep(folder: Path, content: bytes) -> str:
     return name
 
 
+def kept_path(folder: Path, name: str) -> Path | None:
+    """Return where a kept image lies or has lain; None where the name is none that `keep` gives."""
+    return folder / name if _NAME.fullmatch(name) else None
+
+
 def kept_file(folder: Path, name: str) -> Path | None:
     """Return the file of a kept image; None where it is not there any more, or the name is none that `keep` gives."""
-    file = folder / name
-    return file if _NAME.fullmatch(name) and file.is_file() else None
+    file = kept_path(folder, name)
+    return file if file is not None and file.is_file() else None
 
 
 def digest_of(name: str) -> str:

@@ -15,6 +15,7 @@ from pneumonia.config.service import MonitoringConfig
 from pneumonia.errors import MonitoringError
 from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.events import Event, add_events, delete_old_events
+from pneumonia.monitoring.kept_images import delete_old_images
 from pneumonia.monitoring.spool import Spool
 
 SPOOL = "spool"
@@ -51,6 +52,7 @@ class Recorder:
     def __init__(self, config: MonitoringConfig, folder: Path, database: Database, counters: Counters) -> None:
         self.database = database
         self._config, self._counters = config, counters
+        self._folder = folder
         self._spool = Spool(folder / SPOOL, config.spool)
         self._memory: deque[Event] = deque()
         self._stopped, self._wanted = threading.Event(), threading.Event()
@@ -110,6 +112,7 @@ class Recorder:
             if stored and time.monotonic() - self._cleaned > _CLEAN_SECONDS:
                 self._cleaned = time.monotonic()
                 self._try(lambda: delete_old_events(self.database, self._config.retention_days))
+                self._try(lambda: delete_old_images(self._folder, self._config.retention_days))
 
     def flush(self) -> bool:
         """Store what waits; False while the database is away."""

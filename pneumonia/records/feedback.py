@@ -94,3 +94,53 @@ class ReaderAgreement(Document):
     model_events: int = 0
     model_share: Metric | None = None
     model_kappa: Metric | None = None
+
+
+LEFT_OUT = (
+    "no kept image",
+    "unreadable",
+    "labels differ",
+    "patient of the test folder",
+    "duplicate",
+    "near-duplicate",
+    "phantom among radiographs, or radiograph among phantoms",
+)
+"""Why an image with a settled label enters no data version."""
+
+
+class Ingested(Document):
+    """The result of `ingest_feedback`: the next data version.
+
+    Attributes:
+        root: folder of the data version.
+        digest: of its manifest.
+        added: new images by class.
+        total: images of readers that the data version holds now, by class.
+        relabelled: images whose label has settled on the other class since, and which were moved.
+        withdrawn: images whose label is settled no more, and which were removed.
+        left_out: images with a settled label that were not added, by reason, one of `LEFT_OUT`.
+        unsettled: events whose label is open, and events whose label is disputed.
+        leaks: findings of the audit that would stop a pipeline on this data version.
+        dvc_md5: hash that the ``.dvc`` file records; None where none records this folder.
+        commit: the commit that holds the record; None where none was made.
+        notes: what was not done, and why.
+    """
+
+    root: str
+    digest: str
+    added: dict[str, int]
+    total: dict[str, int]
+    relabelled: int
+    withdrawn: int
+    left_out: dict[str, int]
+    unsettled: dict[str, int]
+    leaks: tuple[str, ...] = ()
+    dvc_md5: str | None = None
+    commit: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """Return the counts in one sentence."""
+        new = ", ".join(f"{count} {label}" for label, count in self.added.items())
+        there = ", ".join(f"{count} {label}" for label, count in self.total.items())
+        return f"{new} added; {there} from readers now; {self.relabelled} moved, {self.withdrawn} removed"

@@ -43,6 +43,7 @@ class Decision(Document):
         name, version: of the champion.
         profile: of the champion's settings.
         settings: the champion's settings as a tree, with which the pipeline runs again.
+        approval: a person decides on the promotion.
         until: feedback that was given later is the next loop's; seconds since 1970.
     """
 
@@ -54,6 +55,7 @@ class Decision(Document):
     version: str | None = None
     profile: str = "fast"
     settings: dict[str, Any] = Field(default_factory=dict)
+    approval: bool = False
     until: float = 0.0
 
 

@@ -93,7 +93,7 @@ class Gate:
                     421, "wrong_host", "without API keys the service answers to this machine's own name alone"
                 )
         elif path not in OPEN and not path.startswith(STATIC):
-            return keys.check(headers)
+            return keys.check(headers, path)
         return b""
 
     async def _answer_problem(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:

@@ -15,6 +15,8 @@ from pneumonia.errors import ConfigError
 from pneumonia.serving.problems import Problem
 
 VARIABLE = "PNEUMONIA_API_KEY"
+METRICS_VARIABLE = "PNEUMONIA_METRICS_KEY"
+METRICS = "/metrics"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAKE = "one line a key: printf %s KEY | sha256sum | cut -d' ' -f1"
 
@@ -25,23 +27,26 @@ class Keys:
     Attributes:
         digests: sha256 of each key; empty: no key is asked for.
         rate: requests a minute and key; 0: any number.
+        metrics_digest: sha256 of a key that opens `/metrics` alone, for the Prometheus that reads it, at any rate.
     """
 
-    def __init__(self, digests: Sequence[bytes] = (), rate: int = 0) -> None:
+    def __init__(self, digests: Sequence[bytes] = (), rate: int = 0, metrics_digest: bytes | None = None) -> None:
         self.digests = tuple(digests)
         self.rate = rate
+        self.metrics_digest = metrics_digest
         self._allowances = [_Allowance(rate) for _ in self.digests]
 
     def __bool__(self) -> bool:
         return bool(self.digests)
 
-    def check(self, headers: Mapping[bytes, bytes]) -> bytes:
+    def check(self, headers: Mapping[bytes, bytes], path: str = "") -> bytes:
         """Refuse a request without a valid key, or with one that has made too many; return the key's digest.
 
         Every key is compared, each in constant time, so that the time tells nothing of where they differ.
 
         Args:
             headers: of the request, names in lower case.
+            path: that is asked for.
 
         Raises:
             Problem: 401 or 429.
@@ -49,6 +54,8 @@ class Keys:
         if not self.digests:
             return b""
         given = hashlib.sha256(_given(headers)).digest()
+        if path == METRICS and self.metrics_digest and hmac.compare_digest(given, self.metrics_digest):
+            return given
         matches = [hmac.compare_digest(given, digest) for digest in self.digests]
         if not any(matches):
             raise Problem(
@@ -97,24 +104,34 @@ def _given(headers: Mapping[bytes, bytes]) -> bytes:
 
 
 def load_keys(config: ServingConfig, environment: Mapping[str, str]) -> Keys:
-    """Return the keys of the file and of the environment variable.
+    """Return the keys of the file and of the environment variables.
 
     Raises:
-        ConfigError: the file cannot be read, holds no key, or a line that is no sha256; the address can be reached by
-            others and there is no key.
+        ConfigError: the file cannot be read, holds no key, or a line that is no sha256; a variable is empty; the key
+            of `/metrics` is an API key too; the address can be reached by others and there is no key.
     """
     digests = _read(Path(config.keys_file)) if config.keys_file else []
-    if VARIABLE in environment:
-        key = environment[VARIABLE].strip()
-        if not key:
-            raise ConfigError(f"{VARIABLE}: is empty; set it to a key, or unset it")
-        digests.append(hashlib.sha256(key.encode()).digest())
+    if (digest := _from_environment(VARIABLE, environment)) is not None:
+        digests.append(digest)
     if not digests and not is_loopback(config.host):
         raise ConfigError(
             f"serving.host: {config.host} can be reached from other machines, which needs API keys; set {VARIABLE}, or "
             "serving.keys_file to a file of them, or serving.host to 127.0.0.1"
         )
-    return Keys(digests, config.rate)
+    metrics = _from_environment(METRICS_VARIABLE, environment)
+    if metrics in digests:
+        raise ConfigError(f"{METRICS_VARIABLE}: is an API key, which opens more than {METRICS}; set it to another")
+    return Keys(digests, config.rate, metrics)
+
+
+def _from_environment(name: str, environment: Mapping[str, str]) -> bytes | None:
+    """Return the sha256 of a variable's key; None where the variable is not set."""
+    if name not in environment:
+        return None
+    key = environment[name].strip()
+    if not key:
+        raise ConfigError(f"{name}: is empty; set it to a key, or unset it")
+    return hashlib.sha256(key.encode()).digest()
 
 
 def _read(path: Path) -> list[bytes]:

@@ -15,12 +15,14 @@ from pneumonia.config.schema import Config
 from pneumonia.config.service import MonitoringConfig
 from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.errors import PneumoniaError
+from pneumonia.imaging.dicom_words import storable
 from pneumonia.imaging.image_statistics import describe_images, measure
 from pneumonia.imaging.radiograph import is_dicom
 from pneumonia.inference.served_model import Answer, ServedModel
 from pneumonia.monitoring import feedback, loops, verdicts
 from pneumonia.monitoring.database import Database, monitoring_folder
 from pneumonia.monitoring.events import Event
+from pneumonia.monitoring.kept_images import keep
 from pneumonia.monitoring.recorder import Recorder
 from pneumonia.serving.follower import Serving
 from pneumonia.serving.monitoring_metrics import MonitoringMetrics
@@ -112,7 +114,7 @@ class Monitoring:
             probability=None if refused or outputs is None else outputs.probability,
             margin=None if refused or outputs is None else outputs.margin,
             decision=model.decision(answer),
-            checks=found.findings,
+            checks=storable(found.findings),
             statistics=_statistics(answer),
             embedding=None if outputs is None else outputs.embedding.astype(np.float16).tobytes(),
             study=study,
@@ -132,8 +134,6 @@ class Monitoring:
     def _keep(self, content: bytes) -> str | None:
         if not self._config.keep_images:
             return None
-        from pneumonia.monitoring.kept_images import keep
-
         try:
             kept = keep(self._folder, content)
         except (OSError, PneumoniaError) as error:

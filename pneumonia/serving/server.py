@@ -6,10 +6,9 @@ import contextlib
 import logging
 import math
 import os
-import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import FrameType
 
 import uvicorn
@@ -23,6 +22,7 @@ from pneumonia.registry.reader import open_reader
 from pneumonia.serving.app import create_app
 from pneumonia.serving.follower import Follower, Reader, describe
 from pneumonia.serving.keys import Keys, load_keys
+from pneumonia.serving.listening import CalmServer, address_of, bound
 from pneumonia.serving.logs import write_json_logs
 from pneumonia.serving.metrics import Metrics
 from pneumonia.serving.monitoring import Monitoring
@@ -54,7 +54,7 @@ def run_server(
 ) -> None:
     """Serve what a reader of the registry names; see `run`."""
     keys = load_keys(config, environment)
-    with contextlib.closing(_bound(config)) as listener:
+    with contextlib.closing(bound(config.host, config.port, "serving.port")) as listener:
         follower = Follower(reader, config, metrics)
         pool = Pool(config.threads or cores(), config.queue)
         service = Service(config, follower, pool, metrics, keys, monitoring)
@@ -75,7 +75,7 @@ def run_server(
                 monitoring.stop()
 
 
-class _Server(uvicorn.Server):
+class _Server(CalmServer):
     """A server that is not ready any more from the signal on, answers what it has accepted, and then ends normally."""
 
     def __init__(self, service: Service) -> None:
@@ -96,36 +96,6 @@ class _Server(uvicorn.Server):
         self._service.draining = True
         super().handle_exit(sig, frame)
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Handle the signals while serving, and do not raise them again: the end was asked for and is no failure."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-def _bound(config: ServingConfig) -> socket.socket:
-    """Return a socket that holds the address, which does not accept yet."""
-    listener = None
-    try:
-        family, kind, number, _, address = socket.getaddrinfo(
-            config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, number)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        if listener is not None:
-            listener.close()
-        raise ConfigError(
-            f"serving.port: {config.host}:{config.port} cannot be taken ({error.strerror or error}); end what uses it, "
-            "or choose another with --port, 0 for any free one"
-        ) from None
-    return listener
-
 
 def _serve_metrics(port: int, metrics: Metrics) -> None:
     try:
@@ -137,11 +107,9 @@ def _serve_metrics(port: int, metrics: Metrics) -> None:
 
 
 def _say(listener: socket.socket, follower: Follower, keys: Keys) -> None:
-    host, port = listener.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     current = follower.current
     what = f"no champion yet; {HOW_TO_MAKE_ONE}" if current is None else describe(current.champion)
-    print(f"{address}: {what}")
+    print(f"{address_of(listener)}: {what}")
     if keys:
         print(f"{len(keys.digests)} API key(s); every request needs one")
     else:

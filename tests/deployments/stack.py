@@ -21,6 +21,7 @@ OVER = {"success", "failed"}
 MODEL = "pneumonia-tiny-phantom"
 PARTS = ("Makefile", "docker-compose.yml", "deployments", "pyproject.toml", "README.md", "LICENSE", "data.dvc")
 PACKAGES = ("pneumonia", "tasks")
+PUBLISHED = ("MLFLOW", "AIRFLOW", "SERVING", "PROMETHEUS", "ALERTMANAGER")
 COMMIT = "the-commit-under-test"
 
 
@@ -70,13 +71,15 @@ class Stack:
     def __init__(self, folder: Path, project: str) -> None:
         self.project, self.root = project, checkout(folder / "checkout")
         self.env_file = folder / "stack.env"
-        self.ports = {name: free_port() for name in ("MLFLOW_PORT", "AIRFLOW_PORT", "SERVING_PORT")}
+        self.ports = {f"{name}_PORT": free_port() for name in PUBLISHED}
         settings = {**self.ports, "SERVING_MODEL": MODEL}
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self.env_file.chmod(0o600)
         self.airflow_url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
         self.mlflow_url = f"http://127.0.0.1:{self.ports['MLFLOW_PORT']}"
         self.service_url = f"http://127.0.0.1:{self.ports['SERVING_PORT']}"
+        self.prometheus_url = f"http://127.0.0.1:{self.ports['PROMETHEUS_PORT']}"
+        self.alertmanager_url = f"http://127.0.0.1:{self.ports['ALERTMANAGER_PORT']}"
         self.up_output, self.up_seconds = "", 0.0
         self._token = ""
 
@@ -168,7 +171,7 @@ class Stack:
         if answer.status_code >= 500:
             answer.raise_for_status()  # which `eventually` waits out
         assert expect is None or answer.status_code == expect, f"{method} {path}: {answer.status_code} {answer.text}"
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def trigger(self, conf: dict[str, Any], dag: str = FAST) -> str:
         """Start a run with these values in its form, and return its id."""
@@ -277,3 +280,16 @@ class Stack:
             return answer.status_code == 200 and (card := answer.json())["version"] == version and card
 
         return dict(eventually(f"version {version} in service", seen, timeout))
+
+    # What watches
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Evaluate PromQL now, and return its series."""
+        answer = requests.get(f"{self.prometheus_url}/api/v1/query", params={"query": expression}, timeout=30)
+        assert answer.status_code == 200, f"{expression}: {answer.text}"
+        data = answer.json()["data"]
+        return list(data["result"]) if data["resultType"] == "vector" else [data["result"]]
+
+    def values(self, expression: str, label: str) -> dict[str, float]:
+        """Evaluate PromQL now, and return the values by a label."""
+        return {one["metric"].get(label, ""): float(one["value"][1]) for one in self.query(expression)}

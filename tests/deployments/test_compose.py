@@ -28,13 +28,21 @@ SECRETS = (
     "MLFLOW_SERVING_USER",
     "MLFLOW_SERVING_PASSWORD",
     "PNEUMONIA_API_KEY",
+    "PNEUMONIA_METRICS_KEY",
+    "PNEUMONIA_WEBHOOK_TOKEN",
     "AIRFLOW_JWT_SECRET",
     "AIRFLOW_SECRET_KEY",
     "AIRFLOW_FERNET_KEY",
     "AIRFLOW_ADMIN_USER",
     "AIRFLOW_ADMIN_PASSWORD",
+    "AIRFLOW_ALERTS_USER",
+    "AIRFLOW_ALERTS_PASSWORD",
+    "GRAFANA_ADMIN_USER",
+    "GRAFANA_ADMIN_PASSWORD",
 )
-RUNNING = {"postgres", "mlflow", "airflow-apiserver", "airflow-scheduler", "airflow-dag-processor", "serving"}
+AIRFLOW = {"airflow-apiserver", "airflow-scheduler", "airflow-dag-processor"}
+WATCHING = {"alert-webhook", "prometheus", "alertmanager"}
+RUNNING = {"postgres", "mlflow", "serving"} | AIRFLOW | WATCHING
 CELERY = ROOT / "deployments/compose.celery.yml"
 
 
@@ -80,7 +88,7 @@ def test_the_parts_are_the_documented_ones(services: dict[str, Any]) -> None:
 
 def test_every_port_is_this_machines_alone(services: dict[str, Any]) -> None:
     ports = {(port["host_ip"], port["published"]) for one in services.values() for port in one.get("ports", [])}
-    assert ports == {("127.0.0.1", "5000"), ("127.0.0.1", "8080"), ("127.0.0.1", "8000")}
+    assert ports == {("127.0.0.1", port) for port in ("5000", "8080", "8000", "9090", "9093")}
 
 
 def test_the_database_is_published_only_when_asked(docker: None, env_file: Path) -> None:
@@ -94,7 +102,7 @@ def test_the_database_is_published_only_when_asked(docker: None, env_file: Path)
 
 
 def test_each_part_is_on_the_networks_that_it_needs_and_no_other(docker: None, env_file: Path) -> None:
-    done = json.loads(config(env_file, "--profile", "data").stdout)
+    done = json.loads(config(env_file, "--profile", "data", "--profile", "grafana").stdout)
     joined = {name: set(service["networks"]) for name, service in done["services"].items()}
     assert joined == {
         "postgres": {"database"},
@@ -103,11 +111,15 @@ def test_each_part_is_on_the_networks_that_it_needs_and_no_other(docker: None, e
         "airflow-apiserver": {"database", "control", "web"},
         "airflow-scheduler": {"database", "control", "tracking", "downloads"},
         "airflow-dag-processor": {"database", "control"},
-        "serving": {"tracking", "web"},
+        "serving": {"database", "tracking", "monitoring", "web"},
+        "alert-webhook": {"control", "tracking", "monitoring"},
+        "prometheus": {"monitoring", "web"},
+        "alertmanager": {"monitoring", "web"},
+        "grafana": {"monitoring", "web"},
         "data": {"downloads"},
     }
     inside = {name for name, network in done["networks"].items() if network.get("internal")}
-    assert inside == {"database", "control", "tracking"}
+    assert inside == {"database", "control", "tracking", "monitoring"}
 
 
 def test_only_the_parts_that_run_steps_and_serve_have_a_tracking_login_each_its_own(services: dict[str, Any]) -> None:
@@ -123,7 +135,8 @@ def test_only_the_parts_that_run_steps_and_serve_have_a_tracking_login_each_its_
             assert not [key for key in one["environment"] if "MLFLOW" in key and "ADMIN" in key], name
 
 
-def test_every_part_is_watched_limited_restarted_and_confined(services: dict[str, Any]) -> None:
+def test_every_part_is_watched_limited_restarted_and_confined(docker: None, env_file: Path) -> None:
+    services = json.loads(config(env_file, "--profile", "grafana").stdout)["services"]
     for name, service in services.items():
         assert 0 < service["pids_limit"] <= 4096, name
         assert int(service["mem_limit"]) <= 5 * 2**30, name
@@ -131,9 +144,31 @@ def test_every_part_is_watched_limited_restarted_and_confined(services: dict[str
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert not service.get("privileged"), name
-        if name in RUNNING:
+        if name in RUNNING | {"grafana"}:
             assert service["healthcheck"]["test"], name
             assert service["restart"] == "unless-stopped", name
+
+
+def test_what_watches_has_secrets_of_its_own_which_no_argument_shows(services: dict[str, Any], env_file: Path) -> None:
+    """Prometheus may read the metrics, Alertmanager may come to the webhook, the webhook may start one DAG."""
+    settings = dict(line.split("=", 1) for line in env_file.read_text().splitlines())
+    secrets = {name for name, value in settings.items() if len(value) >= 16}
+    held = {}
+    for name in WATCHING:
+        service = services[name]
+        text = json.dumps([service.get("command"), service.get("entrypoint"), service["healthcheck"]])
+        assert not [secret for secret in secrets if settings[secret] in text]
+        held[name] = {secret for secret in secrets if settings[secret] in service["environment"].values()}
+    assert held == {
+        "alert-webhook": {"AIRFLOW_ALERTS_PASSWORD", "PNEUMONIA_WEBHOOK_TOKEN"},
+        "prometheus": {"PNEUMONIA_METRICS_KEY"},
+        "alertmanager": {"PNEUMONIA_WEBHOOK_TOKEN"},
+    }
+
+
+def test_what_watches_waits_for_nothing(services: dict[str, Any]) -> None:
+    """It is there to say what is not."""
+    assert not [name for name in WATCHING if services[name].get("depends_on")]
 
 
 def test_the_service_is_followed_by_its_settings_and_waits_for_nothing(
@@ -150,7 +185,7 @@ def test_the_service_is_followed_by_its_settings_and_waits_for_nothing(
 
 
 def test_airflow_waits_for_the_database_and_for_its_migration(services: dict[str, Any]) -> None:
-    for name in RUNNING - {"postgres", "mlflow", "serving"}:
+    for name in AIRFLOW:
         needs = {other: need["condition"] for other, need in services[name]["depends_on"].items()}
         assert needs == {"postgres": "service_healthy", "airflow-init": "service_completed_successfully"}
 
@@ -159,7 +194,7 @@ def test_what_a_restart_must_not_lose_lies_in_named_volumes(services: dict[str, 
     mounts = {
         (mount["source"], mount["target"])
         for service in services.values()
-        for mount in service["volumes"]
+        for mount in service.get("volumes", [])
         if mount["type"] == "volume"
     }
     assert mounts == {
@@ -167,6 +202,10 @@ def test_what_a_restart_must_not_lose_lies_in_named_volumes(services: dict[str, 
         ("artifacts", "/var/lib/mlflow"),
         ("work", "/var/lib/pneumonia"),
         ("serving", "/var/lib/pneumonia"),
+        ("monitoring", "/var/lib/monitoring"),
+        ("ingested", "/srv/pneumonia/ingested"),
+        ("prometheus", "/prometheus"),
+        ("alertmanager", "/alertmanager"),
         ("airflow-logs", "/var/log/airflow"),
         ("data", "/srv/pneumonia/data"),
     }

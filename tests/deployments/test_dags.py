@@ -11,6 +11,7 @@ from tests.deployments.conftest import AIRFLOWS_OWN, FOR_STEPS
 # One worker reads the DAG files, once.
 pytestmark = pytest.mark.integration
 FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
+MONITOR = "pneumonia_monitor"  # test_monitor_parity.py
 STEPS = ("prepare_data", "train_model", "export_model", "validate_model", "promote_model")
 
 
@@ -19,7 +20,7 @@ def test_airflow_finds_no_error_in_them(inspected: dict[str, Any]) -> None:
 
 
 def test_there_is_one_for_each_profile(dags: dict[str, Any]) -> None:
-    assert sorted(dags) == [FAST, FULL]
+    assert sorted(dags) == [MONITOR, FAST, FULL]
 
 
 def test_reading_one_takes_less_than_two_seconds_and_imports_nothing_heavy(inspected: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ EPOCH_METRICS = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "pr
 KILLED = {**LONGER, "phantom.train": 240, "train.epochs": 6, "train.seed": 21}
 REFUSED = ({"data.root": "/srv/pneumonia/data/nowhere"}, "/srv/pneumonia/data/nowhere")
 MISTYPED = ({"train": {"epoch": 3}, "aproval": True}, "aproval: unknown key; did you mean approval?")
+MONITOR = "pneumonia_monitor"
+PATHS = ("metrics", "v1/model", "v1/samples")
 MISNAMED = ({**SMALL, "registry.name": "pneumonia-tiny"}, "a name for them ends in -phantom")
 
 
@@ -57,6 +59,14 @@ import glob
 for folder in glob.glob("/proc/[0-9]*"):
     if open(folder + "/cmdline", "rb").read().startswith(b"/opt/pneumonia/bin/python"):
         print(open(folder + "/environ").read().replace(chr(0), chr(10)))
+"""
+
+
+# a notification, delivered to the webhook from within its container, which nothing else reaches
+DELIVERY = """
+import os, sys, urllib.request as r
+headers = {"Authorization": "Bearer " + os.environ["PNEUMONIA_WEBHOOK_TOKEN"]}
+print(r.urlopen(r.Request("http://127.0.0.1:9095/alerts", sys.argv[1].encode(), headers)).read().decode())
 """
 
 
@@ -127,9 +137,10 @@ def test_make_up_ends_healthy_and_says_where_and_how_to_log_in(stack: Stack) -> 
     assert len(secrets) >= 13
     assert f"{stack.service_url}   API key PNEUMONIA_API_KEY in {stack.env_file}\n" in stack.up_output
     assert [name for name, value in secrets.items() if value in stack.up_output] == []
+    assert f"{stack.prometheus_url}   alerts {stack.alertmanager_url}\n" in stack.up_output
     lines = stack.compose("ps", "--format", "json").splitlines()
     health = {part["Service"]: part["Health"] for part in map(json.loads, lines)}
-    assert len(health) == 6
+    assert len(health) == 9
     assert set(health.values()) == {"healthy"}
     assert stack.memory() < 2 * 2**30  # and idle
 
@@ -297,6 +308,101 @@ def test_the_services_account_reads_the_registry_and_changes_nothing(stack: Stac
     for path, body in changes.items():
         answer = stack.mlflow_request("POST", f"api/2.0/mlflow/{path}", login, json=body)
         assert answer.status_code == 403, path
+
+
+def test_prometheus_reads_every_part(stack: Stack, first: str) -> None:
+    def up() -> Any:
+        return (found := stack.values("up", "job")) and set(found.values()) == {1.0} and found
+
+    targets = eventually("every target", up, 60)
+    assert set(targets) == {"service", "pipelines", "prometheus", "alertmanager"}
+    parts = {f"airflow_{part}" for part in ("apiserver", "scheduler", "dag_processor", "metadatabase")} | {"mlflow"}
+    assert stack.values("pneumonia_part_up", "part") == dict.fromkeys(parts, 1.0)
+    runs = f'pneumonia_pipeline_runs{{pipeline="{FAST}"}}'
+    eventually("the run in the metrics", lambda: stack.values(runs, "state")["success"] >= 1, 60)
+    assert stack.values("pneumonia_pipeline_last_duration_seconds", "pipeline")[FAST] > 1
+
+
+def test_the_key_of_the_metrics_opens_nothing_else(stack: Stack) -> None:
+    key = {"Authorization": f"Bearer {stack.settings()['PNEUMONIA_METRICS_KEY']}"}
+    statuses = [requests.get(f"{stack.service_url}/{path}", headers=key, timeout=30).status_code for path in PATHS]
+    assert statuses == [200, 401, 401]
+
+
+def test_prometheus_has_the_rules_and_knows_alertmanager(stack: Stack) -> None:
+    groups = requests.get(f"{stack.prometheus_url}/api/v1/rules", timeout=30).json()["data"]["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len(rules) == 21
+    assert {rule["health"] for rule in rules} <= {"ok", "unknown"}
+    known = requests.get(f"{stack.prometheus_url}/api/v1/alertmanagers", timeout=30).json()["data"]
+    assert [one["url"] for one in known["activeAlertmanagers"]] == ["http://alertmanager:9093/api/v2/alerts"]
+
+
+def expressions(path: Path) -> list[tuple[str, str]]:
+    """The expressions of a dashboard, each with its panel's title."""
+    panels = json.loads(path.read_text())["panels"]
+    return [(panel["title"], target["expr"]) for panel in panels for target in panel["targets"]]
+
+
+def test_every_panels_expression_is_evaluated(stack: Stack, first: str) -> None:
+    """And those of the service have values; what is not refused, or not yet recorded, has none."""
+    stack.serves(stack.champion()["version"])
+    image = png(phantoms(5, 9).pixels[4])
+    for body in (image, image, b"no picture"):
+        stack.service("POST", "v1/predict", data=body)
+    panels = {path.stem: expressions(path) for path in (ROOT / "deployments/grafana/dashboards").iterdir()}
+    assert len(panels) == 3
+    for expression in [found for name in ("model", "pipeline") for _, found in panels[name]]:
+        stack.query(expression)
+
+    def silent() -> list[str]:
+        return [title for title, expression in panels["service"] if not stack.query(expression)]
+
+    eventually("a value of every panel of the service", lambda: set(silent()) <= {"Alerts that fire"}, 90)
+
+
+def test_an_alert_starts_the_monitor_once_however_often_it_is_delivered(stack: Stack) -> None:
+    """The DAG is paused meanwhile, so that the run waits; it is deleted at the end."""
+    stack.airflow("PATCH", f"dags/{MONITOR}", {"is_paused": True})
+    labels = {"alertname": "ModelDrift", "severity": "warning", "loop": "true", "instance": "of the test"}
+    alert = {"labels": labels, "annotations": {"summary": "of the test"}, "startsAt": "2026-01-02T03:04:05.678Z"}
+    sent = requests.post(f"{stack.alertmanager_url}/api/v2/alerts", json=[alert], timeout=30)
+    assert sent.status_code == 200, sent.text
+
+    def runs() -> list[str]:
+        found = stack.airflow("GET", f"dags/{MONITOR}/dagRuns")["dag_runs"]
+        return [run["dag_run_id"] for run in found if run["dag_run_id"].startswith("alert-ModelDrift-")]
+
+    (run,) = eventually("the monitor's run", runs, 60)
+    assert run.endswith("-20260102T030405678000Z")
+    assert stack.airflow("GET", f"dags/{MONITOR}/dagRuns/{run}")["conf"]["trigger"] == run
+    fingerprint = run.split("-")[2]
+    again = {"status": "firing", "labels": labels, "startsAt": alert["startsAt"], "fingerprint": fingerprint}
+    body = json.dumps({"version": "4", "alerts": [again]})
+    said = stack.compose("exec", "-T", "alert-webhook", "python", "-c", DELIVERY, body)
+    assert json.loads(said) == {"runs": {run: "known"}}
+    assert runs() == [run]
+    query = {"filter": 'instance="of the test"'}
+    (shown,) = requests.get(f"{stack.alertmanager_url}/api/v2/alerts", params=query, timeout=30).json()
+    assert [one["name"] for one in shown["receivers"]] == ["monitor", "page"]
+    stack.airflow("DELETE", f"dags/{MONITOR}/dagRuns/{run}", expect=204)
+    stack.airflow("PATCH", f"dags/{MONITOR}", {"is_paused": False})
+
+
+def test_the_account_of_alerts_starts_the_monitor_and_no_other_dag(stack: Stack) -> None:
+    settings = stack.settings()
+    token = stack.login(settings["AIRFLOW_ALERTS_USER"], settings["AIRFLOW_ALERTS_PASSWORD"]).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+
+    def status(method: str, path: str, body: Any = None) -> int:
+        url = f"{stack.airflow_url}/api/v2/{path}"
+        return requests.request(method, url, json=body, headers=headers, timeout=60).status_code
+
+    assert status("GET", f"dags/{FAST}/dagRuns") == 200
+    assert status("POST", f"dags/{FAST}/dagRuns", {"logical_date": None}) == 403
+    assert status("PATCH", f"dags/{FAST}", {"is_paused": True}) == 403
+    for path in ("connections", "variables", "config"):
+        assert status("GET", path) == 403, path
 
 
 def test_the_flow_on_the_same_phantoms_comes_to_the_same_model(

@@ -38,7 +38,7 @@ def test_it_prints_where_the_passwords_are_and_none_of_them(tmp_path: Path) -> N
         assert f"login admin, password {part}_ADMIN_PASSWORD in {tmp_path / 'env'}\n" in printed
     assert f"API key PNEUMONIA_API_KEY in {tmp_path / 'env'}\n" in printed
     secrets = [value for name, value in settings.items() if not name.endswith("_USER")]
-    assert len(secrets) == len(settings) - 4
+    assert len(secrets) == len(settings) - 6
     assert not any(value in printed for value in secrets)
 
 
@@ -47,6 +47,11 @@ def test_the_demo_prints_the_passwords(tmp_path: Path) -> None:
     assert "login airflow, password airflow\n" in printed
     assert f"login admin, password {settings['MLFLOW_ADMIN_PASSWORD']}\n" in printed
     assert f"Service     http://127.0.0.1:8000   API key {settings['PNEUMONIA_API_KEY']}\n" in printed
+
+
+def test_the_addresses_of_what_watches_are_there(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("PROMETHEUS_PORT=9191\n")
+    assert "Prometheus  http://127.0.0.1:9191   alerts http://127.0.0.1:9093\n" in up(tmp_path)[0]
 
 
 def test_the_services_port_is_the_one_that_was_set(tmp_path: Path) -> None:

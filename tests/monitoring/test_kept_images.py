@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from pneumonia.config.schema import PreprocessConfig
+from pneumonia.config.service import MonitoringConfig
 from pneumonia.errors import DataError
 from pneumonia.imaging.dicom import read_identifiers
 from pneumonia.imaging.radiograph import read_bytes
 from pneumonia.monitoring.kept_images import delete_old_images, digest_of, keep, kept_file
+from pneumonia.monitoring.recorder import Recorder
+from tests.support.events import database_in
 from tests.support.identified import PATIENT_ID, STUDY_UID, identified, leaked
 from tests.support.images import jpeg, picture, png
 
@@ -71,3 +75,30 @@ def test_identifiers_are_read_once_for_their_hashes() -> None:
     assert read_identifiers(identified()) == (PATIENT_ID, STUDY_UID)
     assert read_identifiers(identified(PatientID="")) == ("", STUDY_UID)
     assert read_identifiers(b"no DICOM") == ("", "")
+
+
+def test_the_recorder_deletes_what_is_older_than_the_retention(tmp_path: Path) -> None:
+    old, new = (keep(tmp_path, png(picture(seed))) for seed in range(2))
+    os.utime(tmp_path / old, (0, 0))
+    recorder = Recorder(MonitoringConfig(retention_days=30), tmp_path, database_in(tmp_path), Counted())
+    recorder._cleaned = -1e9  # as if the machine had been up for long
+    recorder.start()
+    deadline = time.monotonic() + 20
+    while kept_file(tmp_path, old) is not None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    recorder.stop()
+    assert kept_file(tmp_path, old) is None
+    assert kept_file(tmp_path, new) is not None
+
+
+class Counted:
+    """Counters that nobody reads."""
+
+    def recorded(self, events: int) -> None:
+        pass
+
+    def lost(self, reason: str) -> None:
+        pass
+
+    def database_up(self, up: bool) -> None:
+        pass

@@ -10,17 +10,28 @@ from typing import get_args
 
 import pytest
 
-from pneumonia.config.service import ServingConfig
+from pneumonia.config.service import MonitoringConfig, ServingConfig
 from pneumonia.imaging.refusal import Code
-from pneumonia.serving import gate, keys, metrics, open_inference, pool, predictions, service, uploads
+from pneumonia.serving import (
+    gate,
+    keys,
+    metrics,
+    monitoring_routes,
+    open_inference,
+    pool,
+    predictions,
+    service,
+    uploads,
+)
 from pneumonia.serving.metrics import Metrics
+from pneumonia.serving.monitoring_routes import FeedbackRequest
 from pneumonia.serving.routes import ROUTES
 from tests.support.serving import NAME, film, mirror, server_of
 
 TEXT = (Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
 BLOCKS = {
     kind: [found for name, found in re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL) if name == kind]
-    for kind in ("sh", "json", "python")
+    for kind in ("sh", "bash", "json", "python")
 }
 
 
@@ -37,7 +48,7 @@ def test_every_code_of_a_refusal_is_there() -> None:
 
 
 def test_every_code_of_a_problem_is_there() -> None:
-    sources = (gate, keys, pool, predictions, service, uploads)
+    sources = (gate, keys, monitoring_routes, pool, predictions, service, uploads)
     text = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in sources)
     codes = set(re.findall(r'(?:Problem\(\s*\d+,\s*|unavailable\(\s*)"(\w+)"', text))
     assert len(codes) > 12
@@ -56,6 +67,15 @@ def test_the_defaults_are_those_of_the_settings() -> None:
         assert getattr(ServingConfig(), name) == int(value.replace(",", "")), name
     for name in re.findall(r"`serving\.(\w+)", TEXT):
         assert name in ServingConfig.model_fields, name
+    for name in re.findall(r"`monitoring\.(\w+)", TEXT):
+        assert name in MonitoringConfig.model_fields, name
+
+
+def test_what_feedback_takes_is_there() -> None:
+    rows = {name for line in TEXT.splitlines() for name in re.findall(r"^\| `(\w+)` \|", line)}
+    assert rows >= FeedbackRequest.model_fields.keys()
+    command = next(block for block in BLOCKS["bash"] if "/v1/feedback" in block)
+    FeedbackRequest.model_validate_json(command.partition("-d '")[2].partition("'")[0])
 
 
 @pytest.mark.integration

@@ -142,7 +142,7 @@ def test_every_route_but_health_and_the_page_asks_for_the_key(guarded: Any, rout
 
 
 def test_what_is_open_is_health_and_the_page() -> None:
-    assert set(OPEN) == {"/", "/healthz", "/readyz"}
+    assert set(OPEN) == {"/", "/monitor", "/healthz", "/readyz"}
 
 
 def test_unknown_paths_and_other_methods_ask_for_the_key_too(guarded: Any) -> None:
@@ -178,3 +178,13 @@ def test_the_log_names_the_request_and_nothing_of_the_file(client: Any, caplog: 
     assert found[0]["version"] == "1"
     assert found[1]["refused"] == ["unreadable"]
     assert all(line["ms"] >= 0 for line in found)
+
+
+def test_the_key_of_the_metrics_reads_them_and_nothing_else(serving: Serving) -> None:
+    found = Keys([hashlib.sha256(KEY.encode()).digest()], metrics_digest=hashlib.sha256(b"prometheus").digest())
+    with client_of(service_with(serving, found)) as client:
+        for route in ROUTES:
+            if route.path not in OPEN:
+                method, path = _requests(route)
+                answer = client.request(method, path, headers={"Authorization": "Bearer prometheus"})
+                assert answer.status_code == (200 if path == "/metrics" else 401), path

@@ -9,7 +9,7 @@ import pytest
 
 from pneumonia.config.service import ServingConfig
 from pneumonia.errors import ConfigError
-from pneumonia.serving.keys import VARIABLE, Keys, is_loopback, load_keys
+from pneumonia.serving.keys import METRICS_VARIABLE, VARIABLE, Keys, is_loopback, load_keys
 from pneumonia.serving.problems import Problem
 
 
@@ -72,3 +72,24 @@ def test_an_allowance_fills_with_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sum(accepts(keys, "one") for _ in range(100)) == 2
     now[0] += 3600
     assert sum(accepts(keys, "one") for _ in range(100)) == 60
+
+
+def test_the_key_of_the_metrics_opens_the_metrics_alone(tmp_path: Path) -> None:
+    keys = load_keys(ServingConfig(rate=1), {VARIABLE: "one", METRICS_VARIABLE: "of prometheus\n"})
+    given = {b"authorization": b"Bearer of prometheus"}
+    for _ in range(5):  # whatever the rate of the others
+        keys.check(given, "/metrics")
+    for path in ("", "/", "/v1/predict", "/metrics/", "/v1/model", "/static/../metrics"):
+        with pytest.raises(Problem):
+            keys.check(given, path)
+    keys.check({b"x-api-key": b"one"}, "/metrics")
+    with pytest.raises(Problem):
+        keys.check({b"x-api-key": b"two"}, "/metrics")
+
+
+def test_the_key_of_the_metrics_is_a_key_of_its_own() -> None:
+    for value, words in ((" ", "is empty"), ("one", "set it to another")):
+        with pytest.raises(ConfigError, match=f"{METRICS_VARIABLE}: .*{words}"):
+            load_keys(ServingConfig(), {VARIABLE: "one", METRICS_VARIABLE: value})
+    with pytest.raises(ConfigError, match="API keys"):  # it alone lets nobody else in
+        load_keys(ServingConfig(host="0.0.0.0"), {METRICS_VARIABLE: "of prometheus"})  # noqa: S104

@@ -80,11 +80,11 @@ def champion(record: ExportRecord, version: str = "1", name: str = "pneumonia-ti
     )
 
 
-def mirrored(work: Path, *, seed: int = 0, name: str = "pneumonia-tiny-phantom") -> Champion:
+def mirrored(work: Path, *, seed: int = 0, name: str = "pneumonia-tiny-phantom", images: int = 32) -> Champion:
     """Export a network and name it champion in the mirror of a work folder, as a promotion leaves it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "export"
-        held, mirror = champion(export(folder, seed=seed, images=32), name=name), Mirror(work, name)
+        held, mirror = champion(export(folder, seed=seed, images=images), name=name), Mirror(work, name)
         mirror.folder(held, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
         mirror.write(held)
     return held

@@ -30,7 +30,8 @@ TEXTS = {
     "ProtocolName": "WARD-B", "ImageComments": "SEE JANE", "RequestedProcedureDescription": "RULE OUT TB",
     "AdditionalPatientHistory": "COUGH SINCE MAY", "DerivationDescription": "CROPPED BY BOB",
     "DetectorID": "DET-42", "PlateID": "PLATE-77", "StudyInstanceUID": STUDY_UID, "SeriesInstanceUID": SERIES_UID,
-    "SOPInstanceUID": INSTANCE_UID, "FrameOfReferenceUID": "1.2.826.0.1.777004", "WindowCenterWidthExplanation": "BOB",
+    "SOPInstanceUID": INSTANCE_UID, "FrameOfReferenceUID": "1.2.826.0.1.777004",
+    "WindowCenterWidthExplanation": "BOBBY TABLES",
     "RescaleType": "JANES", "BodyPartExamined": "CHEST JANE", "ViewPosition": "PA JANE", "Modality": "CR",
 }  # fmt: skip
 _COMMON = ("Modality", "PatientSex")  # values that every file may hold

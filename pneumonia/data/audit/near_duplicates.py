@@ -64,6 +64,29 @@ def near_pairs(pixels: NDArray[np.uint8], threshold: float) -> Iterator[Pairs]:
                 yield Pairs(first[above], second[above], values[above])
 
 
+def near_any(candidates: NDArray[np.uint8], others: NDArray[np.uint8], threshold: float) -> NDArray[np.bool_]:
+    """Find which candidates are near-duplicates of an image among others, or of a candidate before that is none.
+
+    Args:
+        candidates: uint8 [M, size, size], as for `near_pairs`.
+        others: uint8 [N, size, size].
+        threshold: Pearson's correlation, above 0.
+
+    Returns:
+        bool [M].
+    """
+    rows, least = _thumbnails(candidates), np.float32(threshold - 1e-5)
+    near = np.zeros(len(rows), np.bool_)
+    for start in range(0, len(others), _COLUMNS):
+        known = _thumbnails(others[start : start + _COLUMNS])
+        for at in range(0, len(rows), _ROWS):
+            near[at : at + _ROWS] |= (rows[at : at + _ROWS] @ known.T >= least).any(axis=1)
+    for row in np.flatnonzero(~near):  # in order, so that of a pair the first stays
+        before = np.flatnonzero(~near[:row])
+        near[row] = bool((rows[before] @ rows[row] >= least).any())
+    return near
+
+
 def _thumbnails(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return float32 [N, 1024], each row of mean 0 and length 1, so that the product of two is their correlation."""
     areas = _areas(pixels.shape[1])

@@ -46,13 +46,13 @@ async function failure(response) {
   }
 }
 
-// path: below the page's own address; body: a file, sent as it is; signal: gives up;
+// path: below the page's own address; body: a file, sent as it is, or text of a type; signal: gives up;
 // waiting: called with the seconds until the next try; sending: called before each try. Returns a response that is ok, otherwise throws a Problem.
-export async function ask(path, { body, signal, waiting, sending, tries = TRIES } = {}) {
+export async function ask(path, { body, type = "application/octet-stream", signal, waiting, sending, tries = TRIES } = {}) {
   for (let left = tries - 1; ; ) {
     const key = stored("sessionStorage", STORED_KEY);
     const headers = key === null ? {} : { Authorization: `Bearer ${key}` };
-    if (body) headers["Content-Type"] = "application/octet-stream";
+    if (body) headers["Content-Type"] = type;
     let response;
     sending?.();
     try {
@@ -91,6 +91,16 @@ export async function predict(file, options) {
 
 export const explain = async (file, view, options) =>
   (await ask(`v1/explain?view=${view}`, { ...options, body: file })).blob();
+
+// The service asks for a key, and has been given one.
+export const identified = () => stored("sessionStorage", STORED_KEY) !== null;
+
+// words: {event, verdict, label, note, reader}; returns what is stored.
+export const giveFeedback = async (words, options) =>
+  (await ask("v1/feedback", { ...options, body: JSON.stringify(words), type: "application/json" })).json();
+
+// What was recorded in the last hours, and what was found.
+export const monitored = async (hours, options) => (await ask(`v1/monitor?hours=${hours}`, { ...options, tries: 1 })).json();
 
 // A service without a champion says so at once.
 export const card = async () => (await ask("v1/model", { tries: 1 })).json();

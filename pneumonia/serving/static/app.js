@@ -1,15 +1,16 @@
 // Start the page: take files, send them two at a time, show what comes back, and keep the model's card.
 
-import { Problem, card as fetchCard, onKeyNeeded, predict, sample, samples } from "./api.js";
+import { takeKeys } from "./access.js";
+import { Problem, card as fetchCard, predict, sample, samples } from "./api.js";
 import { Card } from "./card.js";
 import { byId, el, english } from "./dom.js";
 import { onLanguage, start, t } from "./i18n.js";
 import { modelCard } from "./model.js";
+import { showName, takeName } from "./reader.js";
 import { reasonOf } from "./reasons.js";
 
 const AT_A_TIME = 2; // files under way: their bytes, and no others, are in memory
 const ANNOUNCED = 5; // files up to which each outcome is read aloud
-const SENDABLE = /^[!-~]+$/; // in a header
 const LOOK_AGAIN = 4000; // ms until a service without a champion is asked again
 
 let cards = [];
@@ -93,6 +94,7 @@ const say = (text) => (byId("status").textContent = text);
 
 function summarise() {
   byId("results").hidden = !cards.length;
+  showName(cards.some((card) => card.feedback));
   const found = (test) => cards.filter(test).length;
   const decided = (name) => found(({ state }) => state.kind === "answered" && state.result.decision === name);
   const kind = (name) => found(({ state }) => state.kind === name);
@@ -133,26 +135,6 @@ function listen() {
     event.preventDefault();
     over(false);
     take(event.dataTransfer.files);
-  });
-}
-
-// Key ---------------------------------------------------------------------------------------------------------------
-
-function askForKey(refused) {
-  const form = byId("key");
-  form.hidden = false;
-  byId("key-wrong").textContent = refused ? t("keyWrong") : "";
-  byId("key-value").focus();
-  return new Promise((entered) => {
-    form.onsubmit = (event) => {
-      event.preventDefault();
-      const key = byId("key-value").value.trim();
-      byId("key-wrong").textContent = SENDABLE.test(key) ? "" : t("keyWrong");
-      if (!SENDABLE.test(key)) return;
-      entered(key);
-      form.hidden = true;
-      form.reset();
-    };
   });
 }
 
@@ -227,7 +209,10 @@ function nameSamples() {
   }
 }
 
-onKeyNeeded(askForKey);
+takeKeys();
+takeName(() => {
+  for (const card of cards) card.feedback?.greet();
+});
 onLanguage(() => {
   for (const card of cards) card.relabel();
   if (model || absent) drawModel();

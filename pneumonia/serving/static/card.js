@@ -2,6 +2,7 @@
 
 import { el, english } from "./dom.js";
 import { checksOf } from "./checks.js";
+import { Feedback } from "./feedback.js";
 import { compared, number, percent, said, t, word } from "./i18n.js";
 import { reasonOf, refusalOf } from "./reasons.js";
 import { Viewer } from "./viewer.js";
@@ -15,6 +16,7 @@ export class Card {
     this.file = file;
     this.retry = retry;
     this.state = { kind: "queued" };
+    this.feedback = null; // where the answer has been recorded
     this.viewer = new Viewer(file);
     const id = `card-${(made += 1)}`;
     this.finding = el("div", { class: "finding" });
@@ -29,6 +31,7 @@ export class Card {
   set(state) {
     this.state = state;
     if (state.result) this.viewer.judge(state.result);
+    this.feedback = state.result?.event ? new Feedback(state.result) : null;
     this.draw();
   }
 
@@ -41,6 +44,7 @@ export class Card {
 
   relabel() {
     this.viewer.relabel();
+    this.feedback?.draw();
     this.draw();
   }
 
@@ -63,7 +67,7 @@ const queued = () => [el("p", { class: "pending" }, t("queued"))];
 const asking = () => [el("p", { class: "pending working" }, t("asking"))];
 const busy = ({ seconds }) => [el("p", { class: "pending" }, t("busy", seconds))];
 
-function answered({ result, round }) {
+function answered({ result, round }, { feedback }) {
   const [value, threshold] = compared(result.probability, result.threshold);
   return [
     result.phantom && el("p", { class: "phantoms" }, t("ofPhantoms")),
@@ -74,6 +78,7 @@ function answered({ result, round }) {
     el("p", { class: "side" }, t(result.decision === "PNEUMONIA" ? "above" : "below", threshold)),
     checksOf(result.checks),
     result.familiar === false || notes(result.notes),
+    feedback?.root,
     el("p", { class: "timing" }, time(result.timing, round), el("br"), t("answeredBy", result.model, result.version)),
   ];
 }
@@ -97,13 +102,14 @@ function bar(result, value, threshold) {
   return made;
 }
 
-function refused({ result, round }) {
+function refused({ result, round }, { feedback }) {
   const known = word("refusals", result.code) !== undefined;
   return [
     el("p", { class: "decision refusal" }, t("refused")),
     known || !result.reason ? el("p", {}, refusalOf(result)) : english("p", {}, t("reason", result.reason)),
     known && result.reason && english("p", { class: "hint" }, t("reason", result.reason)),
     checksOf(result.checks),
+    feedback?.root,
     el("p", { class: "timing" }, t("refusedIn", duration(round))),
   ];
 }

@@ -12,6 +12,11 @@ const STORED_LANGUAGE = "pneumonia.language";
 let language = "en";
 const listeners = [];
 
+// The words of one page alone: {en, fr}.
+export function addWords(more) {
+  for (const [tag, words] of Object.entries(more)) Object.assign(WORDS[tag], words);
+}
+
 export const current = () => language;
 
 // Called after each change of language, so that what was drawn by hand is drawn again.
@@ -29,9 +34,12 @@ export function t(key, ...values) {
 
 // A word of a table (checks, metrics, refusals), or undefined where it is not in there.
 export function word(table, key) {
-  const words = WORDS[language][table];
-  return Object.hasOwn(words, key) ? spaced(words[key]) : undefined;
+  const found = WORDS[language][table];
+  return Object.hasOwn(found, key) ? spaced(found[key]) : undefined;
 }
+
+// The words of a list, such as those above the columns of a table.
+export const words = (key) => WORDS[language][key].map(spaced);
 
 // A sentence of the service, in the page's language where the page knows it, and marked as English otherwise. In the
 // table a number is "#", so that one sentence serves for all.
@@ -76,6 +84,17 @@ export function date(text) {
   return new Intl.DateTimeFormat(language, { dateStyle: "long", timeStyle: "short", timeZone: "UTC" }).format(when);
 }
 
+// Day and time of day, in UTC, as tables show them.
+export const moment = (value) => formatted(value, { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+
+export const second = (value) => formatted(value, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+
+export const clock = (value) => formatted(value, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+
+export const day = (value) => formatted(value, { day: "numeric", month: "short" });
+
+const formatted = (value, style) => new Intl.DateTimeFormat(language, { timeZone: "UTC", ...style }).format(new Date(value));
+
 function preferred() {
   const wished = [stored("localStorage", STORED_LANGUAGE), ...navigator.languages].filter(Boolean).map((tag) => tag.split("-")[0]);
   return wished.find((tag) => Object.hasOwn(WORDS, tag)) ?? "en";
@@ -84,7 +103,6 @@ function preferred() {
 function apply(chosen) {
   language = chosen;
   document.documentElement.lang = language;
-  document.title = t("title");
   for (const place of document.querySelectorAll("[data-text]")) place.textContent = t(place.dataset.text);
   for (const place of document.querySelectorAll("[data-label]")) place.setAttribute("aria-label", t(place.dataset.label));
   for (const button of document.querySelectorAll("[data-language]")) {

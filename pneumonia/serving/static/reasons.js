@@ -6,6 +6,7 @@ import { t, word } from "./i18n.js";
 export function reasonOf(error) {
   const status = error.status;
   if (status === undefined) return error.message;
+  if (error.document.code === "database") return t("databaseAway");
   if (error.document.code && word("refusals", error.document.code)) return word("refusals", error.document.code);
   return word("errors", String(status)) ?? t("errorOther", status);
 }

@@ -95,6 +95,7 @@ export default {
     0: "Le service ne répond pas, ou il a fermé la connexion.",
     400: "Le service ne comprend pas la requête.",
     401: "Le service demande une clé.",
+    404: "Le service ne l’a pas, ou plus.",
     413: "Le fichier est plus gros que le service n’accepte.",
     415: "Le service n’accepte pas ce type de fichier.",
     422: "Le service n’accepte pas cette requête.",
@@ -105,6 +106,26 @@ export default {
     file: "Le fichier ne peut pas être lu. Est-ce un dossier, ou a-t-il été déplacé ?",
   },
   errorOther: (status) => `Le service a répondu par l’erreur ${status}.`,
+
+  databaseAway: "La base de données de la surveillance est inutilisable ; le journal du service dit pourquoi.",
+  feedbackTitle: "Êtes-vous d’accord ?",
+  feedbackRefused: "Fallait-il refuser cette image ?",
+  feedbackLabel: "Ce que montre l’image",
+  feedbackUnlabelled: "Il n’y a pas de décision sur une image refusée : dites ce qu’elle montre, ou que vous hésitez.",
+  feedbackSending: "Envoi en cours…",
+  feedbackSent: (said, label, note) => `Envoyé : ${said}${label ? ` ; étiquette : ${label}` : ""}${note ? " ; avec votre note" : ""}.`,
+  feedbackChanged: (said, label, note) => `Modifié : ${said}${label ? ` ; étiquette : ${label}` : ""}${note ? " ; avec votre note" : ""}.`,
+  feedbackFailed: (why) => `Non enregistré. ${why}`,
+  verdicts: { agree: "D’accord", disagree: "Pas d’accord", unsure: "J’hésite" },
+  said: { agree: "vous êtes d’accord", disagree: "vous n’êtes pas d’accord", unsure: "vous hésitez" },
+  labels: { NORMAL: "normale", PNEUMONIA: "pneumonie" },
+  noteTitle: "Ajouter une note",
+  noteLabel: "Note pour les autres lecteurs",
+  noteHint: (most) => `Aucun nom, ni de patient ni de collègue. Au plus ${most} lettres.`,
+  noteSend: "Envoyer la note",
+  readerLabel: "Votre nom",
+  readerHint: "Il distingue les lecteurs de cette machine. Il est gardé jusqu’à la fermeture de cet onglet, et enregistré sous forme d’empreinte à clé.",
+  toMonitor: "Surveillance",
 
   checksTitle: "Ce qui a été constaté sur l’image",
   checks: {
@@ -198,6 +219,16 @@ export default {
   firstChampion: "aucun, c’est le premier",
   limitsTitle: "Ses limites",
   sentences: {
+    "Nothing to do.": "Rien à faire.",
+    "Wait for more images.": "Attendre davantage d’images.",
+    "Find who sends pictures that are no frontal chest radiographs, and stop them there; the service refuses them meanwhile.":
+      "Trouver d’où viennent les images qui ne sont pas des thorax de face, et les arrêter là ; en attendant, le service les refuse.",
+    "Look at the device, its settings and the way its images take to the service; then retrain with images of it.":
+      "Examiner l’appareil, ses réglages et le chemin de ses images jusqu’au service ; puis réentraîner avec des images de cet appareil.",
+    "Look at the images, collect readers' labels for them, and retrain with these.":
+      "Examiner les images, recueillir les étiquettes des lecteurs, et réentraîner avec celles-ci.",
+    "Find a new operating point from readers' feedback; the network itself needs no retraining.":
+      "Trouver un nouveau seuil à partir des avis des lecteurs ; le réseau lui-même n’a pas besoin d’être réentraîné.",
     "it is a negative (bright air, dark bones); the answer is that of the corrected image":
       "c’est un négatif (air clair, os sombres) ; la réponse est celle de l’image corrigée",
     "it seems to be mirrored (heart on the left of the picture); is the side right?":

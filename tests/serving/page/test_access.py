@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -43,11 +45,16 @@ def test_every_sentence_is_there_in_both_languages(visit: Open) -> None:
             const shape = (words, at = "") => Object.entries(words).flatMap(([name, found]) =>
                 typeof found === "object" ? shape(found, `${at}${name}.`)
                 : [`${at}${name}: ${typeof found}${typeof found === "function" ? found.length : ""}`]);
-            const [en, fr] = await Promise.all(["en", "fr"].map((tag) => import(`/static/words.${tag}.js`)));
-            return [shape(en.default), shape(fr.default).filter((name) => !name.startsWith("sentences."))];
+            const read = (file) => Promise.all(["en", "fr"].map((tag) => import(`/static/${file}.${tag}.js`)));
+            return Promise.all(["words", "monitor"].map(async (file) => (await read(file)).map((words) =>
+                shape(words.default).filter((name) => !name.startsWith("sentences.")))));
         }"""
     )
-    assert shapes[0] == shapes[1]
+    (english, french), (of_monitor, in_french) = shapes
+    assert english == french
+    assert of_monitor == in_french
+    tops = [{re.split("[.:]", name)[0] for name in found} for found in (english, of_monitor)]
+    assert not tops[0] & tops[1], "the words of monitoring come on top of the others"
 
 
 @pytest.mark.parametrize("locale", ["en-GB", "fr-FR"])

@@ -11,6 +11,7 @@ import pneumonia.serving
 
 STATIC = Path(pneumonia.serving.__file__).parent / "static"
 FILES = sorted(STATIC.iterdir())
+PAGES = ("index.html", "monitor.html")
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -19,8 +20,9 @@ def test_no_other_host_is_named(file: Path) -> None:
     assert set(addresses) <= {"http://www.w3.org"}, "SVG's namespace is no request; all else is"
 
 
-def test_nothing_is_inline() -> None:
-    page = (STATIC / "index.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_inline(name: str) -> None:
+    page = (STATIC / name).read_text(encoding="utf-8")
     assert not re.search(r"\sstyle=|\son\w+=|<style|javascript:", page)
     assert re.findall(r"<script\b[^>]*>(.*?)</script>", page, re.DOTALL) == [""]
 
@@ -39,7 +41,7 @@ def test_no_script_makes_markup_or_code_of_text(file: Path) -> None:
 
 
 def test_what_is_named_is_there_and_no_more() -> None:
-    named = {"index.html"}
+    named = set(PAGES)
     for file in FILES:
         text = file.read_text(encoding="utf-8")
         named |= set(re.findall(r'"static/([\w.-]+)"', text)) | set(re.findall(r'from "\./([\w.-]+)"', text))

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.sources import from_form
@@ -26,7 +27,7 @@ from pneumonia.progress import Progress
 # sysexits.h: Airflow receives only the exit status, and decides by it whether to retry
 TRY_AGAIN, REFUSED, BROKEN, INTERRUPTED = 75, 65, 70, 130
 LINE_SECONDS = 5.0
-OWN = ("approval", "fresh")  # fields of the form that are no settings
+OWN = ("approval", "fresh", "trace")  # fields of the form that are no settings
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,17 @@ def assignments(params: str, conf: str) -> list[str]:
         for key, value in values.items()
         if key not in OWN
     ]
+
+
+def pipeline_run(decision: dict[str, Any]) -> dict[str, Any]:
+    """Return the pipeline's DAG and the configuration of its run, for a loop's decision: the settings of the form."""
+    fields = json.loads(Path(__file__).with_name("form.json").read_text(encoding="utf-8"))
+    settings = {}
+    for section, key in (field["name"].split(".", 1) for field in fields):
+        if section != "tracking":  # of this place
+            settings[f"{section}.{key}"] = decision["settings"][section][key]
+    conf = settings | {"trace": decision["trace_id"], "approval": decision["approval"]}
+    return {"dag_id": f"pneumonia_pipeline_{decision['profile']}", "conf": conf}
 
 
 def public(url: str | None) -> str | None:

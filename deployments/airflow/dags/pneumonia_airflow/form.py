@@ -21,6 +21,7 @@ def params(profile: str) -> dict[str, Param]:
         "fresh": Param(
             False, type="boolean", description="Train again, even if this training is finished or has a checkpoint"
         ),
+        "trace": Param("", type="string", description="Id of the loop that this run belongs to; empty for none"),
     }
     settings = {
         field["name"]: Param(

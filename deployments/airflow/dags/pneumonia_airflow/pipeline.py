@@ -68,9 +68,13 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
 
         from pneumonia.config.schema import Config
         from pneumonia.records.steps import Dataset
+        from pneumonia.tracking.run import TRACE_TAG
         from tasks.train_model import train_model
 
-        fresh = json.loads(params)["fresh"] and int(try_number) == 1  # a retry resumes from the checkpoint
+        values = json.loads(params)
+        fresh = values["fresh"] and int(try_number) == 1  # a retry resumes from the checkpoint
+        if values["trace"]:
+            tags = {**tags, TRACE_TAG: values["trace"]}
         images, settings = Dataset.model_validate(dataset), Config.model_validate(config)
         trained = train_model(images, settings, progress, tags, fresh)
         url = child.public(trained.run_url)
