@@ -70,22 +70,31 @@ def name_kind(detector: Detector, window: Sample, findings: Findings) -> Named:
     prevalence = window_prevalence(detector, focus)
     if loudest.scores.max() < 1:
         return Named("foreign pictures" if foreign else "none", prevalence)
-    remaining = detector.compare(focus, label_weights(detector, prevalence.value))
+    weights = label_weights(detector, prevalence.value)
+    remaining = detector.compare(focus, weights)
     assert remaining is not None  # noqa: S101 - the same images were compared before
-    return Named(_of_remaining(detector, remaining, prevalence), prevalence, remaining)
+    if _vanishes(detector, remaining, prevalence):
+        return Named("prevalence", prevalence, remaining)
+    sizes = (detector.compare(window.last(one.size), weights) for one in findings.compared)
+    technical = any(_is_technical(detector, one) for one in sizes if one is not None)
+    leads = remaining.scores.argmax() == STATISTICS_TEST and _shifts(remaining).argmax() not in FRAMING
+    return Named("acquisition" if technical or leads else "case mix", prevalence, remaining)
 
 
-def _of_remaining(detector: Detector, remaining: Compared, prevalence: Metric) -> Kind:
-    """Name the kind by what remains after weighting, of which a test that no alarm came from says something too."""
-    loud, notable = (detector.usual_scores(remaining.images, chance) for chance in (LOUD, NOTABLE))
+def _vanishes(detector: Detector, remaining: Compared, prevalence: Metric) -> bool:
+    """Return whether the prevalence has moved, and nothing remains after weighting, also of what is no alarm."""
     moved = not prevalence.low <= detector.calibration.prevalence <= prevalence.high
-    if moved and not (remaining.scores >= loud).any():
-        return "prevalence"
-    shifts = (remaining.distances / remaining.distance_limits)[1:]
-    if shifts[TECHNICAL].max() >= notable[STATISTICS_TEST]:
-        return "acquisition"
-    leads = remaining.scores.argmax() == STATISTICS_TEST and shifts.argmax() not in FRAMING
-    return "acquisition" if leads else "case mix"
+    return moved and not bool((remaining.scores >= detector.usual_scores(remaining.images, LOUD)).any())
+
+
+def _is_technical(detector: Detector, remaining: Compared) -> bool:
+    notable = detector.usual_scores(remaining.images, NOTABLE)[STATISTICS_TEST]
+    return bool(_shifts(remaining)[TECHNICAL].max() >= notable)
+
+
+def _shifts(remaining: Compared) -> Floats:
+    """Return the score of each image statistic, [30]."""
+    return (remaining.distances / remaining.distance_limits)[1:]
 
 
 def window_prevalence(detector: Detector, window: Sample) -> Metric:
