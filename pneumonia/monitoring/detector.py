@@ -184,7 +184,8 @@ class Detector:
 
         known, of = self.foreign
         count, size = int(window.foreign.sum()), len(window)
-        law = betabinom(size, known + 0.5, of - known + 0.5)
+        shares = betabinom(size, known + 0.5, of - known + 0.5).pmf(np.arange(size + 1))
+        at_least = np.minimum(np.cumsum(shares[::-1])[::-1], 1.0)
         chance = FOREIGN_SHARE * self.settings.alarms_per_look / len(self.settings.sizes)
-        limit = int(np.argmax(law.sf(np.arange(size + 1) - 1) <= chance)) or size + 1
-        return ForeignShare(size, count, limit, float(law.sf(count - 1)), *wilson(count / size, size))
+        limit = int(np.argmax(at_least <= chance)) or size + 1
+        return ForeignShare(size, count, limit, float(at_least[count]), *wilson(count / size, size))
