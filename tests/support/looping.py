@@ -70,19 +70,22 @@ mitigation = "None."
 """
 
 
-def draw(seed: int, count: int, *, changed: bool = False, side: float = LEFT) -> tuple[list[bytes], list[int]]:
+def draw(seed: int, count: int, *, changed: bool = False, side: float | None = LEFT) -> tuple[list[bytes], list[int]]:
     """Draw phantoms as PNG files, which say that they are.
 
     Args:
         seed, count: of the phantoms.
         changed: as another device would make them.
-        side: where the opacities lie; a model that has seen one side alone overlooks those of the other.
+        side: where the opacities lie; a model that has seen one side alone overlooks those of the other. None: the
+            opacities of phantoms.
     """
     files, labels = [], []
     for at in range(count):
         rng = np.random.default_rng([seed, at])
         label = int(rng.random() < 0.5)
-        pixels = _with_opacity(dataset.render(0, rng, SIZE), rng, side) if label else dataset.render(0, rng, SIZE)
+        pixels = dataset.render(label if side is None else 0, rng, SIZE)
+        if label and side is not None:
+            pixels = _with_opacity(pixels, rng, side)
         files.append(png(change(pixels, rng) if changed else pixels))
         labels.append(label)
     return files, labels
