@@ -270,12 +270,14 @@ class Stack:
 
     # The service
 
-    def service(self, method: str, path: str, *, key: bool = True, **carried: Any) -> requests.Response:
-        """Send a request with the first reader's API key, or without one."""
-        headers = {"X-API-Key": self.keys()[0]} if key else {}
+    def service(
+        self, method: str, path: str, *, key: bool = True, as_key: str | None = None, **carried: Any
+    ) -> requests.Response:
+        """Send a request with the first reader's API key, with another, or without one."""
+        headers = {"X-API-Key": as_key or self.reader_keys()[0]} if key else {}
         return requests.request(method, f"{self.service_url}/{path}", headers=headers, timeout=60, **carried)
 
-    def keys(self) -> list[str]:
+    def reader_keys(self) -> list[str]:
         """Return the API keys of two readers."""
         return self.settings()["PNEUMONIA_API_KEY"].split(",")
 
