@@ -111,7 +111,7 @@ export function meter({ value, most, limit, name }) {
 // A value with its interval over a band, from 0 to 1; truth: what was measured, as a diamond.
 export function interval({ band, value, truth }) {
   const [width, height, middle] = [160, 18, 9];
-  const x = (found) => 2 + found * (width - 4);
+  const x = (found) => MARK + 2 + found * (width - 2 * (MARK + 2));
   const cross = truth && `M${at(x(truth.value))} ${middle - 5}l5 5l-5 5l-5 -5z`;
   return picture(width, height, "",
     shape("line", { class: "rule", x1: 0, x2: width, y1: middle, y2: middle }),
