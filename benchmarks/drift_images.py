@@ -8,6 +8,7 @@ it had, so that a change of exposure is no change of compression. Foreign pictur
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,9 +21,10 @@ from PIL import Image
 from benchmarks.foreign_pictures import gather
 from pneumonia.config.schema import ServingConfig
 from pneumonia.data.manifest import Manifest
+from pneumonia.data.patients import subtype
 from pneumonia.imaging.image_statistics import STATISTICS, describe_images, measure
 from pneumonia.inference.served_model import Answer, ServedModel
-from pneumonia.monitoring.sample import FOREIGN, Sample
+from pneumonia.monitoring.sample import FOREIGN, UNKNOWN, Sample
 
 SPLITS = ("validation", "gate")
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -42,7 +44,7 @@ def _scanned(image: Image.Image, random: np.random.Generator, resolution: float,
 
 
 CHANGES: dict[str, Change | int] = {
-    "exposure, weak": partial(_gamma, gamma=1.2),
+    "exposure, weak": partial(_gamma, gamma=1.1),
     "exposure, strong": partial(_gamma, gamma=1.6),
     "compression, weak": 85,
     "compression, strong": 40,
@@ -69,12 +71,14 @@ def changed(content: bytes, change: Change | int, seed: int) -> bytes:
     return out.getvalue()
 
 
-def compute_all(export: Path, manifest: Manifest, root: Path, threads: int = 2) -> dict[str, NDArray[np.generic]]:
+def compute_all(
+    export: Path, manifest: Manifest, root: Path, threads: int = 2
+) -> tuple[dict[str, Sample], NDArray[np.bool_]]:
     """Compute all forms of the held-out images, and the foreign pictures.
 
     Returns:
-        ``<form>/<array of Sample>`` for the original, each change and the pictures; all forms have the images in the
-        same order, that of their patients.
+        The samples, by form: the original, each change, and the pictures. All forms have the images in the same order,
+        that of their patients. And bool [n], which images are of viral pneumonia, as far as file names tell.
     """
     model = ServedModel(export, "", "", ServingConfig())
     held_out = sorted((one for one in manifest.entries if one.split in SPLITS), key=lambda one: one.patient)
@@ -82,15 +86,17 @@ def compute_all(export: Path, manifest: Manifest, root: Path, threads: int = 2) 
     labels = np.array([one.label for one in held_out], np.int8)
     patients = np.array([numbers[one.patient] for one in held_out], np.int64)
     contents = [(root / one.path).read_bytes() for one in held_out]
-    found: dict[str, NDArray[np.generic]] = {}
+    viral = np.array([subtype(one.patient) == "virus" for one in held_out], np.bool_)
+    found: dict[str, Sample] = {}
     forms: Mapping[str, Change | int | None] = {ORIGINAL: None, **CHANGES}
     for name, change in forms.items():
         seen = _answers(model, contents, change, threads)
-        found |= _named(name, _sample(model, seen, labels, patients))
-        print(f"{name}: {len(seen)} images", flush=True)
+        found[name] = _sample(model, seen, labels, patients)
+        print(f"{name}: {len(seen)} images", file=sys.stderr, flush=True)
     pictures = [picture.content for picture in gather(None, None, ())]
     seen = _answers(model, pictures, None, threads)
-    return found | _named(PICTURES, _sample(model, seen, np.full(len(seen), -1, np.int8), np.arange(len(seen))))
+    found[PICTURES] = _sample(model, seen, np.full(len(seen), UNKNOWN, np.int8), np.arange(len(seen)))
+    return found, viral
 
 
 def _answers(model: ServedModel, contents: list[bytes], change: Change | int | None, threads: int) -> list[Row]:
@@ -129,7 +135,3 @@ def _row(answer: Answer, size: int) -> Row:
     margin = float(outputs.logits[1]) - float(outputs.logits[0])
     embedding = outputs.embedding.astype(np.float16).astype(np.float32)  # as an event holds it
     return True, False, found.familiar, margin, embedding, statistics
-
-
-def _named(form: str, sample: Sample) -> dict[str, NDArray[np.generic]]:
-    return {f"{form}/{name}": array for name, array in sample.arrays().items()}

@@ -68,6 +68,9 @@ def _decide(database: Database, check: DriftCheck, config: Config, holder: str, 
     verdict = check.verdict
     if verdict is None or not verdict.alarm:
         return Decision(action="none", reason=check.words, **named)
+    if (known := loops.find_loop(database, loops.trace_id(check.key))) is not None:  # the same alarm, delivered twice
+        reason = f"{describe(verdict)}; loop {known.trace_id} was about this alarm: {known.outcome}, {known.words}"
+        return Decision(action="notify", reason=reason, **named)
     action = WHAT_FOLLOWS.get(verdict.kind)
     if action is None:
         return Decision(action="notify", reason=f"{describe(verdict)}; {verdict.advice}", **named)

@@ -18,9 +18,9 @@ TOPS = ("pneumonia", "tasks", "flows")
 FILES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py"))
 NO_TORCH = (
     "errors", "files", "progress", "config", "records", "imaging", "tracking", "registry", "statistics", "data",
-    "reporting", "inference", "serving", "cli",
+    "reporting", "monitoring", "inference", "serving", "cli",
 )  # fmt: skip
-SERVE = ("inference", "serving")
+SERVE = ("monitoring", "inference", "serving")
 """Rooms that are imported where nothing trains; the modules of `WRITE` register something, and no service does that."""
 WRITE = ("pneumonia.inference.outside_set", "pneumonia.inference.version_export")
 TRAINING = ("torch", "torchvision", "mlflow", "sklearn", "scipy", "matplotlib")

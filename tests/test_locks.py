@@ -185,7 +185,7 @@ def test_the_service_is_locked_with_what_it_asks_for_and_nothing_else() -> None:
     """So that torch, MLflow and what comes with them stay out, in this release and the next."""
     extras: dict[str, list[str]] = PROJECT["optional-dependencies"]
     wanted = closure([*PROJECT["dependencies"], *extras["serving"], *extras["dicom"]])
-    assert locked("deployments/serving/requirements.lock").keys() == wanted | {"dumb-init"}
+    assert locked("deployments/serving/requirements.lock").keys() == wanted | {"dumb-init", "psycopg2-binary"}
     assert not wanted & {"torch", "torchvision", "scikit-learn", "scipy", "matplotlib", "mlflow", "pandas", "pyarrow"}
 
 

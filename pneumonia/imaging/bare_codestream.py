@@ -19,7 +19,6 @@ _FILL = re.compile(rb"\xff+")
 _JFIF, _ADOBE, _COLOUR_TRANSFORM = b"JFIF\0", b"Adobe", b"mrfx"
 
 _J2K_COMMENT, _J2K_TILE, _J2K_DATA, _J2K_END = 0x64, 0x90, 0x93, 0xD9  # ITU-T T.800, A.2
-_TILE_HEADER = 12  # bytes of the marker segment SOT
 
 
 def bare_jpeg(content: bytes, comment: bytes = b"", exif: bytes = b"") -> bytes:
@@ -113,9 +112,10 @@ def bare_jpeg_2000(content: bytes) -> bytes:
             return bytes(out[: position + 2])
         if kind == _J2K_DATA:
             (length,) = struct.unpack(">I", out[tile + 6 : tile + 10])
-            position = tile + length if length else out.rfind(END)  # 0: the last tile's, which reaches to the end
-            if position < tile + _TILE_HEADER:
+            behind = tile + length if length else out.rfind(END)  # 0: the last tile's, which reaches to the end
+            if behind <= position:
                 raise _lost("JPEG 2000")
+            position = behind
             continue
         tile = position if kind == _J2K_TILE else tile
         end = position + 2 + int.from_bytes(out[position + 2 : position + 4], "big")

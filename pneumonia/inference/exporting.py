@@ -51,7 +51,7 @@ INT8_LABELS, INT8_AUROC = 0.995, 0.002
 CALIBRATION_IMAGES, COMPARED_IMAGES, REFERENCE_IMAGES = 128, 128, 1000
 """Training images that the ranges of int8 are taken from, validation images on which the network itself is computed,
 and training images of the reference."""
-FROM_THE_PLACE = 50
+FROM_THE_PLACE = 110
 """Validation images from the place of use, from which on these alone stand for it; before, all do."""
 SAMPLES, SAMPLE_SEED = 8, 271_828
 

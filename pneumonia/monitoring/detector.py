@@ -46,7 +46,6 @@ class Compared:
         classifier: AUROC of the domain classifier.
         classifier_limit: from which it is an alarm.
         scores: [3], as `pneumonia.monitoring.null_law.TESTS`.
-        squares: [3], standardised, which the scores are roots of, over their alarm levels.
     """
 
     size: int
@@ -56,11 +55,6 @@ class Compared:
     classifier: Area
     classifier_limit: float
     scores: Floats
-    squares: Floats
-
-    def beyond(self, detector: Detector, chance: float) -> NDArray[np.bool_]:
-        """Return which tests, each by itself, found what a chance of at most 0.1 does not explain, bool [3]."""
-        return self.squares >= usual(detector.law, self.images, chance)
 
 
 @dataclass(frozen=True)
@@ -173,8 +167,11 @@ class Detector:
             classifier=area,
             classifier_limit=0.5 + math.sqrt(limits[2] * classifier_mean * (m + n + 1) / (12 * m * n)),
             scores=np.sqrt(found / limits),
-            squares=found,
         )
+
+    def usual_scores(self, images: int, chance: float) -> Floats:
+        """Return the score that each test alone exceeds by chance, at most 0.1, in windows of accepted images, [3]."""
+        return np.sqrt(usual(self.law, images, chance) / levels(self.law, images, self.settings)[2])
 
     def _distances(self, window: Described, weights: Floats) -> Floats:
         m, n = len(weights), len(window)
@@ -187,7 +184,8 @@ class Detector:
 
         known, of = self.foreign
         count, size = int(window.foreign.sum()), len(window)
-        law = betabinom(size, known + 0.5, of - known + 0.5)
+        shares = betabinom(size, known + 0.5, of - known + 0.5).pmf(np.arange(size + 1))
+        at_least = np.minimum(np.cumsum(shares[::-1])[::-1], 1.0)
         chance = FOREIGN_SHARE * self.settings.alarms_per_look / len(self.settings.sizes)
-        limit = int(np.argmax(law.sf(np.arange(size + 1) - 1) <= chance)) or size + 1
-        return ForeignShare(size, count, limit, float(law.sf(count - 1)), *wilson(count / size, size))
+        limit = int(np.argmax(at_least <= chance)) or size + 1
+        return ForeignShare(size, count, limit, float(at_least[count]), *wilson(count / size, size))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.imaging.image_statistics import FILE_MEASURES, PIXEL_MEASURES, STATISTICS
 from pneumonia.monitoring.detector import Compared, Detector, Findings
 from pneumonia.monitoring.null_law import TESTS
 from pneumonia.monitoring.sample import Sample
@@ -22,8 +23,14 @@ from pneumonia.statistics.prevalence import estimate_prevalence
 Floats = NDArray[np.float64]
 RESAMPLES, BLOCK = 200, 5
 """Resamples of an interval, and images in a row that are drawn together, as those of a patient come."""
-CHANCES = 0.01, 0.05
-"""What one test exceeds with these chances remains of a change, and is notable in the image statistics."""
+LOUD, NOTABLE = 0.01, 0.05
+"""By chance a test alone finds so much: more than the first does not vanish, more than the second is notable."""
+TECHNICAL = [
+    *range(sum(map(len, FILE_MEASURES.values()))),
+    *(STATISTICS.index(name) for name in PIXEL_MEASURES["sharpness"]),
+]
+FRAMING = [STATISTICS.index(name) for name in PIXEL_MEASURES["border"]]
+"""Statistics that no patient changes, of encoding, size and sharpness; and those of how patients lie in the picture."""
 STATISTICS_TEST = TESTS.index("statistics")
 ADVICE: dict[Kind, str] = {
     "none": "Nothing to do.",
@@ -70,11 +77,15 @@ def name_kind(detector: Detector, window: Sample, findings: Findings) -> Named:
 
 def _of_remaining(detector: Detector, remaining: Compared, prevalence: Metric) -> Kind:
     """Name the kind by what remains after weighting, of which a test that no alarm came from says something too."""
-    loud, notable = (remaining.beyond(detector, chance) for chance in CHANCES)
+    loud, notable = (detector.usual_scores(remaining.images, chance) for chance in (LOUD, NOTABLE))
     moved = not prevalence.low <= detector.calibration.prevalence <= prevalence.high
-    if moved and not loud.any():
+    if moved and not (remaining.scores >= loud).any():
         return "prevalence"
-    return "acquisition" if notable[STATISTICS_TEST] or remaining.scores.argmax() == STATISTICS_TEST else "case mix"
+    shifts = (remaining.distances / remaining.distance_limits)[1:]
+    if shifts[TECHNICAL].max() >= notable[STATISTICS_TEST]:
+        return "acquisition"
+    leads = remaining.scores.argmax() == STATISTICS_TEST and shifts.argmax() not in FRAMING
+    return "acquisition" if leads else "case mix"
 
 
 def window_prevalence(detector: Detector, window: Sample) -> Metric:

@@ -69,7 +69,12 @@ def test_a_backup_is_whole_and_its_owners(machine: Machine) -> None:
     folder = machine.backups / "one"
     assert machine.run("backup.sh", folder) == ""
     assert [path.name for path in machine.backups.iterdir()] == ["one"]
-    assert {path.name for path in folder.iterdir()} == {"airflow.dump", "mlflow.dump", "artifacts.tar.gz"}
+    assert {path.name for path in folder.iterdir()} == {
+        "airflow.dump",
+        "mlflow.dump",
+        "monitoring.dump",
+        "artifacts.tar.gz",
+    }
     assert not any(path.stat().st_mode & 0o077 for path in (folder, *folder.iterdir()))
 
 
@@ -156,7 +161,7 @@ def test_a_backup_is_not_brought_back_without_its_secrets(machine: Machine) -> N
     )
 
 
-@pytest.mark.parametrize("missing", ["airflow.dump", "mlflow.dump", "artifacts.tar.gz"])
+@pytest.mark.parametrize("missing", ["airflow.dump", "mlflow.dump", "monitoring.dump", "artifacts.tar.gz"])
 def test_an_incomplete_backup_is_not_brought_back(machine: Machine, missing: str) -> None:
     folder = machine.backups / "one"
     machine.run("backup.sh", folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPE
 
 from pneumonia.config.schema import PreprocessConfig
 from pneumonia.imaging.bare import reduce_to_picture
+from pneumonia.imaging.bare_codestream import bare_jpeg_2000
 from pneumonia.imaging.dicom import decode_dicom
-from pneumonia.imaging.radiograph import read_bytes
+from pneumonia.imaging.radiograph import UnreadableRadiograph, read_bytes
 from pneumonia.imaging.refusal import PHANTOM_COMMENT, Refusal
 from tests.support.dicom_cases import CASES, EIGHT, SCENE
 from tests.support.identified import SECRETS, identified, leaked
 from tests.support.images import dicom, encode, jpeg, picture, png
+from tests.support.mutated import mutated
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 PREPROCESS = PreprocessConfig(size=64)
@@ -200,6 +203,41 @@ def test_a_png_keeps_its_pixels_and_its_orientation(orientation: int, mode: str)
 def test_what_is_no_whole_image_is_refused(content: bytes) -> None:
     with pytest.raises(Refusal):
         reduce_to_picture(content)
+
+
+def outcome(number: int) -> str:
+    """What becomes of a mutated file: no other exception than a refusal, and no other picture."""
+    content = mutated(number)
+    try:
+        shown = read_bytes(content, PREPROCESS)
+    except UnreadableRadiograph:
+        shown = None
+    try:
+        kept, _ = reduce_to_picture(content)
+    except Refusal:
+        return "refused" if shown is None else "not kept"
+    if shown is None:
+        return "unread"  # the service keeps accepted images alone
+    again = read_bytes(kept, PREPROCESS)
+    np.testing.assert_array_equal(shown.pixels, again.pixels, err_msg=f"mutated({number})")
+    return "same"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_is_read_of_damaged_files_is_kept_as_it_is_read() -> None:
+    outcomes = Counter(outcome(number) for number in range(1_000))
+    assert outcomes["same"] > 200
+    assert outcomes["not kept"] <= 2  # of 6,000 such files it was one
+
+
+@pytest.mark.parametrize("length", [1, 12, 40, 2**32 - 1])
+def test_a_tile_that_leads_back_ends(length: int) -> None:
+    """A tile part of JPEG 2000 says where the next begins; one that points at itself must not be followed for ever."""
+    frame = bytearray(encode(EIGHT, "JPEG2000", no_jp2=True))
+    at = frame.index(b"\xff\x90")
+    frame[at + 6 : at + 10] = length.to_bytes(4, "big")
+    with pytest.raises(Refusal):
+        bare_jpeg_2000(bytes(frame))
 
 
 @pytest.mark.real

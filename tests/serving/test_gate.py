@@ -142,7 +142,7 @@ def test_every_route_but_health_and_the_page_asks_for_the_key(guarded: Any, rout
 
 
 def test_what_is_open_is_health_and_the_page() -> None:
-    assert set(OPEN) == {"/", "/healthz", "/readyz"}
+    assert set(OPEN) == {"/", "/monitor", "/healthz", "/readyz"}
 
 
 def test_unknown_paths_and_other_methods_ask_for_the_key_too(guarded: Any) -> None:
