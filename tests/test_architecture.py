@@ -23,6 +23,8 @@ NO_TORCH = (
 SERVE = ("monitoring", "inference", "serving")
 """Rooms that are imported where nothing trains; the modules of `WRITE` register something, and no service does that."""
 WRITE = ("pneumonia.inference.outside_set", "pneumonia.inference.version_export")
+RUN = "pneumonia.monitoring.migrations.env"
+"""Alembic runs it with a database; nobody imports it."""
 TRAINING = ("torch", "torchvision", "mlflow", "sklearn", "scipy", "matplotlib")
 WRONG = {
     "pneumonia/records/wrong.py": ("from pneumonia.data import manifest", "A room imports only from those below it"),
@@ -103,7 +105,7 @@ def imported_without(absent: tuple[str, ...], rooms: tuple[str, ...], but: tuple
 
 @pytest.mark.integration
 def test_rooms_without_torch_are_imported_where_there_is_none() -> None:
-    found = imported_without(("torch", "torchvision"), NO_TORCH, ("pneumonia.tracking.mlflow_model",))
+    found = imported_without(("torch", "torchvision"), NO_TORCH, ("pneumonia.tracking.mlflow_model", RUN))
     assert "pneumonia.records.model" in found
     assert len(found) > 80
 
@@ -111,8 +113,8 @@ def test_rooms_without_torch_are_imported_where_there_is_none() -> None:
 @pytest.mark.integration
 def test_rooms_that_serve_are_imported_where_nothing_trains() -> None:
     """`tests/serving/test_without_torch.py` does so in the environment of the service's image."""
-    found = imported_without(TRAINING, SERVE, WRITE)
-    assert {"pneumonia.serving.server", "pneumonia.inference.engine"} <= set(found)
+    found = imported_without(TRAINING, SERVE, (*WRITE, RUN))
+    assert {"pneumonia.serving.server", "pneumonia.inference.engine", "pneumonia.monitoring.judge"} <= set(found)
     for name in WRITE:
         assert (ROOT / f"{name.replace('.', '/')}.py").is_file(), f"{name} is gone: take it off the list"
 

@@ -119,12 +119,12 @@ class Detector:
             law: `law` of an earlier detector of the same reference and settings; it takes most of the time.
 
         Raises:
-            ValueError: fewer accepted images than twice `settings.fewest`, or images of one class only.
+            ValueError: fewer accepted images than `settings.fewest`, or images of one class only.
         """
         self.settings = settings
         accepted = reference.take(reference.accepted)
-        if len(accepted) < 2 * settings.fewest:
-            raise ValueError(f"{len(accepted)} accepted images of the reference; {2 * settings.fewest} are needed")
+        if len(accepted) < settings.fewest:
+            raise ValueError(f"{len(accepted)} accepted images of the reference; {settings.fewest} are needed")
         order = shuffled(accepted.patients, len(accepted), np.random.default_rng(settings.seed))
         self.reference = accepted.take(order)
         self.foreign = (int(reference.foreign.sum()), len(reference))

@@ -124,10 +124,17 @@ def test_weights_give_the_reference_another_prevalence(detector: Detector) -> No
 
 
 def test_a_reference_that_is_too_small_or_of_one_class_is_refused() -> None:
-    with pytest.raises(ValueError, match="100 are needed"):
-        Detector(draw(99, 0), SETTINGS)
+    with pytest.raises(ValueError, match="50 are needed"):
+        Detector(draw(49, 0), SETTINGS)
     with pytest.raises(ValueError, match="both classes"):
         Detector(draw(200, 0, Place(prevalence=1.0)), SETTINGS)
+
+
+def test_a_small_reference_is_silent_and_finds_what_is_strong() -> None:
+    """As a demo's, of a tenth of the patients."""
+    small = Detector(draw(78, 20), SETTINGS)
+    assert sum(small.test(draw(500, 400 + seed)).score >= 1 for seed in range(20)) <= 1
+    assert judge(small, draw(500, 21, Place(device=2.0)), LOOKED).kind == "acquisition"
 
 
 def test_settings_that_cannot_be() -> None:
