@@ -17,6 +17,7 @@ HEAD = (
     "# Written from pneumonia/config/schema.py and pneumonia/config/profiles by "
     "`python flows/deployments.py > prefect.yaml`.\n"
 )
+MONITOR_SECONDS = 3600
 DESCRIPTIONS = {
     "fast": "The documented demo: 10 % of the patients, one epoch",
     "full": "All patients, the whole recipe",
@@ -45,7 +46,21 @@ def document() -> dict[str, Any]:
                 "work_pool": {"name": "pneumonia"},
             }
             for name, config in deployments().items()
-        ],
+        ]
+        + [_monitor()],
+    }
+
+
+def _monitor() -> dict[str, Any]:
+    """Return the deployment of the loop, which looks every hour."""
+    return {
+        "name": "monitor",
+        "description": "Looks at what the service has answered, and retrains or recalibrates where that follows",
+        "tags": ["pneumonia", "monitor"],
+        "entrypoint": "flows/monitor.py:monitor",
+        "parameters": {"config": deployments()["full"].model_dump(mode="json"), "trigger": ""},
+        "schedules": [{"interval": MONITOR_SECONDS}],
+        "work_pool": {"name": "pneumonia"},
     }
 
 

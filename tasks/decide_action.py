@@ -16,6 +16,8 @@ from pneumonia.records.export import MODEL_RECORD
 from pneumonia.records.loop import Decision, DriftCheck
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry.reader import open_reader
+from pneumonia.tracking.client import tracking_uri
+from pneumonia.tracking.run import TRACE_TAG, tag_run
 from tasks.detect_drift import describe
 
 WHAT_FOLLOWS: dict[Kind, Action | None] = {
@@ -45,12 +47,15 @@ def decide_action(
 
     Raises:
         MonitoringError: the database is away.
+        TrackingError: the registry or the tracking server is away.
     """
     database = Database.of(config)
     try:
         found = _decide(database, check, config, holder, config.monitoring.lease_seconds if lease is None else lease)
     finally:
         database.close()
+    if found.trace_id is not None and check.run_id is not None:  # whose tag `trigger` names the alert
+        tag_run(tracking_uri(config), check.run_id, {TRACE_TAG: found.trace_id})
     trace = f" (trace {found.trace_id})" if found.trace_id else ""
     log.info("%s: %s%s", found.action, found.reason, trace)
     progress(1.0, 1.0, f"{found.action}: {found.reason}{trace}")

@@ -34,7 +34,9 @@ class ServingConfig(Section):
     max_files: int = Field(32, ge=1, le=10_000, description="Most files in a request")
     rate: int = Field(0, ge=0, le=1_000_000, description="Requests a minute that each API key may make; 0: any number")
     keys_file: str = Field(
-        "", description="File of API keys, one sha256 in hex a line; PNEUMONIA_API_KEY holds one in clear text"
+        "",
+        description="File of API keys, one sha256 in hex a line; PNEUMONIA_API_KEY holds some in clear text, "
+        "with commas; each is a reader of its own",
     )
     metrics_port: int = Field(
         0,

@@ -33,6 +33,9 @@ CAUTION = 0.4
 """Share of the chance that the level is made for. The law comes from one reference's patients; others bring larger
 groups of like images, and such levels were reached more than twice as often as meant, in the replays of
 `benchmarks/drift.py` that the detector was made with."""
+INDEPENDENT = np.pi**2 / 12
+"""Mean square of Kolmogorov's law, of the standardised distance of independent images. A statistic that hardly varies
+in the reference, such as the size of files that are all of one, varies less: a single other file would be an alarm."""
 FOREIGN_SHARE = 0.25
 """Share of the budget that the test of foreign pictures has for itself."""
 
@@ -81,7 +84,7 @@ def fit_null_law(described: Described, patients: NDArray[np.int64] | None, setti
 
 
 def _law(sizes: tuple[int, ...], distances: Floats, areas: Floats) -> NullLaw:
-    means = np.maximum(distances.mean(axis=0), 1e-9)
+    means = np.maximum(distances.mean(axis=0), INDEPENDENT)
     classifier = np.maximum(areas.mean(axis=0), 1e-9)
     tests = np.stack([distances[..., 0] / means[:, 0], (distances / means)[..., 1:].max(axis=-1), areas / classifier])
     tails = [[Tail.fit(tests[test, :, place]) for test in range(len(TESTS))] for place in range(len(sizes))]

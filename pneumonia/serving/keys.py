@@ -111,27 +111,26 @@ def load_keys(config: ServingConfig, environment: Mapping[str, str]) -> Keys:
             of `/metrics` is an API key too; the address can be reached by others and there is no key.
     """
     digests = _read(Path(config.keys_file)) if config.keys_file else []
-    if (digest := _from_environment(VARIABLE, environment)) is not None:
-        digests.append(digest)
+    digests += _from_environment(VARIABLE, environment)
     if not digests and not is_loopback(config.host):
         raise ConfigError(
             f"serving.host: {config.host} can be reached from other machines, which needs API keys; set {VARIABLE}, or "
             "serving.keys_file to a file of them, or serving.host to 127.0.0.1"
         )
-    metrics = _from_environment(METRICS_VARIABLE, environment)
+    metrics = next(iter(_from_environment(METRICS_VARIABLE, environment)), None)
     if metrics in digests:
         raise ConfigError(f"{METRICS_VARIABLE}: is an API key, which opens more than {METRICS}; set it to another")
     return Keys(digests, config.rate, metrics)
 
 
-def _from_environment(name: str, environment: Mapping[str, str]) -> bytes | None:
-    """Return the sha256 of a variable's key; None where the variable is not set."""
+def _from_environment(name: str, environment: Mapping[str, str]) -> list[bytes]:
+    """Return the sha256 of each of a variable's keys, which commas divide; none where the variable is not set."""
     if name not in environment:
-        return None
-    key = environment[name].strip()
-    if not key:
-        raise ConfigError(f"{name}: is empty; set it to a key, or unset it")
-    return hashlib.sha256(key.encode()).digest()
+        return []
+    keys = [key.strip() for key in environment[name].split(",")]
+    if not all(keys):
+        raise ConfigError(f"{name}: is empty, or a key in it is; set it to a key, or unset it")
+    return [hashlib.sha256(key.encode()).digest() for key in keys]
 
 
 def _read(path: Path) -> list[bytes]:

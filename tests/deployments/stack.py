@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -72,7 +73,9 @@ class Stack:
         self.project, self.root = project, checkout(folder / "checkout")
         self.env_file = folder / "stack.env"
         self.ports = {f"{name}_PORT": free_port() for name in PUBLISHED}
-        settings = {**self.ports, "SERVING_MODEL": MODEL}
+        keys = ",".join(secrets.token_urlsafe(24) for _ in range(2))  # two readers
+        watched = {"KEEP_IMAGES": "true", "LOOP_MIN_LABELS": "30", "LOOP_COOLDOWN_HOURS": "0"}
+        settings = {**self.ports, "SERVING_MODEL": MODEL, "PNEUMONIA_API_KEY": keys, **watched}
         self.env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self.env_file.chmod(0o600)
         self.airflow_url = f"http://127.0.0.1:{self.ports['AIRFLOW_PORT']}"
@@ -267,10 +270,16 @@ class Stack:
 
     # The service
 
-    def service(self, method: str, path: str, *, key: bool = True, **carried: Any) -> requests.Response:
-        """Send a request with the API key, or without one."""
-        headers = {"X-API-Key": self.settings()["PNEUMONIA_API_KEY"]} if key else {}
+    def service(
+        self, method: str, path: str, *, key: bool = True, as_key: str | None = None, **carried: Any
+    ) -> requests.Response:
+        """Send a request with the first reader's API key, with another, or without one."""
+        headers = {"X-API-Key": as_key or self.reader_keys()[0]} if key else {}
         return requests.request(method, f"{self.service_url}/{path}", headers=headers, timeout=60, **carried)
+
+    def reader_keys(self) -> list[str]:
+        """Return the API keys of two readers."""
+        return self.settings()["PNEUMONIA_API_KEY"].split(",")
 
     def serves(self, version: str, timeout: float = 20.0) -> dict[str, Any]:
         """Wait until the service answers with a version, twice its interval at most; return its card."""

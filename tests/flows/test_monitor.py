@@ -62,11 +62,14 @@ def test_a_stream_changes_and_a_better_model_answers(work: Path, films: Path) ->
 
         place.stream(*draw(3, 460, changed=True, side=RIGHT), readers=2)
         before = place.accuracy(*strange)
-        _, decision, result = monitor(config, "an alert")
+        check, decision, result = monitor(config, "alert-ModelDrift-1")
         assert decision.action == "retrain", decision.reason
         assert result is not None
         assert (result.outcome, result.new_version) == ("promoted", "2"), result.words
         check_traced(config, result.trace_id)
+        assert check.run_id is not None
+        looked = mlflow_client(tracking_uri(config)).get_run(check.run_id).data.tags
+        assert (looked["trigger"], looked[TRACE_TAG]) == ("alert-ModelDrift-1", result.trace_id)
 
         place.follower.look()
         assert place.service.serving().model.version == "2"

@@ -70,20 +70,23 @@ mitigation = "None."
 """
 
 
-def draw(seed: int, count: int, *, changed: bool = False, side: float = LEFT) -> tuple[list[bytes], list[int]]:
-    """Draw phantoms as PNG files, which say that they are.
+def draw(seed: int, count: int, *, changed: bool = False, side: float | None = LEFT) -> tuple[list[bytes], list[int]]:
+    """Draw phantoms as PNG files, which say that they are, or as the generator writes them.
 
     Args:
         seed, count: of the phantoms.
         changed: as another device would make them.
-        side: where the opacities lie; a model that has seen one side alone overlooks those of the other.
+        side: where the opacities lie; a model that has seen one side alone overlooks those of the other. None: the
+            opacities of phantoms.
     """
     files, labels = [], []
     for at in range(count):
         rng = np.random.default_rng([seed, at])
         label = int(rng.random() < 0.5)
-        pixels = _with_opacity(dataset.render(0, rng, SIZE), rng, side) if label else dataset.render(0, rng, SIZE)
-        files.append(png(change(pixels, rng) if changed else pixels))
+        pixels = dataset.render(label if side is None else 0, rng, SIZE)
+        if label and side is not None:
+            pixels = _with_opacity(pixels, rng, side)
+        files.append((jpeg if side is None else png)(change(pixels, rng) if changed else pixels))
         labels.append(label)
     return files, labels
 
@@ -100,6 +103,12 @@ def change(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     """Expose a phantom otherwise, and add noise."""
     dark = 255 * (pixels / 255) ** GAMMA
     return np.clip(dark + rng.normal(0, NOISE, pixels.shape), 0, 255).astype(np.uint8)
+
+
+def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=dataset.QUALITY, comment=PHANTOM_COMMENT)
+    return content.getvalue()
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:

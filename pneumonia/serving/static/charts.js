@@ -93,7 +93,8 @@ function dot(x, y, name, points, index) {
   const [cx, cy] = [x(place), y(value)];
   if (mark === "alarm") {
     const size = MARK + 2;
-    return shape("path", { class: `mark alarm ${name}`, d: `M${at(cx)} ${at(cy - size)}l${size} ${size}l-${size} ${size}l-${size} -${size}z` });
+    const d = `M${at(cx)} ${at(cy - size)}l${size} ${size}l-${size} ${size}l-${size} -${size}z`;
+    return shape("path", { class: `mark alarm ${name}`, d });
   }
   return shape("circle", { class: `mark ${name}`, cx: at(cx), cy: at(cy), r: MARK - 1 });
 }
@@ -111,11 +112,13 @@ export function meter({ value, most, limit, name }) {
 // A value with its interval over a band, from 0 to 1; truth: what was measured, as a diamond.
 export function interval({ band, value, truth }) {
   const [width, height, middle] = [160, 18, 9];
-  const x = (found) => 2 + found * (width - 4);
+  const x = (found) => MARK + 2 + found * (width - 2 * (MARK + 2));
   const cross = truth && `M${at(x(truth.value))} ${middle - 5}l5 5l-5 5l-5 -5z`;
   return picture(width, height, "",
     shape("line", { class: "rule", x1: 0, x2: width, y1: middle, y2: middle }),
-    band && shape("rect", { class: "band", x: at(x(band.low)), width: at(Math.max(x(band.high) - x(band.low), 1)), y: 2, height: height - 4, rx: 2 }),
+    band && shape("rect", {
+      class: "band", x: at(x(band.low)), width: at(Math.max(x(band.high) - x(band.low), 1)), y: 2, height: height - 4, rx: 2,
+    }),
     value && shape("line", { class: "whiskers", x1: at(x(value.low)), x2: at(x(value.high)), y1: middle, y2: middle }),
     value && shape("circle", { class: "mark estimate", cx: at(x(value.value)), cy: middle, r: MARK }),
     cross && shape("path", { class: "mark truth", d: cross }));

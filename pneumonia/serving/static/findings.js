@@ -96,7 +96,8 @@ export function metrics({ drift }) {
     const [value, band, truth] = [drift.estimated[name], drift.expected[name], drift.measured[name]];
     const point = value && { low: value.value, high: value.value };
     return [
-      word("metrics", name), against(value, point, band), band ? range(band) : "–", against(truth, truth, band), interval({ value, band, truth }),
+      word("metrics", name), against(value, point, band), band ? range(band) : "–", against(truth, truth, band),
+      interval({ value, band, truth }),
     ];
   });
   return [

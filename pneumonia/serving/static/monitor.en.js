@@ -5,7 +5,6 @@ const images = (n) => (n === "1" ? "1 image" : `${n} images`);
 export default {
   monitorTitle: "Monitoring",
   toPage: "Radiographs",
-  toMetrics: "Metrics for Prometheus",
   rangeLabel: "Time that is shown",
   hour: "Hour",
   oneDay: "Day",

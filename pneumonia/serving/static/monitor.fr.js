@@ -5,7 +5,6 @@ const images = (n) => (n === "0" || n === "1" ? `${n} image` : `${n} images`);
 export default {
   monitorTitle: "Surveillance",
   toPage: "Radiographies",
-  toMetrics: "Mesures pour Prometheus",
   rangeLabel: "Durée montrée",
   hour: "Heure",
   oneDay: "Jour",

@@ -18,7 +18,10 @@ const history = new History();
 
 // What a section is drawn from; it is drawn again where that, or the language, has changed.
 const SECTIONS = {
-  verdict: { of: ({ drift, version }) => ({ drift, version }), draw: (found) => [verdict(found), tests(found), shifts(found), metrics(found)] },
+  verdict: {
+    of: ({ drift, version }) => ({ drift, version }),
+    draw: (found) => [verdict, tests, shifts, metrics].map((part) => part(found)),
+  },
   loops: { of: ({ loops: found }) => ({ loops: found }), draw: loops },
   feedback: { of: ({ feedback: found }) => ({ feedback: found }), draw: feedback },
 };
@@ -96,11 +99,16 @@ function watched({ recording, waiting, drift }) {
 function troubled() {
   const { status, document: { code, detail } } = trouble;
   const stale = updated && el("p", { class: "hint" }, t("stale", second(updated)));
-  if (status === 404) return [el("h2", {}, t("noMonitoring")), el("p", {}, t("noMonitoringText")), el("pre", {}, el("code", {}, "pneumonia serve --set monitoring.record=true"))];
+  if (status === 404) return notMonitored();
   const title = el("h2", {}, t(code === "database" ? "databaseTitle" : "troubleTitle"));
   const text = el("p", {}, code === "database" ? t("databaseText") : t("away", reasonOf(trouble)));
   return [title, text, detail && english("p", { class: "hint" }, detail), stale];
 }
+
+const notMonitored = () => [
+  el("h2", {}, t("noMonitoring")), el("p", {}, t("noMonitoringText")),
+  el("pre", {}, el("code", {}, "pneumonia serve --set monitoring.record=true")),
+];
 
 const noModel = () => [
   el("h2", {}, t("absentTitle")), el("p", {}, t("absentText")), el("pre", {}, el("code", {}, "make run")),

@@ -42,7 +42,8 @@ export class Stream {
 
 function tiles({ images, refused, bars, since, versions }) {
   const sum = (name) => bars.reduce((total, bar) => total + bar[name], 0);
-  const tile = (name, value, hint) => el("div", {}, el("dt", {}, word("tiles", name)), el("dd", {}, value), el("dd", { class: "hint" }, hint));
+  const tile = (name, value, hint) =>
+    el("div", {}, el("dt", {}, word("tiles", name)), el("dd", {}, value), el("dd", { class: "hint" }, hint));
   const byVersion = Object.entries(versions).map(([version, n]) => t("ofVersion", version, count(n))).join(", ");
   return [
     tile("images", count(images), t("sinceWhen", moment(since))),
@@ -89,8 +90,13 @@ function sharesOverTime({ bars }, marks) {
     hint: t("sharesHint"),
     legend: SHARES.map((name) => ({ kind: "line", name, text: word("tiles", name) })),
     head: [t("fromTime"), ...SHARES.map((name) => word("tiles", name))],
-    rows: seen.map((bar) => [moment(bar.at), ...SHARES.map((name) => (value(bar, name) === null ? "–" : percent(value(bar, name))))]),
-    draw: (width) => lines({ width, marks, series, label: t("sharesLabel"), levels: [0, 0.25, 0.5, 0.75, 1], say: (level) => percent(level) }),
+    rows: seen.map((bar) => {
+      const found = SHARES.map((name) => value(bar, name));
+      return [moment(bar.at), ...found.map((one) => (one === null ? "–" : percent(one)))];
+    }),
+    draw: (width) => lines({
+      width, marks, series, label: t("sharesLabel"), levels: [0, 0.25, 0.5, 0.75, 1], say: (level) => percent(level),
+    }),
   };
 }
 
@@ -104,7 +110,10 @@ function probabilities({ probability }, reference) {
   return {
     title: t("probabilityTitle"),
     hint: there ? t("probabilityHint", count(total(probability)), count(total(reference))) : t("noReference"),
-    legend: [{ kind: "bar", name: "part stream", text: t("ofStream") }, ...(there ? [{ kind: "outline", name: "outline", text: t("ofReference") }] : [])],
+    legend: [
+      { kind: "bar", name: "part stream", text: t("ofStream") },
+      ...(there ? [{ kind: "outline", name: "outline", text: t("ofReference") }] : []),
+    ],
     head: [t("probabilityColumn"), t("ofStream"), ...(there ? [t("ofReference")] : [])],
     rows: tenths.map((name, place) => [name, percent(here[place], 1), ...(there ? [percent(there[place], 1)] : [])]),
     draw: (width) => columns({
