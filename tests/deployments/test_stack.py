@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -370,6 +371,12 @@ def test_every_panels_expression_is_evaluated(stack: Stack, first: str) -> None:
     eventually("a value of every panel of the service", lambda: set(silent()) <= {"Alerts that fire"}, 90)
 
 
+def shown_alerts(stack: Stack) -> list[dict[str, Any]]:
+    """The test's own alerts, as Alertmanager has them."""
+    query = {"filter": 'instance="of the test"'}
+    return list(requests.get(f"{stack.alertmanager_url}/api/v2/alerts", params=query, timeout=30).json())
+
+
 def test_an_alert_starts_the_monitor_once_however_often_it_is_delivered(stack: Stack) -> None:
     """The DAG is paused meanwhile, so that the run waits; it is deleted at the end."""
     stack.airflow("PATCH", f"dags/{MONITOR}", {"is_paused": True})
@@ -391,9 +398,12 @@ def test_an_alert_starts_the_monitor_once_however_often_it_is_delivered(stack: S
     said = stack.compose("exec", "-T", "alert-webhook", "python", "-c", DELIVERY, body)
     assert json.loads(said) == {"runs": {run: "known"}}
     assert runs() == [run]
-    query = {"filter": 'instance="of the test"'}
-    (shown,) = requests.get(f"{stack.alertmanager_url}/api/v2/alerts", params=query, timeout=30).json()
+    (shown,) = shown_alerts(stack)
     assert [one["name"] for one in shown["receivers"]] == ["monitor", "page"]
+    # over, so that Alertmanager does not repeat it: a run that was deleted would be started anew
+    over = alert | {"endsAt": datetime.now(UTC).isoformat()}
+    requests.post(f"{stack.alertmanager_url}/api/v2/alerts", json=[over], timeout=30).raise_for_status()
+    eventually("the end of the alert", lambda: not shown_alerts(stack), 30)
     stack.airflow("DELETE", f"dags/{MONITOR}/dagRuns/{run}", expect=204)
     stack.airflow("PATCH", f"dags/{MONITOR}", {"is_paused": False})
 
