@@ -47,7 +47,7 @@ SERVICE = (
     Panel(
         "Model",
         "The version that answers",
-        {"{{name}} {{version}}, {{precision}}": "pneumonia_model_info"},
+        {"{{name}} {{version}}, {{precision}}": 'pneumonia_model_info{version!=""}'},
         kind="stat",
         height=4,
         names=True,
@@ -185,7 +185,7 @@ PIPELINE = (
     Panel(
         "Last loop",
         "What it did, and what came of it",
-        {"{{action}}: {{outcome}} {{version}}": "pneumonia_loop_last_info"},
+        {"{{action}}: {{outcome}} {{version}}": 'pneumonia_loop_last_info{outcome!=""}'},
         kind="stat",
         width=4,
         height=4,

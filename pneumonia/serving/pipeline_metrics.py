@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import requests
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -30,6 +30,7 @@ class PipelineMetrics:
     """
 
     def __init__(self, orchestrator: Orchestrator, mlflow: str | None = None) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a time for each counter, which nobody asks for
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.alerts = Counter("pneumonia_alerts_received_total", "Alerts received", ("status",), registry=registry)

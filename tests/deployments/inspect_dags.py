@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import logging
 import sys
@@ -23,6 +24,7 @@ def task(operator: Any) -> dict[str, Any]:
         "python": getattr(operator, "python", None),
         "source": operator.get_python_source() if hasattr(operator, "get_python_source") else "",
         "arguments": [str(argument) for argument in getattr(operator, "op_args", ())],
+        "reserved": reserved(operator),
         "inherits": getattr(operator, "inherit_env", None),
         "variables": getattr(operator, "env_vars", None),
         "policy": type(operator.retry_policy).__name__,
@@ -30,6 +32,18 @@ def task(operator: Any) -> dict[str, Any]:
         "links": [link.name for link in operator.operator_extra_links],
         "response_timeout": getattr(operator, "response_timeout", None) is not None,
     }
+
+
+def reserved(operator: Any) -> list[str]:
+    """Return the parameters that a call fills by their place and that have a name of Airflow's context: it fails."""
+    from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
+
+    if not hasattr(operator, "python_callable"):
+        return []
+    # of another Python, a step gets these alone
+    context = getattr(operator, "BASE_SERIALIZABLE_CONTEXT_KEYS", KNOWN_CONTEXT_KEYS)
+    names = list(inspect.signature(operator.python_callable).parameters)[: len(operator.op_args)]
+    return [name for name in names if name in context]
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -19,6 +19,13 @@ def test_airflow_finds_no_error_in_them(inspected: dict[str, Any]) -> None:
     assert inspected["errors"] == []
 
 
+def test_no_step_has_a_parameter_of_a_name_of_airflows(dags: dict[str, Any]) -> None:
+    """Airflow reads such a DAG without an error, and fails when the step begins."""
+    tasks = [task for dag in dags.values() for task in dag["tasks"].values()]
+    assert [task["reserved"] for task in tasks if task["reserved"]] == []
+    assert sum(bool(task["arguments"]) for task in tasks) >= 10
+
+
 def test_there_is_one_for_each_profile(dags: dict[str, Any]) -> None:
     assert sorted(dags) == [MONITOR, FAST, FULL]
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -370,20 +371,27 @@ def test_every_panels_expression_is_evaluated(stack: Stack, first: str) -> None:
     eventually("a value of every panel of the service", lambda: set(silent()) <= {"Alerts that fire"}, 90)
 
 
+def shown_alerts(stack: Stack, instance: str) -> list[dict[str, Any]]:
+    """The alerts of an instance, as Alertmanager has them."""
+    query = {"filter": f'instance="{instance}"'}
+    return list(requests.get(f"{stack.alertmanager_url}/api/v2/alerts", params=query, timeout=30).json())
+
+
 def test_an_alert_starts_the_monitor_once_however_often_it_is_delivered(stack: Stack) -> None:
     """The DAG is paused meanwhile, so that the run waits; it is deleted at the end."""
     stack.airflow("PATCH", f"dags/{MONITOR}", {"is_paused": True})
-    labels = {"alertname": "ModelDrift", "severity": "warning", "loop": "true", "instance": "of the test"}
-    alert = {"labels": labels, "annotations": {"summary": "of the test"}, "startsAt": "2026-01-02T03:04:05.678Z"}
+    began = datetime.now(UTC)
+    labels = {"alertname": "ModelDrift", "severity": "warning", "loop": "true", "instance": began.isoformat()}
+    alert = {"labels": labels, "annotations": {"summary": "of the test"}, "startsAt": began.isoformat()}
     sent = requests.post(f"{stack.alertmanager_url}/api/v2/alerts", json=[alert], timeout=30)
     assert sent.status_code == 200, sent.text
 
     def runs() -> list[str]:
         found = stack.airflow("GET", f"dags/{MONITOR}/dagRuns")["dag_runs"]
-        return [run["dag_run_id"] for run in found if run["dag_run_id"].startswith("alert-ModelDrift-")]
+        pattern = f"alert-ModelDrift-[0-9a-f]{{16}}-{began:%Y%m%dT%H%M%S%fZ}"
+        return [name for run in found if re.fullmatch(pattern, name := run["dag_run_id"])]
 
-    (run,) = eventually("the monitor's run", runs, 60)
-    assert run.endswith("-20260102T030405678000Z")
+    (run,) = eventually("the monitor's run", runs, 90)
     assert stack.airflow("GET", f"dags/{MONITOR}/dagRuns/{run}")["conf"]["trigger"] == run
     fingerprint = run.split("-")[2]
     again = {"status": "firing", "labels": labels, "startsAt": alert["startsAt"], "fingerprint": fingerprint}
@@ -391,9 +399,12 @@ def test_an_alert_starts_the_monitor_once_however_often_it_is_delivered(stack: S
     said = stack.compose("exec", "-T", "alert-webhook", "python", "-c", DELIVERY, body)
     assert json.loads(said) == {"runs": {run: "known"}}
     assert runs() == [run]
-    query = {"filter": 'instance="of the test"'}
-    (shown,) = requests.get(f"{stack.alertmanager_url}/api/v2/alerts", params=query, timeout=30).json()
+    (shown,) = shown_alerts(stack, labels["instance"])
     assert [one["name"] for one in shown["receivers"]] == ["monitor", "page"]
+    # over, so that Alertmanager does not repeat it: a run that was deleted would be started anew
+    over = alert | {"endsAt": datetime.now(UTC).isoformat()}
+    requests.post(f"{stack.alertmanager_url}/api/v2/alerts", json=[over], timeout=30).raise_for_status()
+    eventually("the end of the alert", lambda: not shown_alerts(stack, labels["instance"]), 30)
     stack.airflow("DELETE", f"dags/{MONITOR}/dagRuns/{run}", expect=204)
     stack.airflow("PATCH", f"dags/{MONITOR}", {"is_paused": False})
 

@@ -43,7 +43,7 @@ def detect_drift(tags: dict) -> dict:
 
 
 @task.external_python(execution_timeout=timedelta(minutes=30), **STEP)
-def decide_action(check: dict, run_id: str, lease: float) -> dict:
+def decide_action(check: dict, holder: str, lease: float) -> dict:  # run_id would be a name of Airflow's own
     from pneumonia_airflow import child
 
     with child.step("decide_action") as progress:
@@ -52,7 +52,7 @@ def decide_action(check: dict, run_id: str, lease: float) -> dict:
         from tasks.decide_action import decide_action
 
         found = DriftCheck.model_validate(check)
-        return decide_action(found, resolve("fast"), f"airflow {run_id}", lease, progress).model_dump(mode="json")
+        return decide_action(found, resolve("fast"), holder, lease, progress).model_dump(mode="json")
 
 
 @task.branch
@@ -133,7 +133,7 @@ def monitor() -> DAG:
         },
     )
     def graph() -> None:
-        decision = decide_action(detect_drift(ORIGIN), "{{ run_id }}", LONGEST.total_seconds())
+        decision = decide_action(detect_drift(ORIGIN), "airflow {{ run_id }}", LONGEST.total_seconds())
         chosen = choose(decision)
         retraining, recalibrating, notice = ingest_feedback(decision), recalibrate_model(decision), notify(decision)
         chosen >> [retraining, recalibrating, notice]
