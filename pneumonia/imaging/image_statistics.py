@@ -7,11 +7,13 @@ frame and corners are compared with the adjacent pixels.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 FRAME = 0.04
 
@@ -64,10 +66,14 @@ LOSSLESS = 0.0
 
 _QUANTISATION = re.compile(r"q=([0-9.]+)")
 _LEVELS = 256
+_BLOCK = 8
+_VALUES = np.arange(_LEVELS) / (_LEVELS - 1)
+_QUARTERS = np.tile([0.25, 0.5, 0.75], (8, 1))
+_BRIGHT = np.tile([0.75, 0.95], (4, 1))
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure an image's pixels.
+    """Measure an image's pixels, in a tenth of a millisecond: the service does it for every answer.
 
     Args:
         pixels: uint8 [S, S], not equalised.
@@ -76,11 +82,12 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         float32 [COUNT], in the order of `PIXEL_MEASURES` and then of `QUANTILES`. Mean and spread as logarithms of a
         share of full scale; frame and corners in standard deviations of the image; sharpness as logarithms of ratios.
     """
-    inner = _scaled(pixels)
-    mean, spread = float(inner.mean()), max(float(inner.std()), 1e-3)
-    quantiles = _quantiles(_inside(pixels), QUANTILES)
+    inner = _inside(pixels)
+    counts = _histogram(inner)
+    mean, spread = _moments(counts)
+    quantiles = _quantiles(counts, QUANTILES)
     levels = [np.log(max(mean, 1e-3)), np.log(spread), quantiles[-1]]
-    found = [*levels, *_frame(pixels, spread), *_corners(pixels, spread), *_detail(inner, spread), *quantiles]
+    found = [*levels, *_edges(pixels, spread), *_detail(inner, spread), *quantiles]
     return np.array(found, np.float32)
 
 
@@ -133,11 +140,11 @@ def quantisation(encodings: Sequence[str]) -> NDArray[np.float64]:
 
 
 def measure_exposure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure mean, spread and fine detail alone, as `measure` does, in a fifth of its time: float32 [3]."""
-    inner = _scaled(pixels)
-    spread = max(float(inner.std()), 1e-3)
-    one = max(float(np.abs(np.diff(inner, axis=1)).mean()), 1e-6)
-    return np.array([np.log(max(float(inner.mean()), 1e-3)), np.log(spread), np.log(one / spread)], np.float32)
+    """Measure mean, spread and fine detail alone, as `measure` does, in less time: float32 [3]."""
+    inner = _inside(pixels)
+    mean, spread = _moments(_histogram(inner))
+    one = max(_differences(inner, 1) / inner[:, 1:].size, 1e-6)
+    return np.array([np.log(max(mean, 1e-3)), np.log(spread), np.log(one / spread)], np.float32)
 
 
 def _inside(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -146,53 +153,99 @@ def _inside(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels[edge : len(pixels) - edge, edge : len(pixels) - edge]
 
 
-def _scaled(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the part of an image within the frame as a share of full scale."""
-    return np.multiply(_inside(pixels), np.float32(1 / 255), dtype=np.float32)
+def _histogram(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the grey levels, [256]; by Pillow, in half the time of NumPy."""
+    return np.array(Image.fromarray(np.ascontiguousarray(pixels)).histogram(), np.int64)
 
 
-def _quantiles(pixels: NDArray[np.uint8], shares: Sequence[float]) -> list[float]:
-    """Return quantiles as shares of full scale, as `numpy.quantile` does, from the histogram."""
-    below = np.cumsum(np.bincount(pixels.ravel(), minlength=_LEVELS))
-    places = np.asarray(shares) * (pixels.size - 1)
+def _moments(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """Return mean and spread as shares of full scale, the spread at least a thousandth."""
+    mean = float((counts * _VALUES).sum()) / int(counts.sum())
+    variance = float((counts * np.square(_VALUES - mean)).sum()) / int(counts.sum())
+    return mean, max(variance**0.5, 1e-3)
+
+
+def _quantiles(counts: NDArray[np.int64], shares: Sequence[float]) -> list[float]:
+    """Return quantiles as shares of full scale, as `numpy.quantile` finds them, from counts of grey levels [256]."""
+    found: list[float] = _rows_quantiles(counts.cumsum()[None], np.asarray([shares]))[0].tolist()
+    return found
+
+
+def _rows_quantiles(below: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return quantiles [n, k] from cumulated counts [n, 256] and shares [n, k]."""
+    last = below[:, -1:] - 1
+    places = shares * last
     first = np.floor(places)
-    low = np.searchsorted(below, first, side="right")
-    high = np.searchsorted(below, np.minimum(first + 1, pixels.size - 1), side="right")
-    return [float(value) for value in (low + (places - first) * (high - low)) / (_LEVELS - 1)]
+    # the rows one behind the other, so that one search finds all
+    row = np.arange(len(below))[:, None]
+    ahead = row * (int(last.max()) + 2)
+    wanted = np.concatenate([first + ahead, np.minimum(first + 1, last) + ahead], axis=1)
+    found = np.searchsorted((below + ahead).ravel(), wanted.ravel(), side="right").reshape(wanted.shape) - row * _LEVELS
+    low, high = found[:, : shares.shape[1]], found[:, shares.shape[1] :]
+    return np.asarray((low + (places - first) * (high - low)) / (_LEVELS - 1), dtype=np.float64)
 
 
-def _frame(pixels: NDArray[np.uint8], spread: float) -> list[float]:
-    """Return the steps between the outermost strips and the next but one, and the spread of the outermost strips.
+@functools.cache
+def _places(side: int) -> tuple[list[tuple[slice, slice]], NDArray[np.intp]]:
+    """Return the outermost strips, the next but one, and the corner boxes of an image, and where each one's counts go.
 
-    Medians and quartiles, which a mark in the strip hardly changes.
+    Strips: left, right, top, bottom, as `PIXEL_MEASURES` names them; corners likewise.
     """
-    width = max(1, round(len(pixels) * FRAME))
-    turned = (pixels.T, pixels.T[::-1], pixels, pixels[::-1])
-    outer = [_quantiles(side[:width], (0.25, 0.5, 0.75)) for side in turned]
-    inner = [_quantiles(side[2 * width : 3 * width], (0.5,))[0] for side in turned]
-    steps = [(found[1] - beside) / spread for found, beside in zip(outer, inner, strict=True)]
-    return [*steps, *((found[2] - found[0]) / spread for found in outer)]
+    width, whole = max(1, round(side * FRAME)), slice(None)
+    starts = (slice(0, width), slice(side - width, side))
+    inner = (slice(2 * width, 3 * width), slice(side - 3 * width, side - 2 * width))
+    first, last = (round(side * share) for share in CORNER)
+    near, far = slice(first, last), slice(side - last, side - first)
+    boxes = [(near, near), (near, far), (far, near), (far, far)]
+    found = [
+        place
+        for strips in (starts, inner)
+        for place in (*((whole, at) for at in strips), *((at, whole) for at in strips))
+    ]
+    sizes = [width * side] * 8 + [(last - first) ** 2] * 4
+    return [*found, *boxes], np.repeat(np.arange(12) * _LEVELS, sizes)
 
 
-def _corners(pixels: NDArray[np.uint8], spread: float) -> list[float]:
-    """Return how much brighter the bright part of each corner is than the rest of the corner."""
-    first, last = (round(len(pixels) * share) for share in CORNER)
-    near, far = slice(first, last), slice(len(pixels) - last, len(pixels) - first)
-    boxes = pixels[near, near], pixels[near, far], pixels[far, near], pixels[far, far]
-    quantiles = [_quantiles(box, (0.75, 0.95)) for box in boxes]
-    return [(high - low) / spread for low, high in quantiles]
+def _edges(pixels: NDArray[np.uint8], spread: float) -> list[float]:
+    """Return the frame's and the corners' measures.
+
+    Of the frame: the steps between the outermost strips and the next but one, and the spread of the outermost strips;
+    medians and quartiles, which a mark in the strip hardly changes. Of each corner, how much brighter its bright part
+    is than the rest.
+    """
+    places, offsets = _places(len(pixels))
+    values = np.concatenate([pixels[place].ravel() for place in places]).astype(np.intp)
+    counts = np.bincount(values + offsets, minlength=12 * _LEVELS).reshape(12, _LEVELS).cumsum(axis=1)
+    frame = _rows_quantiles(counts[:8], _QUARTERS)
+    corners = _rows_quantiles(counts[8:], _BRIGHT)
+    steps, flatness = frame[:4, 1] - frame[4:, 1], frame[:4, 2] - frame[:4, 0]
+    found: list[float] = (np.concatenate([steps, flatness, corners[:, 1] - corners[:, 0]]) / spread).tolist()
+    return found
 
 
-def _detail(inner: NDArray[np.float32], spread: float) -> list[float]:
+def _detail(inner: NDArray[np.uint8], spread: float) -> list[float]:
     """Return the differences of neighbours at one and two pixels, relative to the spread, and the blockiness."""
-    across = np.abs(np.diff(inner, axis=1))
-    two = float(np.abs(inner[:, 2:] - inner[:, :-2]).mean())
+    across = _column_differences(inner, 1)
+    two = _differences(inner, 2) / inner[:, 2:].size
     one = max(float(across.mean()), 1e-6)
-    columns = across.mean(axis=0)
-    return [float(np.log(one / spread)), float(np.log(one / max(two, 1e-6))), _blockiness(columns)]
+    return [float(np.log(one / spread)), float(np.log(one / max(two, 1e-6))), _blockiness(across)]
 
 
-def _blockiness(columns: NDArray[np.float32]) -> float:
+def _column_differences(inner: NDArray[np.uint8], apart: int) -> NDArray[np.float64]:
+    """Return the mean difference of pixels some columns apart, as a share of full scale, by column."""
+    one, other = inner[:, apart:], inner[:, :-apart]
+    difference = np.maximum(one, other) - np.minimum(one, other)  # in 8 bits, which do not overflow
+    return np.asarray(difference.sum(axis=0, dtype=np.uint32) / (len(inner) * (_LEVELS - 1)), dtype=np.float64)
+
+
+def _differences(inner: NDArray[np.uint8], apart: int) -> float:
+    """Return the sum of the differences of pixels some columns apart, as shares of full scale."""
+    return float(_column_differences(inner, apart).sum()) * len(inner)
+
+
+def _blockiness(columns: NDArray[np.float64]) -> float:
     """Return the largest excess of every eighth column of differences over the others, over all eight offsets."""
     usual = max(float(np.median(columns)), 1e-6)
-    return max(float(np.log(max(float(columns[at::8].mean()), 1e-6) / usual)) for at in range(8))
+    offset = np.arange(len(columns)) % _BLOCK
+    means = np.bincount(offset, columns, _BLOCK) / np.bincount(offset, minlength=_BLOCK)
+    return float(np.log(max(float(means.max()), 1e-6) / usual))

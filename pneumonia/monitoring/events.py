@@ -6,7 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Event:
 
     def line(self) -> str:
         """Return the event as one line of JSON, binary members in base64."""
-        found = asdict(self)
+        found = dict(vars(self))
         for name in _BINARY:
             if found[name] is not None:
                 found[name] = base64.b64encode(found[name]).decode("ascii")
@@ -88,7 +88,7 @@ class Event:
 
     def row(self) -> dict[str, Any]:
         """Return the values of the table's columns."""
-        return {**asdict(self), "checks": json.dumps(self.checks)}
+        return {**vars(self), "checks": json.dumps(self.checks)}
 
 
 def add_events(database: Database, events: Sequence[Event]) -> int:
