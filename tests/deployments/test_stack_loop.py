@@ -49,11 +49,6 @@ def test_a_stream_changes_and_the_service_answers_with_a_model_that_knows_it(sta
     old = stack.champion()["version"]
     stack.serves(old)
 
-    for content in draw(1, 110, side=None)[0]:
-        predict(stack, content)
-    _, decision = look(stack)
-    assert decision["action"] == "none", decision["reason"]
-
     for content, label in zip(*draw(2, 160, changed=True, side=None), strict=True):
         say(stack, predict(stack, content), label)
     run, decision = look(stack)
