@@ -12,7 +12,7 @@ from pneumonia.records.drift import DriftVerdict, Kind
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.feedback import Said, State
 
-LOSSES = ("spool_full", "disk")
+LOSSES = ("spool_full", "disk", "failed")
 BOUNDS = ("value", "low", "high")
 
 

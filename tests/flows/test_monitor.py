@@ -56,7 +56,7 @@ def test_a_stream_changes_and_a_better_model_answers(work: Path, films: Path) ->
         place.stream(*strange)
         check, decision, result = monitor(config)
         assert check.verdict is not None
-        assert check.verdict.kind == "acquisition", check.words
+        assert check.verdict.kind in ("acquisition", "case mix"), check.words  # both have changed
         assert (decision.action, result) == ("notify", None)  # nobody has said yet what the images show
         assert "settled labels" in decision.reason
 

@@ -70,7 +70,9 @@ mitigation = "None."
 """
 
 
-def draw(seed: int, count: int, *, changed: bool = False, side: float | None = LEFT) -> tuple[list[bytes], list[int]]:
+def draw(
+    seed: int, count: int, *, changed: bool = False, side: float | None = LEFT, share: float = 0.5
+) -> tuple[list[bytes], list[int]]:
     """Draw phantoms as PNG files, which say that they are, or as the generator writes them.
 
     Args:
@@ -78,11 +80,12 @@ def draw(seed: int, count: int, *, changed: bool = False, side: float | None = L
         changed: as another device would make them.
         side: where the opacities lie; a model that has seen one side alone overlooks those of the other. None: the
             opacities of phantoms.
+        share: of PNEUMONIA.
     """
     files, labels = [], []
     for at in range(count):
         rng = np.random.default_rng([seed, at])
-        label = int(rng.random() < 0.5)
+        label = int(rng.random() < share)
         pixels = dataset.render(label if side is None else 0, rng, SIZE)
         if label and side is not None:
             pixels = _with_opacity(pixels, rng, side)
