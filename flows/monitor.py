@@ -5,7 +5,6 @@ python flows/monitor.py --help
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,17 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
-os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/monitor.py` puts flows/ there alone
 
+from flows.defaults import set_defaults
 from flows.heartbeat import Heartbeat
 from flows.supervisor import ready, supervise
 from pneumonia.environment import prepare as prepare_environment
 
+set_defaults()
 if __name__ == "__main__":  # before the libraries, which take seconds to load
     prepare_environment()
     supervise()
@@ -34,9 +30,8 @@ if __name__ == "__main__":  # before the libraries, which take seconds to load
     prefect_server.load()
 
 import typer
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 
 import tasks.decide_action as decide
 import tasks.detect_drift as detect
@@ -44,7 +39,7 @@ import tasks.finish_loop as finish
 import tasks.ingest_feedback as ingest
 import tasks.recalibrate_model as recalibrating
 from flows.parameters import guarded
-from flows.pipeline import RETRIES, RETRY_SECONDS, pipeline, retry_helps
+from flows.pipeline import pipeline, step
 from flows.progress import told
 from flows.terminal import announce, failures
 from pneumonia.config.resolve import resolve
@@ -57,18 +52,7 @@ RENEWALS = 3
 """Times that the lease of a loop is renewed while it lasts."""
 
 
-def _step(name: str):  # type: ignore[no-untyped-def]
-    return task(
-        name=name,
-        retries=RETRIES,
-        retry_delay_seconds=RETRY_SECONDS,
-        retry_condition_fn=retry_helps,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-    )
-
-
-@_step("detect_drift")
+@step("detect_drift")
 def detect_drift(config: Config, trigger: str) -> DriftCheck:
     tags = {"prefect.flow_run_id": str(runtime.flow_run.id), "trigger": trigger or "schedule"}
     with told("detect_drift") as progress:
@@ -79,31 +63,31 @@ def detect_drift(config: Config, trigger: str) -> DriftCheck:
     return check
 
 
-@_step("decide_action")
+@step("decide_action")
 def decide_action(check: DriftCheck, config: Config) -> Decision:
     with told("decide_action") as progress:
         return decide.decide_action(check, config, f"prefect {runtime.flow_run.id}", progress=progress)
 
 
-@_step("ingest_feedback")
+@step("ingest_feedback")
 def ingest_feedback(decision: Decision) -> Decision:
     with told("ingest_feedback") as progress:
         return ingest.ingest_feedback(decision, progress)
 
 
-@_step("recalibrate_model")
+@step("recalibrate_model")
 def recalibrate_model(decision: Decision, config: Config) -> Decision:
     with told("recalibrate_model") as progress:
         return recalibrating.recalibrate_model(decision, config, progress)
 
 
-@_step("notify")
+@step("notify")
 def notify(decision: Decision) -> None:
     get_run_logger().warning(decision.reason)
     create_markdown_artifact(decision.reason, key="notice", description="A person is to look at this")
 
 
-@_step("finish_loop")
+@step("finish_loop")
 def finish_loop(decision: Decision, config: Config) -> LoopResult:
     with told("finish_loop") as progress:
         return finish.finish_loop(decision, config, progress)

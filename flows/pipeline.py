@@ -5,23 +5,18 @@ python flows/pipeline.py --help
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
-# the page of a run shows every line; on the console the steps tell how far they are themselves
-os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
-os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")  # a busy machine needs more than 20
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/pipeline.py` puts flows/ there alone
 
+from flows.defaults import set_defaults
 from flows.heartbeat import Heartbeat
 from flows.supervisor import ready, supervise
 from pneumonia.environment import prepare as prepare_environment
 
+set_defaults()
 if __name__ == "__main__":  # before the libraries, which take seconds to load
     prepare_environment()
     supervise()
@@ -66,7 +61,8 @@ def retry_helps(_task: object, _run: object, state: object) -> bool:
     return False
 
 
-def _step(name: str):  # type: ignore[no-untyped-def]
+def step(name: str):  # type: ignore[no-untyped-def]
+    """Return the decorator of a step: retried where that helps, never cached."""
     return task(
         name=name,
         retries=RETRIES,
@@ -78,7 +74,7 @@ def _step(name: str):  # type: ignore[no-untyped-def]
     )
 
 
-@_step("prepare_data")
+@step("prepare_data")
 def prepare_data(config: Config) -> Dataset:
     with told("prepare_data") as progress:
         dataset = prepare.prepare_data(config, progress)
@@ -88,7 +84,7 @@ def prepare_data(config: Config) -> Dataset:
     return dataset
 
 
-@_step("train_model")
+@step("train_model")
 def train_model(dataset: Dataset, config: Config, fresh: bool, trace: str) -> TrainedModel:
     run = {"prefect.flow_run_id": str(runtime.flow_run.id)} | ({TRACE_TAG: trace} if trace else {})
     first = runtime.task_run.run_count == 1  # a retry goes on from the checkpoint
@@ -96,13 +92,13 @@ def train_model(dataset: Dataset, config: Config, fresh: bool, trace: str) -> Tr
         return train.train_model(dataset, config, progress, run, fresh=fresh and first)
 
 
-@_step("export_model")
+@step("export_model")
 def export_model(dataset: Dataset, trained: TrainedModel, config: Config) -> ExportedModel:
     with told("export_model") as progress:
         return export.export_model(dataset, trained, config, progress)
 
 
-@_step("validate_model")
+@step("validate_model")
 def validate_model(dataset: Dataset, trained: TrainedModel, exported: ExportedModel, config: Config) -> Validation:
     with told("validate_model") as progress:
         validation = validate.validate_model(dataset, trained, exported, config, progress)
@@ -118,7 +114,7 @@ def _publish(validation: Validation) -> None:
     create_table_artifact(reasons, key="verdict", description="passed" if validation.verdict.passed else "not passed")
 
 
-@_step("promote_model")
+@step("promote_model")
 def promote_model(
     dataset: Dataset, trained: TrainedModel, exported: ExportedModel, validation: Validation, config: Config
 ) -> tuple[Validation, Promotion]:

@@ -34,18 +34,24 @@ def ci(tmp_path: Path) -> Path:
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(("features", "marks"), [("avx2 avx512f", "not nightly"), ("avx2", "not nightly and not long")])
 @pytest.mark.parametrize("broken", ["", "lint", "test"])
-def test_ci_says_how_long_each_part_took_and_ends_with_the_first_that_fails(ci: Path, broken: str) -> None:
+def test_ci_says_how_long_each_part_took_and_ends_with_the_first_that_fails(
+    ci: Path, broken: str, features: str, marks: str
+) -> None:
     """Also where the container engine does not start: then the tests that need it say so themselves."""
     path = f"{ci.parent / 'bin'}:{os.environ['PATH']}"
     run = ["bash", ".ci/run"]
-    environment = {**os.environ, "PATH": path, "BROKEN": broken}
+    processor = ci / "cpuinfo"
+    processor.write_text(f"flags : {features}\n")
+    environment = {**os.environ, "PATH": path, "BROKEN": broken, "CPUINFO": str(processor)}
     done = subprocess.run(run, cwd=ci, env=environment, capture_output=True, text=True, timeout=60)
     parts = re.findall(r"^part (\w+): \d+ s$", done.stdout, re.MULTILINE)
     wanted = ["install", "lint", "data", "engine", "tests", "run"]
     assert parts == (wanted[: wanted.index({"lint": "lint", "test": "tests"}[broken]) + 1] if broken else wanted)
     assert (done.returncode == 0) is (broken == ""), done.stderr
     if not broken:
-        assert "make|test|ARGS=--durations=20|" in done.stderr
+        assert f"make|test|MARKS={marks}|ARGS=--durations=20|" in done.stderr
+        assert ("are left out" in done.stdout) == ("long" in marks)
         weights = ci.parent / "shared/weights/resnet18-imagenet-partial.pt"
         assert f"--weights '{weights}' --set work=.pneumonia/ci|" in done.stderr

@@ -101,6 +101,7 @@ def test_forms_are_kept(forms: Forms, tmp_path: Path) -> None:
     assert load_model(tmp_path / "forms.npz") == {"kind": "drawn"}
 
 
+@pytest.mark.long
 @pytest.mark.integration
 def test_phantoms_are_replayed(tmp_path: Path) -> None:
     """From training to figures; with a small network and few images only the plainest changes must be found."""

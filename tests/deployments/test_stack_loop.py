@@ -11,7 +11,7 @@ from tests.deployments.stack import MODEL, Stack, eventually
 from tests.deployments.stack_runs import SMALL
 from tests.support.looping import draw
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.stack, pytest.mark.long, pytest.mark.timeout(900)]
 MONITOR = "pneumonia_monitor"
 LOOP: dict[str, Any] = {
     **SMALL, "phantom.train": 400, "train.epochs": 6, "train.seed": 77, "data.validation_fraction": 0.4,

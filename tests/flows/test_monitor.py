@@ -92,6 +92,7 @@ def check_traced(config: Config, trace: str) -> None:
     assert len(list(Path(config.data.root).glob("train/**/site_*"))) > 100
 
 
+@pytest.mark.long
 def test_a_retraining_that_is_no_better_is_refused_and_the_old_one_stays(work: Path, films: Path) -> None:
     config = began(work, films, margin=0.0001)
     with place_of_use(config) as place:

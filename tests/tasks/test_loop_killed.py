@@ -21,7 +21,7 @@ from tests.support.killed_loop import STEPS, run
 from tests.support.looping import NAME, RIGHT, draw, make_data, place_of_use, settings
 from tests.support.steps import run as run_pipeline
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.long]
 
 
 @pytest.fixture
