@@ -41,12 +41,13 @@ import tasks.recalibrate_model as recalibrating
 from flows.parameters import guarded
 from flows.pipeline import pipeline, step
 from flows.progress import told
-from flows.terminal import announce, failures
+from flows.terminal import check_servers, failures
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.monitoring import loops
 from pneumonia.monitoring.database import Database
 from pneumonia.records.loop import Decision, DriftCheck, LoopResult
+from pneumonia.registry.reader import names_to_serve
 
 RENEWALS = 3
 """Times that the lease of a loop is renewed while it lasts."""
@@ -160,7 +161,8 @@ def main(
     """Look at the champion's stream for drift, and do what follows from it. Not a medical device."""
     with failures():
         config = resolve(profile, file=file, assignments=settings or [])
-        announce(config)
+        print(f"Watching the champion of {', '.join(names_to_serve(config))}, the first that there is", flush=True)
+        check_servers(config)
         check, decision, result = monitor(config, trigger)
         print(f"drift    {check.words}")
         print(f"action   {decision.action}: {decision.reason}")

@@ -54,10 +54,15 @@ class _ToldAtTheEnd(logging.Filter):
 
 def announce(config: Config) -> None:
     """Say which data are used, and see that both servers answer before anything is computed."""
-    keep_tracebacks_in(config.work)
     kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.registry.name}", flush=True)
     check_requirements(config)
+    check_servers(config)
+
+
+def check_servers(config: Config) -> None:
+    """See that both servers answer."""
+    keep_tracebacks_in(config.work)
     check_store(tracking_uri(config))
     prefect_server.check(Path(config.work).resolve() / "logs" / SERVER_LOG)
 

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from typing import Any
 
-from pneumonia.config.schema import CLASSES, NOT_OF_A_RUN, Config
+from pneumonia.config.schema import CLASSES, NOT_OF_A_RUN, PHANTOM_ROOT, Config
 from pneumonia.monitoring import feedback, ingestion, loops
 from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.loops import Action, Loop, Wish
@@ -94,7 +94,12 @@ def _missing_labels(database: Database, action: Action, verdict: DriftVerdict, c
         rows = feedback.settled(database, model_digest=verdict.model_digest)
         counts = Counter(str(row.label) for row in rows if row.margin is not None)
     else:
-        counts = ingestion.count_waiting(database, Config.model_validate(champion_settings(config)))
+        settings = Config.model_validate(champion_settings(config))
+        if settings.data.root == PHANTOM_ROOT and settings.monitoring.data_root == "auto":
+            return (
+                "phantoms are drawn into the work folder: name a folder for the data version, monitoring.data_root=DIR"
+            )
+        counts = ingestion.count_waiting(database, settings)
     least = config.monitoring.min_labels
     if min(counts[label] for label in CLASSES) >= least:
         return ""

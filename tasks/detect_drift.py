@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import sqlalchemy as sa
+from filelock import FileLock
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -29,10 +30,11 @@ from pneumonia.records.model import ModelRecord
 from pneumonia.registry.mirror import Champion
 from pneumonia.registry.reader import open_reader
 from pneumonia.reporting.drift_report import write_drift_report
+from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.run import Run
 
 DAY = 86_400
-REPORTS = "reports"
+REPORTS, CHECK = "reports", "check.json"
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +55,8 @@ def detect_drift(config: Config, progress: Progress = silent, tags: Mapping[str,
     reader = open_reader(config)
     champion = reader.champion()
     if champion is None:
-        return DriftCheck(words="there is no champion whose stream could be watched")
+        names = ", ".join(reader.names)
+        return DriftCheck(words=f"there is no champion of {names}; name another with --set serving.model=NAME")
     named = {"name": champion.name, "version": champion.version}
     database = Database.of(config)
     try:
@@ -84,31 +87,53 @@ def _check(
     record = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
     arrays, place = load_file(folder / REFERENCE), monitoring_folder(config)
     named = {"name": champion.name, "version": champion.version}
+    of = f"version {champion.version} of {champion.name}"
     settings = settings_of(config.monitoring)
     try:
         reference = Sample.of_reference(arrays, record.threshold)
         detector = open_detector(reference, settings, place)
     except KeyError:
-        return DriftCheck(**named, words="it was exported without the images that its stream is compared with")
+        words = f"{of} was exported without the images that its stream is compared with; nothing is compared"
+        return DriftCheck(**named, words=words)
     except ValueError as error:
-        return DriftCheck(**named, words=f"its reference is too small: {error}")
+        return DriftCheck(**named, words=f"the reference of {of} is too small: {error}")
     labels = feedback.labels_for(database, [row["event_id"] for row in rows])
     key = verdict_key(champion.model_digest, rows, labels, settings.digest())
-    verdict = verdicts.find_verdict(database, key)
     window = sample_of(rows, labels, reference.embeddings.shape[1], record.threshold)
-    if verdict is None:
-        verdict = judge(detector, window, _looked(champion, rows))
-        verdict = verdicts.store_verdict(database, key, verdict)
+    page = place / REPORTS / key[:16]
+    page.mkdir(parents=True, exist_ok=True)
+    with FileLock(page / "lock"):  # two looks at the same images are one
+        found = _finished(config, page / CHECK)
+        if found is None:
+            verdict = verdicts.find_verdict(database, key)
+            if verdict is None:
+                verdict = judge(detector, window, _looked(champion, rows))
+                verdict = verdicts.store_verdict(database, key, verdict)
+            progress(0.6, 1.0, "writing the report")
+            report = write_drift_report(page, verdict, (_probabilities(reference), _probabilities(window)))
+            run_id, url = _log(config, key, verdict, report, tags)
+            found = DriftCheck(
+                **named,
+                verdict=verdict,
+                key=key,
+                words=describe(verdict),
+                report=str(report),
+                run_id=run_id,
+                run_url=url,
+            )
+            write_text(page / CHECK, found.model_dump_json(indent=2))
     verdicts.touch_verdict(database, key)
-    progress(0.6, 1.0, "writing the report")
-    report = write_drift_report(
-        place / REPORTS / key[:16], verdict, (_probabilities(reference), _probabilities(window))
-    )
-    run_id, url = _log(config, key, verdict, report, tags)
-    words = describe(verdict)
-    log.info("%s", words)
-    progress(1.0, 1.0, words)
-    return DriftCheck(**named, verdict=verdict, key=key, words=words, report=str(report), run_id=run_id, run_url=url)
+    log.info("%s", found.words)
+    progress(1.0, 1.0, found.words)
+    return found
+
+
+def _finished(config: Config, path: Path) -> DriftCheck | None:
+    """Return the result of an earlier look at the same images, if the tracking server has its run."""
+    if not path.exists():
+        return None
+    found = DriftCheck.model_validate_json(path.read_text(encoding="utf-8"))
+    return found if found.run_id is not None and run_exists(tracking_uri(config), found.run_id) else None
 
 
 def _probabilities(images: Sample) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from pneumonia.records.steps import Promotion
 from pneumonia.tracking.run import PROMOTION_TAG, TRACE_TAG, find_tag
 
 NOTHING = "no model was judged: a step before has failed; the log of its run says why"
+SAME = "nothing was trained: the data version holds nothing that the champion was not trained on"
 log = logging.getLogger(__name__)
 
 
@@ -43,5 +44,8 @@ def finish_loop(decision: Decision, config: Config, progress: Progress = silent)
 def _finish(database: Database, trace: str, promotion: Promotion | None) -> Loop:
     if promotion is None:
         return loops.finish(database, trace, "failed", NOTHING)
+    begun = loops.find_loop(database, trace)
+    if begun is not None and promotion.version == begun.version:  # the champion itself, whose training was found again
+        return loops.finish(database, trace, loops.REFUSED, SAME)
     outcome = loops.PROMOTED if promotion.promoted else loops.REFUSED
     return loops.finish(database, trace, outcome, promotion.reason, promotion.version)

@@ -131,12 +131,18 @@ def review(
     """
     if (event is None) != (label is None):
         raise typer.BadParameter("name both --event and --label, or none of them")
+    if not by.strip():
+        raise typer.BadParameter("--by: name the one who adjudicates")
     config = resolve_config(file, settings)
+    from pneumonia.data.patient_key import Pseudonyms
+    from pneumonia.monitoring.feedback import reader_pseudonym
+
+    who = reader_pseudonym(Pseudonyms(Path(config.work).resolve()), by)
     with _opened(config) as database:
         if event is not None and label is not None:
-            made = [_adjudicate(database, _found(database, event), label.value, by, note)]
+            made = [_adjudicate(database, _found(database, event), label.value, who, note)]
         else:
-            made = _ask(database, _folder(config), by, name, with_open=with_open)
+            made = _ask(database, _folder(config), who, name, with_open=with_open)
     if as_json:
         emit_json([said.model_dump() for said in made])
     else:

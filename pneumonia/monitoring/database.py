@@ -54,8 +54,14 @@ class Database:
         """
         try:
             url = sa.make_url(address)
+            if url.drivername == "postgresql":
+                url = url.set(drivername="postgresql+psycopg2")
             self.engine = _engine(address, url)
-        except (SQLAlchemyError, ImportError) as error:
+        except ImportError as error:
+            raise MonitoringError(
+                f"monitoring.database: {error.name} is missing; pip install psycopg2-binary", permanent=True
+            ) from None
+        except SQLAlchemyError as error:
             raise MonitoringError(
                 f"monitoring.database: {redacted(str(error))}; use sqlite:/// or postgresql://",
                 permanent=True,
@@ -79,7 +85,13 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise MonitoringError(f"the monitoring database cannot be used: {_reason(error)}") from error
+            reason = _reason(error)
+            damaged = "not a database" in reason
+            remedy = "; move it away, or name another: monitoring.database" if damaged else ""
+            raise MonitoringError(
+                f"the monitoring database {self.engine.url.render_as_string()} cannot be used: {reason}{remedy}",
+                permanent=damaged,
+            ) from error
 
     def insert_ignoring(self, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
         """Return an insertion that leaves out rows which are there already, by any unique column."""

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES
+from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.errors import FeedbackError, UnknownEventError
 from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.tables import EVENTS, FEEDBACK
@@ -89,7 +90,14 @@ def give_feedback(
     return said
 
 
+def reader_pseudonym(pseudonyms: Pseudonyms, name: str) -> str:
+    """Return the pseudonym of a reader or adjudicator; case and blanks around a name do not matter."""
+    return pseudonyms.of(f"reader {name.strip().casefold()}").replace("id-", "reader-", 1)
+
+
 def _check_words(reader: str, verdict: str, label: str | None, note: str, role: str) -> None:
+    if "\0" in reader + note:
+        raise FeedbackError("reader and note: a character that no text holds (U+0000); leave it out")
     if not 0 < len(reader) <= READER_LETTERS:
         raise FeedbackError(f"reader: {len(reader)} characters; 1 to {READER_LETTERS} are needed")
     if verdict not in SAID:

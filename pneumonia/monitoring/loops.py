@@ -199,5 +199,6 @@ def _read(row: Mapping[Any, Any]) -> Loop:
 
 
 def _last_end(connection: sa.Connection, name: str) -> float | None:
-    last = sa.select(sa.func.max(LOOPS.c.finished)).where(LOOPS.c.name == name)
+    judged = LOOPS.c.outcome.in_((PROMOTED, REFUSED))  # a loop that has failed before its gate need not cool down
+    last = sa.select(sa.func.max(LOOPS.c.finished)).where(LOOPS.c.name == name, judged)
     return connection.execute(last).scalar()

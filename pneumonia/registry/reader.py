@@ -32,11 +32,13 @@ VERDICT = "report/verdict.json"
 
 
 def names_to_serve(config: Config) -> list[str]:
-    """Return the registered names whose champion is served, the first that has one."""
+    """Return the registered names whose champion is served, the first that has one; a name of one's own comes first."""
     if config.serving.model != "auto":
         return [config.serving.model.removeprefix("models:/").partition("@")[0]]
     real = RegistryConfig().name
-    return [real, f"{real}-fast", f"{real}-phantom"]
+    usual = [real, f"{real}-fast", f"{real}-phantom"]
+    own = config.registry.name
+    return usual if own in usual else [own, *usual]
 
 
 def open_reader(config: Config) -> Reader:

@@ -160,30 +160,25 @@ class Monitoring:
 
     def reader_of(self, name: str) -> str:
         """Return the pseudonym of a reader, of a name or of an API key's digest."""
-        return self.pseudonyms.of(f"reader {name}").replace("id-", "reader-", 1)
+        return feedback.reader_pseudonym(self.pseudonyms, name)
 
     def _watch(self) -> None:
         self.look()
         while not self._stopped.wait(WATCH_SECONDS):
             self.look()
 
-    @property
-    def name(self) -> str | None:
-        """Registered name of the model that answers; None while there is none."""
-        current = None if self.source is None else self.source.current
-        return None if current is None else current.model.name
-
     def look(self) -> None:
         """Bring the metrics up to the database; where it is away they stay as they are."""
-        name = self.name
-        if name is None:
+        current = None if self.source is None else self.source.current
+        if current is None:
             return
+        name, version = current.model.name, current.model.version
         try:
             self.metrics.show_feedback(
                 feedback.count_verdicts(self.database), feedback.count_states(self.database, name)
             )
             for verdict in verdicts.last_verdicts(self.database, name):
-                self.metrics.show_verdict(verdict, verdicts.last_look(self.database, name) or 0.0)
+                self.metrics.show_verdict(verdict, verdicts.last_look(self.database, name) or 0.0, version)
             last = next(iter(loops.last_loops(self.database, name)), None)
             self.metrics.show_loops(loops.count_loops(self.database, name), last)
         except PneumoniaError as error:

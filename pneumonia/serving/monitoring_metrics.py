@@ -66,17 +66,19 @@ class MonitoringMetrics:
         for state, count in states.items():
             self.labels.labels(state).set(count)
 
-    def show_verdict(self, verdict: DriftVerdict, checked: float) -> None:
+    def show_verdict(self, verdict: DriftVerdict, checked: float, version: str) -> None:
         """Show the last look at drift.
 
         Args:
             verdict: what it found.
             checked: its time, seconds since 1970.
+            version: that answers now; an alarm about an earlier one is over.
         """
-        self.alarm.set(float(verdict.alarm))
-        self.score.set(verdict.score)
+        now = verdict.version == version
+        self.alarm.set(float(verdict.alarm and now))
+        self.score.set(verdict.score if now else 0.0)
         for kind in get_args(Kind):
-            self.kind.labels(kind).set(float(kind == verdict.kind))
+            self.kind.labels(kind).set(float(kind == (verdict.kind if now else "too few")))
         self.images.set(verdict.images)
         self.checked.set(checked)
         for name, score in verdict.scores().items():

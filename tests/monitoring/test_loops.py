@@ -78,3 +78,10 @@ def test_models_do_not_wait_for_each_other(database: Database) -> None:
     assert loops.begin(database, wish(), 60, DAY).status == "begun"
     other = wish("b")._replace(name="pneumonia-fast")
     assert loops.begin(database, other, 60, DAY).status == "begun"
+
+
+def test_a_loop_that_failed_before_its_gate_does_not_cool_down(database: Database) -> None:
+    begun = loops.begin(database, wish(), 60, DAY).loop
+    assert begun is not None
+    loops.finish(database, begun.trace_id, "failed", "no disk")
+    assert loops.begin(database, wish("b"), 60, DAY).status == "begun"

@@ -180,3 +180,10 @@ def test_a_database_of_a_later_release_is_refused(tmp_path: Path) -> None:
 def test_another_database_is_refused(address: str) -> None:
     with pytest.raises(MonitoringError, match=r"monitoring\.database"):
         Database(address)
+
+
+def test_a_damaged_database_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "events.db").write_text("no database" * 1000)
+    with pytest.raises(MonitoringError, match=r"events\.db cannot be used: .*move it away") as told:
+        count_events(database_in(tmp_path))
+    assert told.value.permanent

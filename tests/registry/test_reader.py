@@ -335,3 +335,9 @@ def test_the_login_of_the_environment_is_sent(tmp_path: Path, monkeypatch: pytes
     # past the login it answers with the same document everywhere, which is no registered model
     with Answer(401, "") as server, pytest.raises(TrackingError, match="the answer is not MLflow's"):
         reader_of(server.url, tmp_path, "mine").champion()
+
+
+def test_a_name_of_ones_own_comes_first() -> None:
+    config = Config.model_validate({"registry": {"name": "mine"}})
+    assert names_to_serve(config)[:2] == ["mine", "pneumonia-resnet18"]
+    assert names_to_serve(Config())[0] == "pneumonia-resnet18"

@@ -121,6 +121,7 @@ def test_two_readers_settle_a_label(exports: Path, tmp_path: Path) -> None:
         ({"event": "EVENT", "verdict": "unsure", "label": "NORMAL"}, 422, "unsure"),
         ({"event": "EVENT", "verdict": "agree", "note": "x" * 2000}, 422, "note"),
         ({"event": "EVENT", "verdict": "agree", "patient": "Jane"}, 422, "patient"),
+        ({"event": "EVENT", "verdict": "agree", "note": "a\0b"}, 422, "U+0000"),
         ("no object", 422, "body"),
     ],
 )
@@ -191,6 +192,16 @@ def test_what_was_found_is_shown(service: Service) -> None:
     loops.finish(monitoring.database, begun.loop.trace_id, "refused", "no better")
     monitoring.look()
     assert service.metrics.text().count(b'pneumonia_loops{action="retrain",outcome="refused"} 1.0') == 1
+
+
+def test_an_alarm_about_an_earlier_version_is_over(service: Service) -> None:
+    monitoring = service.monitoring
+    assert monitoring is not None
+    verdicts.store_verdict(monitoring.database, "k1", verdict_of(service, version="0"))
+    monitoring.look()
+    text = service.metrics.text().decode()
+    assert "pneumonia_drift_alarm 0.0" in text
+    assert 'pneumonia_drift_kind{kind="acquisition"} 0.0' in text
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "1.5", "x", "99999"])
