@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumonia.config.schema import Config
+from pneumonia.data.patient_key import Pseudonyms
 from pneumonia.monitoring.database import Database, monitoring_folder
 from pneumonia.monitoring.events import Event, add_events
 from pneumonia.monitoring.feedback import give_feedback, reader_pseudonym
