@@ -6,9 +6,6 @@ python flows/monitor.py --help
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -48,9 +45,6 @@ from pneumonia.monitoring import loops
 from pneumonia.monitoring.database import Database
 from pneumonia.records.loop import Decision, DriftCheck, LoopResult
 from pneumonia.registry.reader import names_to_serve
-
-RENEWALS = 3
-"""Times that the lease of a loop is renewed while it lasts."""
 
 
 @step("detect_drift")
@@ -94,27 +88,6 @@ def finish_loop(decision: Decision, config: Config) -> LoopResult:
         return finish.finish_loop(decision, config, progress)
 
 
-@contextmanager
-def held(decision: Decision, config: Config) -> Iterator[None]:
-    """Renew the lease of a loop while the block runs."""
-    ended = threading.Event()
-    lease = config.monitoring.lease_seconds
-
-    def renew() -> None:
-        database = Database.of(config)
-        while not ended.wait(lease / RENEWALS):
-            loops.renew(database, decision.trace_id or "", decision.holder, lease)
-        database.close()
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-
-
 @guarded
 @flow(name="pneumonia-monitor", persist_result=False)
 def monitor(config: Config, trigger: str = "") -> tuple[DriftCheck, Decision, LoopResult | None]:
@@ -130,8 +103,12 @@ def monitor(config: Config, trigger: str = "") -> tuple[DriftCheck, Decision, Lo
         notify(decision)
     if decision.trace_id is None:
         return check, decision, None
-    with held(decision, config):
-        return check, decision, _loop(decision, config)
+    database = Database.of(config)
+    try:
+        with loops.held(database, decision.trace_id, decision.holder, config.monitoring.lease_seconds):
+            return check, decision, _loop(decision, config)
+    finally:
+        database.close()
 
 
 def _loop(decision: Decision, config: Config) -> LoopResult:

@@ -45,7 +45,7 @@ from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, worth_retrying
 from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedModel, Validation
-from pneumonia.tracking.run import TRACE_TAG
+from pneumonia.tracking.run_tags import TRACE_TAG
 
 RETRIES = 2
 RETRY_SECONDS = [10.0, 60.0]

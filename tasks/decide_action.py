@@ -12,12 +12,11 @@ from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.loops import Action, Loop, Wish
 from pneumonia.progress import Progress, silent
 from pneumonia.records.drift import DriftVerdict, Kind
-from pneumonia.records.export import MODEL_RECORD
+from pneumonia.records.export import read_model_record
 from pneumonia.records.loop import Decision, DriftCheck
-from pneumonia.records.model import ModelRecord
 from pneumonia.registry.reader import open_reader
 from pneumonia.tracking.client import tracking_uri
-from pneumonia.tracking.run import TRACE_TAG, tag_run
+from pneumonia.tracking.run_tags import TRACE_TAG, tag_run
 from tasks.detect_drift import describe
 
 WHAT_FOLLOWS: dict[Kind, Action | None] = {
@@ -136,8 +135,7 @@ def champion_settings(config: Config) -> dict[str, Any]:
     kept = config.model_dump(mode="json", include={*NOT_OF_A_RUN, "work", "tracking"})
     if champion is None:  # withdrawn in the meantime
         return config.model_dump(mode="json")
-    path = reader.folder(champion) / MODEL_RECORD
-    record = ModelRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    record = read_model_record(reader.folder(champion))
     return Config.model_validate({**record.config, **kept}).model_dump(mode="json")
 
 

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import sqlalchemy as sa
 from filelock import FileLock
-from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from pneumonia.config.schema import Config
@@ -24,9 +22,8 @@ from pneumonia.monitoring.sample import Sample
 from pneumonia.monitoring.window import open_detector, sample_of, settings_of, verdict_key
 from pneumonia.progress import Progress, silent
 from pneumonia.records.drift import DriftVerdict
-from pneumonia.records.export import MODEL_RECORD, REFERENCE
+from pneumonia.records.export import REFERENCE, read_model_record
 from pneumonia.records.loop import DriftCheck
-from pneumonia.records.model import ModelRecord
 from pneumonia.registry.mirror import Champion
 from pneumonia.registry.reader import open_reader
 from pneumonia.reporting.drift_report import write_drift_report
@@ -84,7 +81,7 @@ def _check(
     progress: Progress,
     tags: dict[str, str],
 ) -> DriftCheck:
-    record = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+    record = read_model_record(folder)
     arrays, place = load_file(folder / REFERENCE), monitoring_folder(config)
     named = {"name": champion.name, "version": champion.version}
     of = f"version {champion.version} of {champion.name}"
@@ -110,7 +107,7 @@ def _check(
                 verdict = judge(detector, window, _looked(champion, rows))
                 verdict = verdicts.store_verdict(database, key, verdict)
             progress(0.6, 1.0, "writing the report")
-            report = write_drift_report(page, verdict, (_probabilities(reference), _probabilities(window)))
+            report = write_drift_report(page, verdict, (reference.probabilities, window.probabilities))
             run_id, url = _log(config, key, verdict, report, tags)
             found = DriftCheck(
                 **named,
@@ -134,10 +131,6 @@ def _finished(config: Config, path: Path) -> DriftCheck | None:
         return None
     found = DriftCheck.model_validate_json(path.read_text(encoding="utf-8"))
     return found if found.run_id is not None and run_exists(tracking_uri(config), found.run_id) else None
-
-
-def _probabilities(images: Sample) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-images.margins[images.accepted])), dtype=np.float64)
 
 
 def _looked(champion: Champion, rows: Sequence[sa.RowMapping]) -> Looked:

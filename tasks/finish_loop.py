@@ -11,9 +11,9 @@ from pneumonia.monitoring.loops import Loop
 from pneumonia.progress import Progress, silent
 from pneumonia.records.loop import Decision, LoopResult
 from pneumonia.records.steps import Promotion
-from pneumonia.tracking.run import PROMOTION_TAG, TRACE_TAG, find_tag
+from pneumonia.tracking.run_tags import PROMOTION_TAG, TRACE_TAG, find_tag
 
-NOTHING = "no model was judged: a step before has failed; the log of its run says why"
+NOTHING = "nothing came to a promotion: a step has failed, or a person has rejected the model; the run's log says which"
 SAME = "nothing was trained: the data version holds nothing that the champion was not trained on"
 log = logging.getLogger(__name__)
 

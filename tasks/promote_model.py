@@ -11,7 +11,7 @@ from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedMo
 from pneumonia.registry import ledger, models, moves, outside
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.reporting.card import card
-from pneumonia.tracking.run import PROMOTION_TAG, TRACE_TAG, read_tag, tag_run
+from pneumonia.tracking.run_tags import PROMOTION_TAG, TRACE_TAG, read_tag, tag_run
 from tasks import validate_model
 
 

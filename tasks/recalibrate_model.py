@@ -11,9 +11,8 @@ from pneumonia.modelling.recalibration import recalibrated
 from pneumonia.monitoring import feedback
 from pneumonia.monitoring.database import Database
 from pneumonia.progress import Progress, silent
-from pneumonia.records.export import MODEL_RECORD
+from pneumonia.records.export import read_model_record
 from pneumonia.records.loop import Decision
-from pneumonia.records.model import ModelRecord
 from pneumonia.registry.reader import open_reader
 
 log = logging.getLogger(__name__)
@@ -32,8 +31,7 @@ def recalibrate_model(decision: Decision, config: Config, progress: Progress = s
         raise DataError(
             f"version {decision.version} of {decision.name} is not champion any more; nothing is recalibrated"
         )
-    path = reader.folder(champion) / MODEL_RECORD
-    record = ModelRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    record = read_model_record(reader.folder(champion))
     database = Database.of(config)
     try:
         margins, labels, patients = feedback.calibration_pairs(database, champion.model_digest, until=decision.until)

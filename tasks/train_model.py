@@ -35,7 +35,8 @@ from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
-from pneumonia.tracking.run import Run, close_complete_run, tag_run
+from pneumonia.tracking.run import Run, close_complete_run
+from pneumonia.tracking.run_tags import tag_run
 
 TRAINING_TAG = "pneumonia.training_key"
 COMPUTED_TAG = "pneumonia.computed_with"

@@ -36,6 +36,7 @@ from pneumonia.records.export import (
     Agreement,
     ExportRecord,
     Precision,
+    read_model_record,
 )
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry.mirror import read_export
@@ -165,7 +166,7 @@ def _finished(folder: Path, record: ModelRecord) -> ExportRecord | None:
         found = read_export(folder)
     except DataError:
         return None  # damaged: made again
-    held = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+    held = read_model_record(folder)
     return found if held == record and found.code == export_code() else None
 
 

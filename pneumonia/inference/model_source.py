@@ -17,7 +17,7 @@ from pneumonia.config.schema import Config
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.files import expand_home, is_regular_file
-from pneumonia.records.export import MODEL_RECORD
+from pneumonia.records.export import read_model_record
 from pneumonia.records.model import ModelRecord, read_record
 from pneumonia.registry.mirror import Champion, read_export
 from pneumonia.registry.reader import Reader, names_to_serve, open_reader
@@ -144,7 +144,7 @@ def _of_version(uri: str, name: str, version: str, config: Config) -> Found:
     found = models.get(uri, name, version)
     if found.export_digest:
         folder = _fetched(uri, found.run_id, found.export_digest, config)
-        record = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+        record = read_model_record(folder)
         verified.check_registered(found, record)
     else:
         with verified.fetched(uri, found) as (path, record):

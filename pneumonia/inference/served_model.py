@@ -18,8 +18,14 @@ from pneumonia.config.service import ServingConfig
 from pneumonia.imaging.radiograph import Radiograph, UnreadableRadiograph, read_bytes
 from pneumonia.inference.engine import Engine, Outputs
 from pneumonia.inference.input_check import Assessment, InputCheck
-from pneumonia.records.export import EXPORT_RECORD, GRAPHS, MODEL_RECORD, REFERENCE, ExportRecord, Precision
-from pneumonia.records.model import ModelRecord
+from pneumonia.records.export import (
+    EXPORT_RECORD,
+    GRAPHS,
+    REFERENCE,
+    ExportRecord,
+    Precision,
+    read_model_record,
+)
 
 NOTICE = "Not a medical device: for research and teaching, never for a decision about a patient."
 PHANTOM_NOTICE = "Trained on phantoms (synthetic images): its answers about real radiographs mean nothing."
@@ -72,7 +78,7 @@ class ServedModel:
             DataError: a graph cannot be run.
         """
         self.name, self.version = name, version
-        self.record = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+        self.record = read_model_record(folder)
         self.export = ExportRecord.model_validate_json((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
         self.precision: Precision = self.export.precision if config.precision == "auto" else config.precision
         reference = load_file(folder / REFERENCE)

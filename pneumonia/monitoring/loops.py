@@ -7,13 +7,17 @@ they were. The trace id follows from the drift verdict, so that one alarm never 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
+from pneumonia.errors import MonitoringError
 from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.tables import LOOPS
 from pneumonia.records.base import Document
@@ -22,7 +26,11 @@ Action = Literal["retrain", "recalibrate"]
 Outcome = Literal["promoted", "refused", "failed"]
 PROMOTED: Outcome = "promoted"
 REFUSED: Outcome = "refused"
+RENEWALS = 3
+"""Times that the lease of a loop is renewed while it lasts."""
 Status = Literal["begun", "continued", "running", "cooling down", "done"]
+
+logger = logging.getLogger(__name__)
 
 
 class Loop(Document):
@@ -145,6 +153,28 @@ def renew(database: Database, trace: str, holder: str, lease: float) -> bool:
             .values(lease_until=time.time() + lease)
         )
     return bool(renewed.rowcount)
+
+
+@contextlib.contextmanager
+def held(database: Database, trace: str, holder: str, lease: float) -> Iterator[None]:
+    """Renew the lease of a loop while the block runs; a database that is away for a while is asked again."""
+    ended = threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(lease / RENEWALS):
+            try:
+                if not renew(database, trace, holder, lease):
+                    logger.warning("loop %s has another holder by now, or has ended", trace)
+            except MonitoringError as error:
+                logger.warning("the lease of loop %s could not be renewed: %s", trace, error)
+
+    thread = threading.Thread(target=keep, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def finish(database: Database, trace: str, outcome: Outcome, words: str, new_version: str | None = None) -> Loop:

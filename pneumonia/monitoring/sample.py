@@ -100,6 +100,11 @@ class Sample:
         return self.take(np.arange(max(0, len(self) - count), len(self)))
 
     @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probabilities of PNEUMONIA of the accepted images, as the model gave them."""
+        return np.asarray(1 / (1 + np.exp(-self.margins[self.accepted])), dtype=np.float64)
+
+    @property
     def decided(self) -> NDArray[np.bool_]:
         """Which images are classified as PNEUMONIA, bool [n]; none that is not accepted."""
         with np.errstate(divide="ignore"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 import uuid
 from collections.abc import Iterator
@@ -152,8 +151,3 @@ def _events(path: Path) -> list[Event]:
         except (ValueError, KeyError):
             logger.warning("a spooled event cannot be read and is passed over")
     return found
-
-
-def process_name() -> str:
-    """Name this process for what it holds."""
-    return f"{os.uname().nodename}:{os.getpid()}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Literal
 
 from pneumonia.records.base import Document
+from pneumonia.records.model import ModelRecord
 
 EXPORT_FOLDER = "export"
 """Path of the run's artifact folder that holds the exported model."""
@@ -16,6 +18,16 @@ FILES = (MODEL_RECORD, *GRAPHS.values(), REFERENCE)
 INPUT = "pixels"
 OUTPUTS = ("logits", "feature_map", "embedding")
 Precision = Literal["fp32", "int8"]
+
+
+def read_model_record(folder: Path) -> ModelRecord:
+    """Read the model's record from a folder of an exported model.
+
+    Raises:
+        OSError: it is not there.
+        ValueError: it is no record.
+    """
+    return ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
 
 
 class Agreement(Document):

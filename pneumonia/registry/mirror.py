@@ -18,8 +18,7 @@ from pneumonia.errors import DataError
 from pneumonia.files import atomic_folder, write_text
 from pneumonia.records.base import Document
 from pneumonia.records.evaluation import Metric, OutsideMetrics
-from pneumonia.records.export import EXPORT_RECORD, FILES, MODEL_RECORD, ExportRecord
-from pneumonia.records.model import ModelRecord
+from pneumonia.records.export import EXPORT_RECORD, FILES, MODEL_RECORD, ExportRecord, read_model_record
 from pneumonia.registry.ledger import Move
 
 FOLDER, DOCUMENT = "champions", "champion.json"
@@ -74,7 +73,7 @@ def read_export(folder: Path, digest: str | None = None) -> ExportRecord:
                 raise DataError(
                     f"{folder / name}: does not have the digest in {EXPORT_RECORD}; fetch or export it again"
                 )
-        record = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
+        record = read_model_record(folder)
     except OSError as error:
         raise DataError(f"{error.filename}: cannot be read ({error.strerror}); fetch or export it again") from None
     except (ValidationError, ValueError):

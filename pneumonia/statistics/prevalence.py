@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 STEPS, TOLERANCE = 100, 1e-6
 LIMITS = (1e-3, 1 - 1e-3)
-"""The least and the largest prevalence that is told: beyond, odds are of no use."""
+"""The least and the largest prevalence that is reported: beyond, odds are of no use."""
 _PRIOR = 1e-3  # of the slope: keeps it finite where the classes are separated
 
 

@@ -24,6 +24,7 @@ from pneumonia.tracking.client import (
 from pneumonia.tracking.epoch_buffer import EpochBuffer
 from pneumonia.tracking.experiments import is_registered, open_experiment, open_run
 from pneumonia.tracking.ownership import Ownership
+from pneumonia.tracking.run_tags import read_tag
 from pneumonia.tracking.system_metrics import SystemMetrics
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
 DATA_TAG = "pneumonia.data_digest"
 VALIDATIONS_TAG = "pneumonia.validations"
 """Tags with the data version and how often this run has read its test labels."""
-
-TRACE_TAG = "pneumonia.trace_id"
-PROMOTION_TAG = "pneumonia.promotion"
-"""Tags with the loop that a run belongs to, and with what its promotion came to, as JSON."""
 
 logger = logging.getLogger(__name__)
 
@@ -126,8 +123,7 @@ class Run:
         Raises:
             TrackingError: not possible within `pneumonia.tracking.client.PATIENCE`.
         """
-        tags = with_retries(self.uri, f"read the tag {name}", lambda: self._client.get_run(self.id).data.tags)
-        return tags.get(name)
+        return read_tag(self.uri, self.id, name)
 
     def count_validation(self) -> int:
         """Count one more validation of this run's model, and return how many there were, this one included."""
@@ -308,54 +304,6 @@ class Run:
                 self._client.set_terminated(self.id, status)
         except TrackingError as error:
             logger.warning("%s; run %s stays open and is reopened by the next start", error, self.id)
-
-
-def tag_run(uri: str, run_id: str, tags: Mapping[str, str]) -> None:
-    """Set tags of a run that another step has finished, also of a registered version's.
-
-    Raises:
-        TrackingError: the store cannot be used.
-    """
-    from mlflow.entities import RunTag
-
-    client, labels = mlflow_client(uri), [RunTag(key, value) for key, value in tags.items()]
-    with_retries(uri, "set tags", lambda: client.log_batch(run_id, tags=labels))
-
-
-def read_tag(uri: str, run_id: str, name: str) -> str | None:
-    """Return a tag of a run; None where it has none of this name.
-
-    Raises:
-        TrackingError: the store cannot be used.
-    """
-    client = mlflow_client(uri)
-    return with_retries(uri, f"read the tag {name}", lambda: client.get_run(run_id).data.tags).get(name)
-
-
-def find_tag(config: Config, tag: str, value: str, wanted: str) -> str | None:
-    """Return a tag of the latest run that another tag names, in the configured experiment; None where there is none.
-
-    Args:
-        config: names the store and the experiment.
-        tag, value: that the run has.
-        wanted: name of the tag that is returned.
-
-    Raises:
-        TrackingError: the store cannot be used.
-    """
-    uri = tracking_uri(config)
-    check_store(uri)
-    client = mlflow_client(uri)
-
-    def search() -> str | None:
-        experiment = client.get_experiment_by_name(config.tracking.experiment)
-        if experiment is None:
-            return None
-        condition = f"tags.`{tag}` = '{value}' AND tags.`{wanted}` LIKE '%'"
-        runs = client.search_runs([experiment.experiment_id], condition, max_results=1)
-        return next((run.data.tags.get(wanted) for run in runs), None)
-
-    return with_retries(uri, "look for the run of a loop", search)
 
 
 def close_complete_run(uri: str, run_id: str) -> None:

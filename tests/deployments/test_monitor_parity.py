@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -52,11 +51,7 @@ def called(monkeypatch: pytest.MonkeyPatch, action: str) -> tuple[list[str], dic
         monkeypatch.setattr(flow, name, stub(name))
     monkeypatch.setattr(flow, "pipeline", stub("run_pipeline"))
 
-    @contextlib.contextmanager
-    def held(*_: object) -> Iterator[None]:
-        yield
-
-    monkeypatch.setattr(flow, "held", held)
+    monkeypatch.setattr(flow.loops, "held", lambda *_: contextlib.nullcontext())
     flow.monitor.fn(resolve("fast", environment={}))
     return order, given
 

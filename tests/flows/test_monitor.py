@@ -15,7 +15,7 @@ from pneumonia.monitoring import loops
 from pneumonia.monitoring.database import Database
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client, tracking_uri
-from pneumonia.tracking.run import TRACE_TAG
+from pneumonia.tracking.run_tags import TRACE_TAG
 from tests.support.looping import NAME, RIGHT, draw, make_data, place_of_use, settings
 from tests.support.steps import run
 

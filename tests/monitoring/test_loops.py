@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pneumonia.errors import MonitoringError
 from pneumonia.monitoring import loops
 from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.loops import Wish
@@ -85,3 +88,28 @@ def test_a_loop_that_failed_before_its_gate_does_not_cool_down(database: Databas
     assert begun is not None
     loops.finish(database, begun.trace_id, "failed", "no disk")
     assert loops.begin(database, wish("b"), 60, DAY).status == "begun"
+
+
+def test_a_lease_is_renewed_also_after_the_database_was_away(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = loops.begin(database, wish(), 0.3, DAY).loop
+    assert begun is not None
+    asked = []
+
+    def renew(*given: Any) -> bool:
+        asked.append(given)
+        if len(asked) == 1:
+            raise MonitoringError("away")
+        return renewed(*given)
+
+    renewed = loops.renew
+    monkeypatch.setattr(loops, "renew", renew)
+    with loops.held(database, begun.trace_id, begun.holder, 0.3):
+        end = time.monotonic() + 10
+        while len(asked) < 4:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        there = loops.take_over(database, "pneumonia", "run 2", 60)
+        assert there is not None
+        assert there.status == "running"

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 
 from pneumonia.config.schema import Config
-from pneumonia.tracking.run import TRACE_TAG
+from pneumonia.tracking.run_tags import TRACE_TAG
 from tasks.decide_action import decide_action
 from tasks.detect_drift import detect_drift
 from tasks.export_model import export_model

@@ -16,7 +16,7 @@ from pneumonia.monitoring.database import Database
 from pneumonia.monitoring.events import count_events
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client, tracking_uri
-from pneumonia.tracking.run import TRACE_TAG
+from pneumonia.tracking.run_tags import TRACE_TAG
 from tests.support.killed_loop import STEPS, run
 from tests.support.looping import NAME, RIGHT, draw, make_data, place_of_use, settings
 from tests.support.steps import run as run_pipeline

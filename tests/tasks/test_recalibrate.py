@@ -11,7 +11,7 @@ from pneumonia.errors import DataError
 from pneumonia.records.model import read_record
 from pneumonia.registry import models
 from pneumonia.tracking.client import tracking_uri
-from pneumonia.tracking.run import TRACE_TAG
+from pneumonia.tracking.run_tags import TRACE_TAG
 from tasks.decide_action import decide_action
 from tasks.detect_drift import detect_drift
 from tasks.export_model import export_model

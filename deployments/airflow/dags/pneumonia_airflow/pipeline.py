@@ -68,7 +68,7 @@ def train_model(dataset: dict, config: dict, tags: dict, params: str, try_number
 
         from pneumonia.config.schema import Config
         from pneumonia.records.steps import Dataset
-        from pneumonia.tracking.run import TRACE_TAG
+        from pneumonia.tracking.run_tags import TRACE_TAG
         from tasks.train_model import train_model
 
         values = json.loads(params)
