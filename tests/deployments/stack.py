@@ -24,6 +24,7 @@ PARTS = ("Makefile", "docker-compose.yml", "deployments", "pyproject.toml", "REA
 PACKAGES = ("pneumonia", "tasks")
 PUBLISHED = ("MLFLOW", "AIRFLOW", "SERVING", "PROMETHEUS", "ALERTMANAGER")
 COMMIT = "the-commit-under-test"
+SECRET = ("_PASSWORD", "_KEY", "_TOKEN", "_SECRET")  # how the setting of a secret ends
 
 
 def free_port() -> int:
@@ -149,6 +150,10 @@ class Stack:
     def settings(self) -> dict[str, str]:
         lines = self.env_file.read_text().splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
+
+    def secrets(self) -> dict[str, str]:
+        """The settings that nobody may read where they are not needed."""
+        return {name: value for name, value in self.settings().items() if name.endswith(SECRET)}
 
     # Airflow
 

@@ -134,7 +134,7 @@ def test_make_up_ends_healthy_and_says_where_and_how_to_log_in(stack: Stack) -> 
     for part, address in (("AIRFLOW", stack.airflow_url), ("MLFLOW", stack.mlflow_url)):
         login = f"login {settings[f'{part}_ADMIN_USER']}, password {part}_ADMIN_PASSWORD in {stack.env_file}"
         assert re.search(rf"{re.escape(address)} +{re.escape(login)}$", stack.up_output, re.MULTILINE), stack.up_output
-    secrets = {name: value for name, value in settings.items() if len(value) >= 16}
+    secrets = stack.secrets()
     assert len(secrets) >= 13
     assert f"{stack.service_url}   API key PNEUMONIA_API_KEY in {stack.env_file}\n" in stack.up_output
     assert [name for name, value in secrets.items() if value in stack.up_output] == []
@@ -475,13 +475,12 @@ def test_what_was_made_is_still_there_after_down_and_up(
 
 
 def test_a_step_gets_none_of_airflows_secrets(stack: Stack, restarted: Restarted) -> None:
-    settings, names = stack.settings(), {line.partition("=")[0] for line in restarted.environment}
+    names = {line.partition("=")[0] for line in restarted.environment}
     assert {"PNEUMONIA_WORK", "MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_PASSWORD"} <= names
     assert not any(name.startswith("AIRFLOW__") for name in names)
-    secrets = {name: value for name, value in settings.items() if len(value) >= 16}
     text = "\n".join(restarted.environment)
     own = {"MLFLOW_PIPELINE_PASSWORD", "MONITORING_DB_PASSWORD"}
-    assert {name for name, value in secrets.items() if value in text} == own
+    assert {name for name, value in stack.secrets().items() if value in text} == own
 
 
 def test_a_training_goes_on_where_the_scheduler_was_killed_and_the_stack_taken_down(
