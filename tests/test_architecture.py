@@ -18,7 +18,7 @@ TOPS = ("pneumonia", "tasks", "flows")
 FILES = sorted(path for top in TOPS for path in (ROOT / top).rglob("*.py"))
 NO_TORCH = (
     "errors", "files", "progress", "config", "records", "imaging", "tracking", "registry", "statistics", "data",
-    "reporting", "monitoring", "inference", "serving", "cli",
+    "reporting", "monitoring", "inference", "evidence", "serving", "cli",
 )  # fmt: skip
 SERVE = ("monitoring", "inference", "serving")
 """Rooms that are imported where nothing trains; the modules of `WRITE` register something, and no service does that."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from pneumonia.config.section import Fraction, PathText, Section, UriText
-from pneumonia.config.service import MonitoringConfig, ServingConfig
+from pneumonia.config.service import MonitoringConfig, ServingConfig, SigningConfig
 
 PROFILES = ("fast", "full")
 CLASSES = ("NORMAL", "PNEUMONIA")
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     Architecture = Literal[ARCHITECTURES]
 Shortcut = Literal["none", "encoding", "size", "brightness", "border", "mark"]
-NOT_OF_A_RUN = frozenset({"serving", "monitoring"})
+NOT_OF_A_RUN = frozenset({"serving", "monitoring", "signing"})
 """Sections that no training depends on: they are left out of its record, its parameters and its form."""
 
 
@@ -272,6 +272,7 @@ class Config(Section):
     tracking: TrackingConfig = TrackingConfig()
     serving: ServingConfig = ServingConfig()
     monitoring: MonitoringConfig = MonitoringConfig()
+    signing: SigningConfig = SigningConfig()
 
     @classmethod
     def names(cls) -> list[str]:

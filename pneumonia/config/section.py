@@ -71,6 +71,8 @@ def _path(value: Any) -> Any:
 
 
 PathText = Annotated[str, BeforeValidator(_path)]
+OptionalPath = Annotated[str, BeforeValidator(lambda path: path and _path(path))]
+"""A path, or empty for none."""
 
 
 class Section(BaseModel):

@@ -1,4 +1,4 @@
-"""Define the settings of the running service and of what watches it; no part of a training."""
+"""Define the settings of the running service, of what watches it, and of signatures; no part of a training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pneumonia.config.section import PathText, Section, UriText
+from pneumonia.config.section import OptionalPath, PathText, Section, UriText
 
 
 class ServingConfig(Section):
@@ -96,3 +96,23 @@ class MonitoringConfig(Section):
     data_root: PathText = Field(
         "auto", description="Folder of the data version that feedback is ingested into; auto: data.root itself"
     )
+
+
+class SigningConfig(Section):
+    """With which key a version's files are signed, and whose signature is demanded before a version is used."""
+
+    private_key: OptionalPath = Field(
+        "",
+        description="PEM file of the private key that the pipeline signs a version's files with (ECDSA: pneumonia "
+        "keys); its password, if any, in PNEUMONIA_SIGNING_PASSWORD; empty: versions are not signed",
+    )
+    public_key: OptionalPath = Field(
+        "",
+        description="PEM file of the public key; predict, score and serve then refuse a version whose signature does "
+        "not verify with it; empty: signatures are not demanded",
+    )
+    sigstore: bool = Field(
+        False, description="Sign and verify with sigstore instead of a key; needs a network and an OpenID token"
+    )
+    identity: str = Field("", description="sigstore: who must have signed, such as an e-mail address or a workflow")
+    issuer: str = Field("", description="sigstore: OpenID issuer that vouches for the identity")
