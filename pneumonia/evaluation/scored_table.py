@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -163,6 +164,11 @@ def _check(values: dict[str, Any]) -> None:
 def known_patients(images: Iterable[ScoredImage]) -> int | None:
     """Count the known patients; None where none is known."""
     return len({image.patient for image in images if image.patient_source != UNKNOWN}) or None
+
+
+def brightness(log_mean: float) -> float:
+    """Return the mean grey level, share of full scale, from its logarithm in the image statistics."""
+    return math.exp(log_mean)
 
 
 def age_group(years: float | None) -> str:
