@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pneumonia
@@ -141,6 +142,8 @@ def _report(found: Judgement, verdict: Verdict, exported: ExportedModel) -> Path
         best_epoch=trained.best_epoch,
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
+    dependence = {name: each.model_dump() for name, each in found.dependence.items()}
+    write_text(folder / "dependence.json", json.dumps(dependence, indent=2))
     write_text(folder / "scores.csv", validation_report.table(split.paths, split.images, scored))
     used = report.ModelUsed(
         name=config.registry.name,

@@ -55,7 +55,7 @@ class Weakness(Document):
     """A weakness that follows from the model's own numbers, or what about it is not known.
 
     Attributes:
-        weight: serious: do not use it where this matters; caution: read the section first; not known: nobody has looked.
+        weight: serious: not to be used where it matters; caution: to be read first; not known: nobody has looked.
         topic: in a few words.
         text: with the numbers, in a sentence or two.
         section: identifier of the page's section that holds the numbers.
