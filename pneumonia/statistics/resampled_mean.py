@@ -35,6 +35,4 @@ def resampled_mean(values: Sequence[float], folds: int, confidence: float) -> Cr
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
     variance = (1 / len(values) + 1 / (folds - 1)) * sd**2
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * variance**0.5
-    return CrossValidated(
-        mean=mean, sd=sd, low=max(mean - half, 0.0), high=min(mean + half, 1.0), values=tuple(values)
-    )
+    return CrossValidated(mean=mean, sd=sd, low=max(mean - half, 0.0), high=min(mean + half, 1.0), values=tuple(values))
