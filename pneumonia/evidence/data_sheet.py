@@ -98,12 +98,10 @@ def _unknown(phantom: bool, published: bool, manifest: Manifest) -> list[str]:
     """Say what is not known about real images."""
     if phantom:
         return []
-    found = [
-        "Sex, device and exposure are not in the data, nor each patient's age: no metric is divided by them."
-    ]
+    found = ["Sex, device and exposure are not in the data, nor each patient's age: no metric is divided by them."]
     if published:
         found.append(
-            "How the images were chosen, when they were taken and how far the readers agreed is not published with them."
+            "How the images were chosen, when they were taken and how far the readers agreed is not published."
         )
     else:
         found.append("Source, licence, population and readers of the images are not recorded.")

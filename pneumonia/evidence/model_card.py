@@ -8,20 +8,20 @@ from pneumonia.records.model import ModelRecord
 
 SYNTHETIC = "Tests and demonstrations of this project: it learnt from synthetic images, which show no patient."
 OWN_SITE = (
-    "Research on frontal chest radiographs of the place and the patients that it was trained on: a probability of PNEUMONIA "
-    "against NORMAL."
+    "Research on frontal chest radiographs of the place and the patients that it was trained on: a probability of "
+    "PNEUMONIA against NORMAL."
 )
 CHILDREN = (
-    "Research and teaching on frontal chest radiographs of children aged one to five years: a probability of PNEUMONIA "
-    "against NORMAL.",
+    "Research and teaching on frontal chest radiographs of children aged one to five years: a probability of "
+    "PNEUMONIA against NORMAL.",
     "A demonstration of how a model is trained, judged, promoted and watched.",
 )
 NEVER = (
     "Not for a diagnosis or any decision about a patient: it is not a medical device, and no clinical study was made."
 )
 ADULTS = (
-    "Not for adults, nor for older or younger children: of healthy adults' radiographs of two other public sets, models "
-    "of this data set classified 29 to 74 % as PNEUMONIA (docs/validity.md)."
+    "Not for adults, nor for older or younger children: of healthy adults' radiographs of two other public sets, "
+    "models of this data set classified 29 to 74 % as PNEUMONIA (docs/validity.md)."
 )
 OTHERS = (
     "Not for other findings: it separates two classes, and neither looks for nor excludes tuberculosis, effusion, "

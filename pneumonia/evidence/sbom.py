@@ -55,7 +55,9 @@ def bill_of_materials(dossier: Dossier) -> Part:
         _complete(part, hashes.get(_normal(part["name"])), pins.get(_normal(part["name"])))
     root = _root(own, dossier)
     edges = [each for each in found.get("dependencies", []) if each["ref"] != root["bom-ref"]]
-    depends: list[str] = next((each.get("dependsOn", []) for each in found["dependencies"] if each["ref"] == root["bom-ref"]), [])
+    depends: list[str] = next(
+        (each.get("dependsOn", []) for each in found["dependencies"] if each["ref"] == root["bom-ref"]), []
+    )
     edges += [{"ref": root["bom-ref"], "dependsOn": sorted({*depends, MODEL})}, {"ref": MODEL, "dependsOn": [DATA]}]
     content: Part = {
         "$schema": f"http://cyclonedx.org/schema/bom-{SPECIFICATION}.schema.json",

@@ -197,7 +197,6 @@ def _certainty(dossier: Dossier) -> Iterator[Weakness]:
         yield Weakness(weight="not known", topic="No cross-validation", text=text, section="cross-validation")
 
 
-
 def _selection(dossier: Dossier) -> Iterator[Weakness]:
     others = {each.weights for each in dossier.openings if not each.this_model and not each.demo}
     if others:

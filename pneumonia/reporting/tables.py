@@ -48,6 +48,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) 
     return "\n".join("| " + " | ".join(row) + " |" for row in (escaped[0], ruler, *escaped[1:]))
 
 
+def link(name: str) -> str:
+    """Return a picture beside the page, by its file's name."""
+    return f"![{name.removesuffix('.png').replace('_', ' ')}]({name})"
+
+
 def outside_table(found: Sequence[OutsideMetrics]) -> str:
     """Return a table with a row for each outside set."""
     head = ("Outside set", "Images", "Patients", *(METRIC_NAMES[name] for name in OUTSIDE_METRICS))
