@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from pneumonia.evidence.checklists import answer
 from pneumonia.evidence.data_sheet import data_sheet, read_audit
 from pneumonia.evidence.machine import bundle_file
 from pneumonia.evidence.model_card import model_card
-from pneumonia.evidence.pictures import pictures_of
+from pneumonia.evidence.pictures import ROBUSTNESS, pictures_of
 from pneumonia.evidence.sbom import bill_of_materials, summary
 from pneumonia.evidence.sources import DossierSource
 from pneumonia.evidence.weaknesses import find_weaknesses
@@ -37,11 +38,13 @@ from pneumonia.records.dossier import (
 from pneumonia.records.evaluation import ShortcutDependence, Verdict
 from pneumonia.records.export import EXPORT_FOLDER, EXPORT_RECORD, ExportRecord
 from pneumonia.records.model import ModelRecord
+from pneumonia.registry.models import Version
+from pneumonia.reporting.assessment_plots import robustness_plot
 from pneumonia.reporting.dossier.page import page
 
 MANIFEST, AUDIT = "data/manifest.csv", "data/audit.json"
 VERDICT, ASSESSMENT = "report/verdict.json", "report/assessment.json"
-DEPENDENCE, ROBUSTNESS = "report/dependence.json", "robustness/robustness.json"
+DEPENDENCE = "report/dependence.json"
 Found = TypeVar("Found", bound=Document)
 
 
@@ -65,7 +68,7 @@ def build(source: DossierSource, folder: Path) -> Path:
         text = source.sbom.read_text(encoding="utf-8")
     dossier = dossier.model_copy(update={"sbom": _summary(text, source.sbom)})
     dossier = dossier.model_copy(update={"checklists": answer(dossier)})
-    images = {picture.path: source.files[picture.path].read_bytes() for picture in dossier.pictures}
+    images = {picture.path: _picture(dossier, source.files[picture.path]) for picture in dossier.pictures}
     write_text(folder / SBOM, text)
     write_text(folder / DOSSIER_JSON, dossier.model_dump_json(indent=1) + "\n")
     write_text(folder / DOSSIER_PAGE, page(dossier, images))
@@ -111,10 +114,18 @@ def compose(source: DossierSource) -> Dossier:
         shortcut_features=features,
         environment=source.environment,
         files=tuple(bundle_file(name, path) for name, path in files.items()),
-        commands=_commands(version.uri if version else f"models:/{record.name}/VERSION", record),
+        commands=_commands(record, version),
     )
     dossier = dossier.model_copy(update={"pictures": pictures_of(dossier)})
     return dossier.model_copy(update={"weaknesses": find_weaknesses(dossier)})
+
+
+def _picture(dossier: Dossier, path: Path) -> bytes:
+    """Return a picture of the run; that of the robustness is drawn here, because the run holds its numbers alone."""
+    if path.suffix == ".png" or dossier.robustness is None:
+        return path.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        return robustness_plot(Path(folder), dossier.robustness, phantom=dossier.phantom).read_bytes()
 
 
 def _read(files: Mapping[str, Path], name: str, kind: type[Found]) -> Found | None:
@@ -174,15 +185,17 @@ def _openings(source: DossierSource, data: DataSheet) -> tuple[ReleaseOpening, .
     )
 
 
-def _commands(uri: str, record: ModelRecord) -> dict[str, str]:
-    profile = record.config.get("profile", "full")
+def _commands(record: ModelRecord, version: Version | None) -> dict[str, str]:
+    """Return what adds the parts that are missing, and what checks the rest."""
+    number, name = (version.version, version.name) if version else ("VERSION", record.name)
+    uri, profile = f"models:/{name}/{number}", record.config.get("profile", "full")
     return {
         "outside": f"pneumonia evaluate DIR --outside NAME --model {uri}",
         "robustness": f"pneumonia evaluate DIR --robustness --model {uri}",
         "cross_validation": f"python flows/cross_validation.py --profile {profile} --data DIR",
-        "verify": f"pneumonia verify {uri}",
-        "reproduce": f"pneumonia reproduce {uri}",
-        "dossier": f"pneumonia dossier {uri} --out DIR",
+        "verify": f"pneumonia verify {number} --name {name}",
+        "reproduce": f"pneumonia reproduce {number} --name {name}",
+        "dossier": f"pneumonia dossier {number} --name {name} --out DIR",
     }
 
 

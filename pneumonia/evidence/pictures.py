@@ -6,6 +6,9 @@ from pneumonia.records.dossier import Dossier, Picture
 from pneumonia.records.evaluation import Metric
 
 REPORT = "report"
+ROBUSTNESS = "robustness/robustness.json"
+"""Of which a picture is drawn when the page is made; the run holds the numbers alone."""
+WIDE = ("decision_curve", "slices", "errors")
 
 
 def pictures_of(dossier: Dossier) -> tuple[Picture, ...]:
@@ -27,17 +30,17 @@ def _known(dossier: Dossier) -> list[Picture]:
         ("precision_recall", "Precision and recall", f"Precision by recall {where}; {auprc}", "inside"),
         ("confusion", "Confusion", f"Truth by decision {where}, {point}", "inside"),
         ("reliability", "Calibration", f"Observed share of PNEUMONIA by probability {where}; {error}", "inside"),
-        ("decision_curve", "Decision curve", benefit, "inside"),
         ("selective", "Selective prediction", f"Errors by the share of images that is answered {where}", "inside"),
+        ("decision_curve", "Decision curve", benefit, "inside"),
         ("slices", "Slices", "Metrics of each slice with intervals; the table has the numbers", "slices"),
         ("errors", "Worst errors", errors, "errors"),
     )
     found = [
-        Picture(path=f"{REPORT}/{name}.png", title=title, alt=" ".join(alt.split()), section=section)
+        Picture(path=f"{REPORT}/{name}.png", title=title, alt=" ".join(alt.split()), section=section, wide=name in WIDE)
         for name, title, alt, section in rows
     ]
     alt = "Metrics by kind and strength of the change; the numbers are in the table"
-    return [*found, Picture(path="robustness/robustness.png", title="Robustness", alt=alt, section="robustness")]
+    return [*found, Picture(path=ROBUSTNESS, title="Robustness", alt=alt, section="robustness", wide=True)]
 
 
 def _of(metrics: dict[str, Metric], name: str, words: str = "") -> str:

@@ -54,6 +54,11 @@ def shown(metric: Metric) -> str:
     return f"{metric.value:.3f} ({metric.low:.3f} to {metric.high:.3f})"
 
 
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.0f} %"
+
+
 def _nature(dossier: Dossier) -> Iterator[Weakness]:
     if dossier.phantom:
         text = "Every image that it learnt from and was measured on is synthetic: no number here is about patients."
@@ -124,7 +129,7 @@ def _errors(dossier: Dossier) -> Iterator[Weakness]:
         return
     kinds = (
         ("sensitivity", found.positives, "misses", "of pneumonia"),
-        ("specificity", found.negatives, "raises a false alarm on", "without"),
+        ("specificity", found.negatives, "raises a false alarm on", "without it"),
     )
     for name, images, verb, of in kinds:
         if name not in found.metrics:
@@ -140,7 +145,7 @@ def _errors(dossier: Dossier) -> Iterator[Weakness]:
     if certain:
         missed = sum(each.label == "PNEUMONIA" for each in certain)
         text = (
-            f"{len(certain)} of its errors are made with a probability beyond {CERTAIN:.0%}: {missed} missed, "
+            f"{len(certain)} of its errors are made with a probability beyond {percent(CERTAIN)}: {missed} missed, "
             f"{len(certain) - missed} false alarms. Its certainty is no safeguard."
         )
         yield Weakness(weight="caution", topic="Certain and wrong", text=text, section="errors")
@@ -153,8 +158,8 @@ def _rare(dossier: Dossier) -> Iterator[Weakness]:
     rare = min(values, key=lambda each: each.prevalence, default=None)
     if rare is not None and rare.ppv.value < LOW:
         text = (
-            f"Where {rare.prevalence:.0%} of the children have pneumonia, {1 - rare.ppv.value:.0%} of its positive "
-            f"answers are false (predictive value {shown(rare.ppv)})."
+            f"Where {percent(rare.prevalence)} of the patients have pneumonia, {percent(1 - rare.ppv.value)} of its "
+            f"positive answers are false (predictive value {shown(rare.ppv)})."
         )
         yield Weakness(weight="caution", topic="Positive answers where it is rare", text=text, section="inside")
 

@@ -266,12 +266,14 @@ class Picture(Document):
         title: for the caption.
         alt: what it shows, for who cannot see it.
         section: identifier of the page's section that it stands in.
+        wide: it takes the page's whole width.
     """
 
     path: str
     title: str
     alt: str
     section: str
+    wide: bool = False
 
 
 class Dossier(Document):

@@ -31,6 +31,7 @@ class Section(NamedTuple):
 SECTIONS = (
     Section("card", "What it is for, and what it is not for"),
     Section("weaknesses", "Weaknesses"),
+    Section("facts", "How it works"),
     Section("data", "Data"),
     Section("outside", "Metrics on images of other places"),
     Section("inside", "Metrics of its own data set"),
@@ -128,7 +129,8 @@ def _short(digest: str | None) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.0%}" if share in (0, 1) or 0.01 <= share <= 0.99 else f"{share:.1%}"
+    digits = 0 if share in (0, 1) or 0.01 <= share <= 0.99 else 1
+    return f"{100 * share:.{digits}f} %"
 
 
 def _rows(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str, bool]]:
