@@ -92,7 +92,7 @@ def champion_of(client: RegistryClient, name: str) -> Version | None:
     if model is None:
         return None
     tags = dict(model.tags)
-    moves = ledger_run.read(client, name, tags)
+    moves = ledger_run.read(client, name, tags).moves
     # the versions last: their aliases are then not older than the ledger
     known = versions_of(client, name)
     applied = int(tags.get(APPLIED, ledger_run.earlier_moves(tags)))
@@ -230,7 +230,23 @@ def history(uri: str, name: str) -> list[Move]:
     client = mlflow_client(uri)
     with translated_errors(uri, f"read the ledger of {name}"):
         model = _model(client, name)
-        return [] if model is None else ledger_run.read(client, name, model.tags)
+        return [] if model is None else ledger_run.read(client, name, model.tags).moves
+
+
+def examine_ledger(uri: str, name: str) -> ledger_run.Examined:
+    """Return what can still be said of the ledger of `name`, damaged or not.
+
+    Raises:
+        PneumoniaError: the ledger was deleted.
+        TrackingError: the registry cannot be reached.
+    """
+    empty = ledger_run.Examined([], [], 0, None, {})
+    if store_is_new(uri):
+        return empty
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"read the ledger of {name}"):
+        model = _model(client, name)
+        return empty if model is None else ledger_run.examine(client, name, model.tags)
 
 
 def _create(client: MlflowClient, name: str) -> None:

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import models, moves, verified
+from pneumonia.registry import models, moves, verdicts, verified
 from pneumonia.tracking.client import mlflow_client, translated_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-VERDICT_TAG, PASSED = "verdict", "passed"
 
 
 def promote_version(
@@ -34,10 +32,7 @@ def promote_version(
         TrackingError: the store cannot be used.
     """
     against = number(uri, name, against) if against else _champion(uri, name)
-    wanted = models.get(uri, name, version)
-    if wanted.weights_digest and wanted.version != against:
-        why = _with_verdict(_run(uri, wanted.run_id), why, despite)
-    return moves.promote(uri, name, wanted.version, who, why, against=against, despite_withdrawal=despite)
+    return moves.promote(uri, name, version, who, why, against=against, despite=despite)
 
 
 def promote_run(
@@ -75,9 +70,10 @@ def promote_run(
     if name is not None and name != record.name:
         raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
     against = number(uri, record.name, against) if against else _champion(uri, record.name)
-    why = _with_verdict(run, why, despite)
+    if not despite and (failed := verdicts.failed_criteria(uri, run_id)):  # before it is registered
+        raise moves.NotApproved(moves.not_approved(run_id, failed))
     version = _register(uri, run, record)
-    done = moves.promote(uri, record.name, version.version, who, why, against=against, despite_withdrawal=despite)
+    done = moves.promote(uri, record.name, version.version, who, why, against=against, despite=despite)
     return record.name, done
 
 
@@ -95,19 +91,6 @@ def _run(uri: str, run_id: str) -> Run:
     client = mlflow_client(uri)
     with translated_errors(uri, f"find run {run_id}"):
         return client.get_run(run_id)
-
-
-def _with_verdict(run: Run, why: str, despite: bool) -> str:
-    """Return the reason, with the verdict where it is overruled."""
-    verdict = run.data.tags.get(VERDICT_TAG, "never validated")
-    if verdict == PASSED:
-        return why
-    if not despite:
-        raise PneumoniaError(
-            f"run {run.info.run_id} has not passed the gate ({verdict}); its report, an artifact of the run, gives the "
-            "reasons. To promote it nevertheless: --despite-verdict, which is noted in the ledger"
-        )
-    return f"{why} [despite the verdict: {verdict}]"
 
 
 def _champion(uri: str, name: str) -> str | None:

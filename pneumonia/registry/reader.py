@@ -144,7 +144,7 @@ def describe(client: RegistryClient, name: str, load: Callable[[str, str], Any])
     held = models.champion_of(client, name)
     if held is None:
         return None
-    moves = ledger_run.read(client, name, client.get_registered_model(name).tags)
+    moves = ledger_run.read(client, name, client.get_registered_model(name).tags).moves
     line = ledger.standing(moves).line
     verdict = load(held.run_id, VERDICT) or {}
     return Champion(

@@ -86,7 +86,7 @@ class RestClient:
         return [_run(each) for each in answer.get("runs", ())]
 
     def get_run(self, run_id: str) -> SimpleNamespace:
-        """Return a run with its parameters."""
+        """Return a run with its parameters and tags."""
         return _run(self._get("runs/get", {"run_id": run_id})["run"])
 
     def download(self, run_id: str, path: str, target: Path) -> None:
@@ -137,9 +137,10 @@ def _tags(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _run(entry: Mapping[str, Any]) -> SimpleNamespace:
-    parameters = {each["key"]: each.get("value", "") for each in entry.get("data", {}).get("params", ())}
+    data = entry.get("data", {})
+    parameters = {each["key"]: each.get("value", "") for each in data.get("params", ())}
     info = SimpleNamespace(run_id=entry["info"]["run_id"])
-    return SimpleNamespace(info=info, data=SimpleNamespace(params=parameters))
+    return SimpleNamespace(info=info, data=SimpleNamespace(params=parameters, tags=_tags(data)))
 
 
 if TYPE_CHECKING:
