@@ -31,6 +31,8 @@ WITHDRAWN = "withdrawn"
 """Tag of a version that a rollback has left: who left it, when and why."""
 EXPORT = "export_digest"
 """Tag of a version: the digest of its exported model's record."""
+MANIFEST = "manifest_digest"
+"""Tag of a version, and of its run: the digest of the list of its files, which is what is signed."""
 PHANTOM_SUFFIX = "-phantom"
 
 
@@ -48,6 +50,7 @@ class Version(BaseModel):
         model_digest: of the weights and how they are used; empty in versions of earlier releases.
         withdrawn: who withdrew it, when and why; empty where nobody did.
         export_digest: of the exported model's record; empty where it was not exported.
+        manifest_digest: of the list of its files; empty in versions of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +65,7 @@ class Version(BaseModel):
     model_digest: str = ""
     withdrawn: str = ""
     export_digest: str = ""
+    manifest_digest: str = ""
 
     def is_model(self, record: ModelRecord) -> bool:
         """Return whether this is the model that a record describes; by the weights alone in earlier releases."""
@@ -200,6 +204,23 @@ def register_export(uri: str, version: Version, digest: str) -> Version:
     return version
 
 
+def register_manifest(uri: str, version: Version, digest: str) -> Version:
+    """Register the digest of the list of a version's files, once: the files do not change.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    if not version.manifest_digest:
+        client = mlflow_client(uri)
+        with_retries(
+            uri,
+            f"register the list of the files of {version.uri}",
+            lambda: client.set_model_version_tag(version.name, version.version, MANIFEST, digest),
+        )
+        return version.model_copy(update={"manifest_digest": digest})
+    return version
+
+
 def _tags(record: ModelRecord) -> dict[str, str]:
     return {
         "weights_digest": record.weights_digest,
@@ -318,4 +339,5 @@ def _version(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | Sim
         model_digest=entry.tags.get("model_digest", ""),
         withdrawn=entry.tags.get(WITHDRAWN, ""),
         export_digest=entry.tags.get(EXPORT, ""),
+        manifest_digest=entry.tags.get(MANIFEST, ""),
     )

@@ -103,4 +103,6 @@ def _register(uri: str, run: Run, record: ModelRecord) -> models.Version:
     if not outputs:
         raise PneumoniaError(f"run {run.info.run_id} logged no model; its training did not finish, so start it again")
     source = f"models:/{outputs[-1].model_id}"
-    return models.register(uri, record, run.info.run_id, source)
+    version = models.register(uri, record, run.info.run_id, source)
+    listed = run.data.tags.get(models.MANIFEST)
+    return version if listed is None else models.register_manifest(uri, version, listed)

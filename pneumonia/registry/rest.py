@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -101,9 +102,14 @@ class RestClient:
 
     def load_json(self, run_id: str, path: str) -> Any:
         """Return the document in one of a run's files; None where there is no such file."""
+        found = self.load(run_id, path)
+        return None if found is None else json.loads(found)
+
+    def load(self, run_id: str, path: str) -> bytes | None:
+        """Return the content of one of a run's files, a small one; None where there is no such file."""
         try:
             with self._send("GET", f"{self.uri}/get-artifact", params={"run_id": run_id, "path": path}) as answer:
-                return answer.json()
+                return answer.content
         except RestError as error:
             if error.status == 404:
                 return None

@@ -112,7 +112,7 @@ def test_history_is_the_ledger(two: list[str], uri: str) -> None:
     )
     call("promote", "--version", "1", "--why", "first")
     call("promote", "--version", "2", "--why", "second")
-    expected = [{"name": NAME, **move.model_dump()} for move in models.history(uri, NAME)]
+    expected = [{"name": NAME, **move.model_dump(mode="json")} for move in models.history(uri, NAME)]
     for arguments in ((), ("--name", NAME)):
         assert json.loads(call("history", *arguments, "--json").stdout) == expected
     words = call("history").stdout
