@@ -51,6 +51,8 @@ def _promote(
     progress(0.3, 1.0, f"registering {name}")
     version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
     version = models.register_export(uri, version, exported.export_digest)
+    if (listed := read_tag(uri, trained.run_id, models.MANIFEST)) is not None:
+        version = models.register_manifest(uri, version, listed)
     plan = [] if verdict.policy is None else [f"by the change control plan {verdict.policy[:12]}"]
     trace = read_tag(uri, trained.run_id, TRACE_TAG)
     loop = [] if trace is None else [f"loop {trace}"]
@@ -60,8 +62,8 @@ def _promote(
         done = moves.promote(uri, name, version.version, ledger.who(), why, against=against)
     except moves.ChampionMoved as moved:
         return _refused(uri, name, str(moved), validate_again=True)
-    except moves.VersionWithdrawn as withdrawn:
-        return _refused(uri, name, str(withdrawn))
+    except (moves.VersionWithdrawn, moves.NotApproved) as refused:
+        return _refused(uri, name, str(refused))
     _describe(uri, version, trained, validation)
     progress(0.8, 1.0, "writing the mirror that servers start from")
     update_mirror(uri, Path(config.work).resolve(), name)
