@@ -102,5 +102,5 @@ def test_the_form_sets_what_the_flow_takes_and_no_fold_of_its_own(dags: dict[str
         assert resolve(profile, assignments=made, environment={}) == resolve(profile, environment={})
     sent = {"seeds": [1, 2], "folds": 3, "train": {"epochs": 2}}
     assert child.assignments(json.dumps(form | sent), json.dumps(sent), child.OWN_OF_FOLDS) == ["train.epochs=2"]
-    with pytest.raises(ConfigError, match="seed: unknown key; did you mean seeds"):
-        child.assignments(json.dumps(form), json.dumps({"seed": 1}), child.OWN_OF_FOLDS)
+    with pytest.raises(ConfigError, match="profil: unknown key; did you mean profile"):
+        child.assignments(json.dumps(form), json.dumps({"profil": "fast"}), child.OWN_OF_FOLDS)

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from flows.cross_validation import cross_validation
 from flows.terminal import announce
 from pneumonia.config.recipe import of_fold, recipe_digest
-from pneumonia.config.schema import Config
+from pneumonia.config.schema import NOT_OF_A_RUN, Config
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, PneumoniaError
 from pneumonia.evaluation.cross_validation import fold_metrics, over_folds, pooled_metrics, read_scores
@@ -97,6 +97,10 @@ def test_a_version_of_the_recipe_finds_it_and_the_runs_hang_together(measured: M
     config, found = measured
     uri = tracking_uri(config)
     assert find_cross_validation(uri, recipe_digest(config), found.data_digest) == found
+    recorded = Config.model_validate(
+        config.model_dump(mode="json", exclude=set(NOT_OF_A_RUN))
+    )  # as in a version's record
+    assert recipe_digest(recorded) == recipe_digest(Config.model_validate(found.config)) == found.recipe
     assert find_cross_validation(uri, recipe_digest(config), "another data version") is None
     assert find_cross_validation(uri, "another recipe", found.data_digest) is None
     client = mlflow_client(uri)
