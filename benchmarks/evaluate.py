@@ -29,13 +29,13 @@ from benchmarks.processor import processor, versions
 from pneumonia.config.schema import EvaluationConfig
 from pneumonia.config.service import ServingConfig
 from pneumonia.evaluation.assessment import assess
-from pneumonia.inference.assessment_files import write_assessment
-from pneumonia.inference.evaluation_files import write_page
-from pneumonia.inference.labelled_evaluation import evaluate_folder
+from pneumonia.evidence.assessment_files import write_assessment
+from pneumonia.evidence.evaluation_files import write_page
+from pneumonia.evidence.labelled_evaluation import evaluate_folder
+from pneumonia.evidence.robustness import measure_robustness
 from pneumonia.inference.labelled_folder import find_labelled, find_patients
 from pneumonia.inference.model_source import Found
 from pneumonia.inference.predictor import Predictor
-from pneumonia.inference.robustness import measure_robustness
 
 AIM = 60.0
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pneumonia.config.schema import Config
-from pneumonia.inference import assessment_files
+from pneumonia.evidence import assessment_files
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.tracking import mlflow_model
 from tasks import validate_model
