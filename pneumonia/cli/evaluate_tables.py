@@ -106,9 +106,11 @@ def _print_slices(found: Assessment) -> None:
 
 
 def _print_errors(found: Assessment) -> None:
+    from pneumonia.reporting.tables import probability_text
+
     emit(f"\nworst errors, {min(ERRORS, len(found.worst_errors))} of {len(found.worst_errors)} listed")
     for case in found.worst_errors[:ERRORS]:
-        emit(f"{case.probability:.4f}  {case.label:<9}  {case.path}")
+        emit(f"{probability_text(case.probability):<12}  {case.label:<9}  {case.path}")
 
 
 def _three(metrics: Mapping[str, Metric]) -> str:

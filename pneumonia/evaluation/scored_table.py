@@ -33,7 +33,8 @@ class ScoredImage:
     Attributes:
         path: printable (`pneumonia.files.printable`), relative to the data's root or the evaluated folder.
         sha256: of the file.
-        patient: key; one key for patients that share an identical image.
+        patient: key.
+        drawn_with: key of the patients that are drawn together, because they share an identical image.
         patient_source: one of `pneumonia.data.patients.SOURCES`.
         label: index into `CLASSES`.
         probability: of PNEUMONIA.
@@ -49,6 +50,7 @@ class ScoredImage:
     path: str
     sha256: str
     patient: str
+    drawn_with: str
     patient_source: str
     label: int
     probability: float
@@ -80,7 +82,7 @@ class ScoredTable:
         return Scored(
             self.labels,
             self.probabilities,
-            [image.patient for image in self.images],
+            [image.drawn_with for image in self.images],
             self.threshold,
             np.array([image.copy for image in self.images], np.bool_),
         )

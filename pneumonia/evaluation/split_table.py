@@ -48,7 +48,8 @@ def split_table(
         ScoredImage(
             path=entry.path,
             sha256=entry.sha256,
-            patient=patient,
+            patient=entry.patient,
+            drawn_with=together,
             patient_source=entry.patient_source,
             label=entry.label,
             probability=probability,
@@ -60,7 +61,7 @@ def split_table(
             brightness=brightness(float(statistics[row, _MEAN])),
             **headers.get(entry.path, {}),
         )
-        for entry, patient, probability, copy, row in zip(
+        for entry, together, probability, copy, row in zip(
             entries, images.patients, scores, images.copies.tolist(), images.rows, strict=True
         )
     ]

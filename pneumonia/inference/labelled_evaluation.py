@@ -152,7 +152,8 @@ def _table(
         ScoredImage(
             path=printable(Path(file).relative_to(images.folder).as_posix()),
             sha256=content,
-            patient=printable(patient),
+            patient=printable(known[file].key),
+            drawn_with=printable(together),
             patient_source=known[file].source,
             label=label,
             probability=score,
@@ -160,7 +161,7 @@ def _table(
             subtype=patients.subtype(known[file].key),
             **seen.get(file, {}),
         )
-        for file, content, patient, score, label, copy in columns
+        for file, content, together, score, label, copy in columns
     ]
     return ScoredTable(tuple(rows), threshold)
 

@@ -49,7 +49,7 @@ def measure_robustness(
                                config.seed)  # fmt: skip
     scores = _scores(predictor, [evaluated.files[at] for at in chosen], config.seed, progress)
     images = [table.images[at] for at in chosen]
-    labels, patients = [image.label for image in images], [image.patient for image in images]
+    labels, patients = [image.label for image in images], [image.drawn_with for image in images]
     found = [robustness.metrics_of(Scored(labels, row, patients, table.threshold), config) for row in scores]
     places = [(change, strength) for change in CHANGES for strength in STRENGTHS]
     return Robustness(

@@ -99,6 +99,23 @@ class Validation(Document):
     report: str
 
 
+class BuiltDossier(Document):
+    """The result of `build_dossier`: what shows how the model earned its place, and the manifest of its files.
+
+    Attributes:
+        folder, page: the dossier's folder, and its page in it.
+        digest: sha256 of the dossier's JSON document.
+        manifest_digest: sha256 of the manifest, which lists the digests of weights, export, report and dossier.
+        signed: whether somebody has signed the manifest.
+    """
+
+    folder: str
+    page: str
+    digest: str
+    manifest_digest: str
+    signed: bool
+
+
 class Promotion(Document):
     """The result of `promote_model`: whether the model was promoted, and the reason.
 

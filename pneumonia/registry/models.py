@@ -32,6 +32,8 @@ WITHDRAWN = "withdrawn"
 """Tag of a version that a rollback has left: who left it, when and why."""
 EXPORT = "export_digest"
 """Tag of a version: the digest of its exported model's record."""
+MANIFEST = "manifest_digest"
+"""Tag of a version, and of its run: the digest of the list of its files, which is what is signed."""
 PHANTOM_SUFFIX = "-phantom"
 
 
@@ -49,6 +51,7 @@ class Version(BaseModel):
         model_digest: of the weights and how they are used; empty in versions of earlier releases.
         withdrawn: who withdrew it, when and why; empty where nobody did.
         export_digest: of the exported model's record; empty where it was not exported.
+        manifest_digest: of the list of its files; empty in versions of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +66,7 @@ class Version(BaseModel):
     model_digest: str = ""
     withdrawn: str = ""
     export_digest: str = ""
+    manifest_digest: str = ""
 
     def is_model(self, record: ModelRecord) -> bool:
         """Return whether this is the model that a record describes; by the weights alone in earlier releases."""
@@ -93,7 +97,7 @@ def champion_of(client: RegistryClient, name: str) -> Version | None:
     if model is None:
         return None
     tags = dict(model.tags)
-    moves = ledger_run.read(client, name, tags)
+    moves = ledger_run.read(client, name, tags).moves
     # the versions last: their aliases are then not older than the ledger
     known = versions_of(client, name)
     applied = int(tags.get(APPLIED, ledger_run.earlier_moves(tags)))
@@ -203,6 +207,23 @@ def register_export(uri: str, version: Version, digest: str) -> Version:
     return version
 
 
+def register_manifest(uri: str, version: Version, digest: str) -> Version:
+    """Register the digest of the list of a version's files, once: the files do not change.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    if not version.manifest_digest:
+        client = mlflow_client(uri)
+        with_retries(
+            uri,
+            f"register the list of the files of {version.uri}",
+            lambda: client.set_model_version_tag(version.name, version.version, MANIFEST, digest),
+        )
+        return version.model_copy(update={"manifest_digest": digest})
+    return version
+
+
 def _tags(record: ModelRecord) -> dict[str, str]:
     return {
         "weights_digest": record.weights_digest,
@@ -233,7 +254,23 @@ def history(uri: str, name: str) -> list[Move]:
     client = mlflow_client(uri)
     with translated_errors(uri, f"read the ledger of {name}"):
         model = _model(client, name)
-        return [] if model is None else ledger_run.read(client, name, model.tags)
+        return [] if model is None else ledger_run.read(client, name, model.tags).moves
+
+
+def examine_ledger(uri: str, name: str) -> ledger_run.Examined:
+    """Return what can still be said of the ledger of `name`, damaged or not.
+
+    Raises:
+        PneumoniaError: the ledger was deleted.
+        TrackingError: the registry cannot be reached.
+    """
+    empty = ledger_run.Examined([], [], 0, None, {})
+    if store_is_new(uri):
+        return empty
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"read the ledger of {name}"):
+        model = _model(client, name)
+        return empty if model is None else ledger_run.examine(client, name, model.tags)
 
 
 def _create(client: MlflowClient, name: str) -> None:
@@ -305,4 +342,5 @@ def _version(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | Sim
         model_digest=entry.tags.get("model_digest", ""),
         withdrawn=entry.tags.get(WITHDRAWN, ""),
         export_digest=entry.tags.get(EXPORT, ""),
+        manifest_digest=entry.tags.get(MANIFEST, ""),
     )

@@ -49,7 +49,7 @@ def _decision(found: Assessment) -> Figure:
     for axes, points, title in zip(
         canvas.subplots(1, 2),
         (found.decision_curve, found.decision_curve_at_prevalence),
-        (f"Net benefit, {share:.0%} PNEUMONIA as here", f"Net benefit at a prevalence of {found.prevalence:.0%}"),
+        (f"Net benefit, {share:.1%} PNEUMONIA as here", f"Net benefit at a prevalence of {found.prevalence:.0%}"),
         strict=True,
     ):
         _curve(axes, points, title)
@@ -64,9 +64,9 @@ def _curve(axes: Axes, points: Sequence[DecisionPoint], title: str) -> None:
     axes.plot(at, everybody, color=GREY, linewidth=1.4, linestyle="--", label="on every image")
     axes.axhline(0, color=INK, linewidth=1, label="on none")
     highest = max(*(point.model for point in points), everybody[0], 1e-3)
-    axes.set_ylim(-_LOWEST * highest - 0.005, 1.08 * highest)
+    axes.set_ylim(-_LOWEST * highest - 0.005, 1.35 * highest)
     axes.set_xlim(0, 1)
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
 
 
 def _selective(found: Assessment) -> Figure:

@@ -10,7 +10,7 @@ from pneumonia.records.assessment import Assessment, Case, Robustness, Robustnes
 from pneumonia.records.evaluation import Metric
 from pneumonia.reporting.assessment_plots import DECISION, ROBUSTNESS, SELECTIVE, SLICES
 from pneumonia.reporting.plots import NOT_A_DEVICE
-from pneumonia.reporting.tables import METRIC_NAMES, interval, link, metric_table, table
+from pneumonia.reporting.tables import METRIC_NAMES, interval, link, metric_table, probability_text, table
 
 SLICE_METRICS = ("auroc", "sensitivity", "specificity")
 LISTED_ERRORS = 10
@@ -163,7 +163,7 @@ def _errors(found: Assessment, pictures: Sequence[str]) -> str:
 
 
 def _error(case: Case) -> tuple[str, str, str]:
-    return f"`{case.path}`", case.label, f"{case.probability:.4f}"
+    return f"`{case.path}`", case.label, probability_text(case.probability)
 
 
 def _picture(name: str, pictures: Sequence[str]) -> list[str]:

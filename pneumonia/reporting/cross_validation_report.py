@@ -69,6 +69,7 @@ def markdown(found: CrossValidation, confidence: float) -> str:
         table(head, rows, numbers=4),
         METHOD,
         f"![AUROC, sensitivity and specificity of each fold]({PLOT})",
+        "Line and band: the mean with its interval. Points: the folds, each with the interval by patient of its own.",
         "## Each fold",
         _folds(found),
         f"Recipe {found.recipe[:12]}, data version {found.data_digest[:12]}. Every number here can be recomputed from "

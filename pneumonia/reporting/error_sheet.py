@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pneumonia.files import write_bytes
 from pneumonia.records.assessment import Case
 from pneumonia.reporting.plots import BLUE, GREY, INK, NOT_A_DEVICE, ORANGE
+from pneumonia.reporting.tables import probability_text
 
 COLUMNS = 5
 SIDE = 168
@@ -21,7 +22,6 @@ SIDE = 168
 _GAP, _MARGIN, _LINE = 4, 24, 17
 _PAIR = 2 * SIDE + _GAP
 _STEP = (_PAIR + 20, SIDE + 3 * _LINE + 12)
-_COLOURS = 256
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,13 @@ def write_sheet(path: Path, sections: Sequence[Section], threshold: float, *, ph
             _draw(sheet, draw, picture, at + 1, place)
         top += _height(section)
     content = io.BytesIO()
-    sheet.quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(content, "PNG")
+    sheet.point(_six_bits).save(content, "PNG")
     return write_bytes(path, content.getvalue())
+
+
+def _six_bits(level: int) -> int:
+    """Drop what no eye sees and what makes the file nearly twice as large."""
+    return level & 0xFC | level >> 6
 
 
 def _height(section: Section) -> int:
@@ -97,7 +102,7 @@ def _draw(sheet: Image.Image, draw: ImageDraw.ImageDraw, picture: Picture, numbe
     case = picture.case
     colour = ORANGE if case.label == "PNEUMONIA" else BLUE
     draw.text((left, top + SIDE + 3), f"{number}. {case.label}", colour, _font(15))
-    answer = f"probability of PNEUMONIA {case.probability:.4f}"
+    answer = f"probability of PNEUMONIA {probability_text(case.probability)}"
     draw.text((left, top + SIDE + 3 + _LINE), answer, INK, _font(13))
     name = _shortened(case.path, draw, _font(13))
     draw.text((left, top + SIDE + 3 + 2 * _LINE), name, GREY, _font(13))

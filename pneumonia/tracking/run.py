@@ -24,7 +24,7 @@ from pneumonia.tracking.client import (
 from pneumonia.tracking.epoch_buffer import EpochBuffer
 from pneumonia.tracking.experiments import is_registered, open_experiment, open_run
 from pneumonia.tracking.ownership import Ownership
-from pneumonia.tracking.run_tags import read_tag
+from pneumonia.tracking.run_tags import VALIDATIONS_TAG, read_tag
 from pneumonia.tracking.system_metrics import SystemMetrics
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 
 DATA_TAG = "pneumonia.data_digest"
-VALIDATIONS_TAG = "pneumonia.validations"
-"""Tags with the data version and how often this run has read its test labels."""
+"""Tag with the data version."""
 
 logger = logging.getLogger(__name__)
 

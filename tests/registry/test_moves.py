@@ -109,8 +109,9 @@ def test_a_rollback_withdraws_the_version_that_it_leaves(any_uri: str) -> None:
     with pytest.raises(VersionWithdrawn, match=r"version 2 was withdrawn by eve .*false alarms.*--despite-verdict"):
         promote(any_uri, "2", name)
     assert champion_of(any_uri, name) == "1"
-    done = moves.promote(any_uri, name, "2", "ada", "was the device", against="1", despite_withdrawal=True)
-    assert done.move.why.startswith("was the device [despite the withdrawal: version 2 was withdrawn by eve")
+    done = moves.promote(any_uri, name, "2", "ada", "was the device", against="1", despite=True)
+    assert done.move.why == "was the device"
+    assert done.move.despite[0].startswith("the withdrawal: version 2 was withdrawn by eve")
     assert models.get(any_uri, name, "2").withdrawn == ""
     assert_one_order(any_uri, name)
 
