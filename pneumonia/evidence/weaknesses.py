@@ -81,9 +81,9 @@ def _nature(dossier: Dossier) -> Iterator[Weakness]:
 def _outside(dossier: Dossier) -> Iterator[Weakness]:
     if not dossier.outside:
         text = (
-            "Nobody has measured it on images of another place, so that nothing is known about other hospitals, devices"
+            "Nobody has measured it on images of another place: nothing is known about other hospitals, devices and "
+            "patients. All metrics below are of the data set that it was trained on."
         )
-        text += " and patients; all metrics below are of the data set that it was trained on."
         weight: Weight = "not known" if dossier.phantom else "serious"
         yield Weakness(weight=weight, topic="No outside metrics", text=text, section="outside")
     inside = dossier.verdict.metrics if dossier.verdict else {}
@@ -138,7 +138,7 @@ def _errors(dossier: Dossier) -> Iterator[Weakness]:
         wrong = round((1 - rate.value) * images)
         if wrong:
             serious = rate.value < LOW
-            text = f"It {verb} {wrong} of {images} images {of} ({name} {shown(rate)})."
+            text = f"It {verb} {wrong} of {images} images {of}: {name} {shown(rate)}."
             topic = "Missed pneumonia" if name == "sensitivity" else "False alarms"
             yield Weakness(weight="serious" if serious else "caution", topic=topic, text=text, section="errors")
     certain = [each for each in found.worst_errors if max(each.probability, 1 - each.probability) >= CERTAIN]
@@ -159,7 +159,7 @@ def _rare(dossier: Dossier) -> Iterator[Weakness]:
     if rare is not None and rare.ppv.value < LOW:
         text = (
             f"Where {percent(rare.prevalence)} of the patients have pneumonia, {percent(1 - rare.ppv.value)} of its "
-            f"positive answers are false (predictive value {shown(rare.ppv)})."
+            f"positive answers are false: predictive value {shown(rare.ppv)}."
         )
         yield Weakness(weight="caution", topic="Positive answers where it is rare", text=text, section="inside")
 
