@@ -66,6 +66,10 @@ def _nature(dossier: Dossier) -> Iterator[Weakness]:
     if dossier.withdrawn:
         text = f"This version was withdrawn: {dossier.withdrawn}."
         yield Weakness(weight="serious", topic="Withdrawn", text=text, section="ledger")
+    for move in dossier.moves:
+        if move.despite and move.to_version == dossier.version:
+            text = f"{move.who} promoted it despite {', '.join(move.despite)}: {move.why}."
+            yield Weakness(weight="serious", topic="An override", text=text, section="ledger")
     if dossier.demo:
         text = (
             "It was judged by the minimums of a demonstration alone: there was no gate set, no comparison with another "

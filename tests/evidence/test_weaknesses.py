@@ -8,7 +8,7 @@ import pytest
 
 from pneumonia.evidence.weaknesses import find_weaknesses
 from pneumonia.records.assessment import Case, PredictiveValues
-from pneumonia.records.dossier import ReleaseOpening, Weakness
+from pneumonia.records.dossier import LedgerEntry, ReleaseOpening, Weakness
 from pneumonia.records.evaluation import Metric, Reason, ShortcutDependence
 from pneumonia.reporting.dossier.page import SECTIONS
 from tests.support import dossiers
@@ -18,6 +18,15 @@ FALL = ShortcutDependence(separation=metric(0.4), normal=metric(0.2), pneumonia=
 FAILED = Reason(name="specificity", passed=False, text="0.60 is below 0.70", value=0.6, limit=0.7)
 CLOSE = Reason(name="auroc", passed=True, text="0.965 is at least 0.96", value=0.965, limit=0.96)
 OTHER = ReleaseOpening(when=WHEN, who="ben", purpose="gate", model="x", weights="o" * 64, demo=False, this_model=False)
+OVERRIDE = LedgerEntry(
+    when=WHEN,
+    who="ben",
+    why="in a hurry",
+    action="promote",
+    from_version=None,
+    to_version="3",
+    despite=("specificity",),
+)
 SURE = Case(path="a.jpeg", label="PNEUMONIA", probability=0.02, patient=None, sha256="a" * 64)
 RARE = PredictiveValues(prevalence=0.05, ppv=metric(0.3), npv=metric(0.99))
 
@@ -29,6 +38,7 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "no verdict": ({"verdict": None}, "not known", "No verdict", "verdict"),
     "a demonstration": ({"demo": True}, "caution", "A demonstration", "verdict"),
     "withdrawn": ({"withdrawn": "by ben: false alarms"}, "serious", "false alarms", "ledger"),
+    "an override": ({"moves": (OVERRIDE,)}, "serious", "despite specificity: in a hurry", "ledger"),
     "a shortcut": ({"dependence": {"mark": FALL}}, "serious", "Depends on mark", "shortcuts"),
     "no ablation": ({"dependence": None}, "not known", "Shortcut dependence", "shortcuts"),
     "a weak slice": (
