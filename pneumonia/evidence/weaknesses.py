@@ -109,12 +109,13 @@ def _criteria(dossier: Dossier) -> Iterator[Weakness]:
     for reason in dossier.verdict.reasons:
         if reason.name in NOT_OF_THE_MODEL:
             continue
+        name = NAMES.get(reason.name, reason.name)
         if not reason.passed:
-            text = f"Criterion “{reason.name}” is not met: {reason.text}."
-            yield Weakness(weight="serious", topic=f"Failed: {reason.name}", text=text, section="verdict")
+            text = f"Criterion “{name}” is not met: {reason.text}."
+            yield Weakness(weight="serious", topic=f"Failed: {name}", text=text, section="verdict")
         elif _is_close(reason):
-            text = f"Criterion “{reason.name}” is met by a margin of {_spare(reason):.3f} only: {reason.text}."
-            yield Weakness(weight="caution", topic=f"Close: {reason.name}", text=text, section="verdict")
+            text = f"Criterion “{name}” is met by a margin of {_spare(reason):.3f} only: {reason.text}."
+            yield Weakness(weight="caution", topic=f"Close: {name}", text=text, section="verdict")
 
 
 def _spare(reason: Reason) -> float:

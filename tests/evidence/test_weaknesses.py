@@ -90,6 +90,12 @@ def test_wide_intervals_and_a_bad_calibration_are_named() -> None:
     assert any("off by 0.120" in each for each in found)
 
 
+def test_the_lowest_slice_is_named_where_none_is_far_below() -> None:
+    slices = [dossiers.a_slice("dark", metric(0.93)), dossiers.a_slice("bright", metric(0.935))]
+    found = [each for each in find_weaknesses(bare(assessment=assessment(slices=slices))) if each.section == "slices"]
+    assert [(each.weight, each.topic) for each in found] == [("caution", "Weak slice: brightness dark")]
+
+
 def test_a_slice_of_a_few_images_is_not_named() -> None:
     few = dossiers.a_slice("dark", Metric(value=0.5, low=0.0, high=1.0), images=12)
     assert not any("dark" in each for each in words(find_weaknesses(bare(assessment=assessment(slices=[few])))))
