@@ -22,7 +22,9 @@ from pneumonia.cli.feedback import app as feedback
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
 from pneumonia.cli.serve import explain, export, score, serve
+from pneumonia.cli.signing import keys, sign
 from pneumonia.cli.system import config, doctor, ui
+from pneumonia.cli.verify import verify
 from pneumonia.cli.webhook import webhook
 from pneumonia.environment import prepare
 
@@ -69,6 +71,9 @@ for command in (
     rollback,
     history,
     openings,
+    verify,
+    keys,
+    sign,
     config,
     doctor,
     ui,
