@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pneumonia
 from pneumonia.config.policy import Policy, load_policy
 from pneumonia.config.schema import Config
+from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
 from pneumonia.evaluation import gate
+from pneumonia.evaluation.assessment import assess
 from pneumonia.evaluation.judgement import Judgement
 from pneumonia.evaluation.scored_model import VIEWS, Model
+from pneumonia.evaluation.split_table import split_table
 from pneumonia.files import write_text
+from pneumonia.inference.assessment_files import exported_model, write_assessment
 from pneumonia.modelling.device import Compute
 from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
@@ -126,7 +131,7 @@ def _log(run: Run, found: Judgement, verdict: Verdict, page: Path) -> None:
 
 
 def _report(found: Judgement, verdict: Verdict, exported: ExportedModel) -> Path:
-    """Write the report, its plots and the scores that its metrics can be recomputed from."""
+    """Write the report with assessment and plots, and the scores that every number of it can be recomputed from."""
     trained, config, phantom = found.trained, found.config, found.model.record.phantom
     if found.measured is None:
         raise ValueError("a model is reported on after it was scored")
@@ -141,7 +146,18 @@ def _report(found: Judgement, verdict: Verdict, exported: ExportedModel) -> Path
         best_epoch=trained.best_epoch,
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
-    write_text(folder / "scores.csv", validation_report.table(split.paths, split.images, scored))
+    dependence = {name: each.model_dump() for name, each in found.dependence.items()}
+    write_text(folder / "dependence.json", json.dumps(dependence, indent=2))
+    statistics = packing.open_statistics(Path(found.dataset.pixels))
+    table = split_table(Path(found.dataset.root), found.manifest, split.images, scored, statistics)
+    assessment = assess(table, config.evaluation, verdict.measured_on)
+    pictures += write_assessment(
+        folder,
+        table,
+        assessment,
+        exported_model(Path(exported.folder), config),
+        lambda positions: split.images.pixels[split.images.rows[positions]],
+    )
     used = report.ModelUsed(
         name=config.registry.name,
         weights_digest=trained.weights_digest,
@@ -153,7 +169,9 @@ def _report(found: Judgement, verdict: Verdict, exported: ExportedModel) -> Path
     )
     data = validation_report.data_used(found.dataset, found.manifest, split.images, phantom, found.opened)
     elsewhere = _outside(trained.tracking_uri, config.registry.name, found.model.record)
-    page = report.markdown(data, used, config, trained.epochs, verdict, pictures, found.dependence, elsewhere)
+    page = report.markdown(
+        data, used, config, trained.epochs, verdict, pictures, found.dependence, elsewhere, assessment
+    )
     return write_text(folder / "report.md", page)
 
 

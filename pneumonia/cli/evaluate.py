@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,22 +14,15 @@ from pneumonia.cli.common import (
     Settings,
     complain,
     disclaim,
-    emit,
     emit_json,
     path_of,
     progress,
     resolve_config,
     working,
 )
+from pneumonia.cli.evaluate_tables import print_evaluation, print_robustness
 from pneumonia.cli.predict import Model, Threshold, load_predictor
 from pneumonia.config.schema import Config, RegistryConfig
-from pneumonia.files import printable
-
-METRIC_NAMES = {
-    **{"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1", "ece": "ECE", "brier": "Brier score"},
-    **{"ece_balanced": "ECE, balanced", "brier_balanced": "Brier, balanced"},
-    **{"ece_at_prevalence": "ECE, prevalence", "brier_at_prevalence": "Brier, prevalence"},
-}
 
 
 def evaluate(
@@ -47,11 +40,31 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Score 100 images of each class again under noise, blur, contrast, compression, rotation, crop and "
+            "downscaling, in five strengths; a registered version keeps the result",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=path_of,
+            help="Write a page with plots, the scores, and a sheet of the worst errors with heat maps",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Score a labelled folder: AUROC, sensitivity and more, each with an interval drawn by patient.
+    """Assess a model on a labelled folder: metrics, predictive values, slices and errors, with intervals by patient.
+
+    docs/evaluation.md says what every number means and how it is computed.
 
     Patients are known from patients.csv (columns path, patient), DICOM's PatientID, a folder for each patient with
     data.patients=folder, or the published file names. An image of an unknown patient is drawn by itself.
@@ -65,9 +78,11 @@ def evaluate(
     with working(), progress("scoring") as on_progress:
         from pneumonia.data.layout import summarise
         from pneumonia.inference import outside_set
-        from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled, find_patients
+        from pneumonia.inference.evaluation_files import write_page
+        from pneumonia.inference.labelled_evaluation import evaluate_folder
+        from pneumonia.inference.labelled_folder import find_labelled, find_patients
+        from pneumonia.inference.robustness import measure_robustness, store
 
-        skip = config.data.on_unreadable == "skip"
         images = find_labelled(folder)
         if words := summarise(images.passed_over, images.litter):
             complain(words)
@@ -77,20 +92,29 @@ def evaluate(
         predictor = load_predictor(model, threshold, _as_validated(config))
         found = evaluate_folder(
             predictor,
-            images.labels,
+            images,
             patients,
             config.evaluation,
-            skip_unreadable=skip,
+            skip_unreadable=config.data.on_unreadable == "skip",
             progress=on_progress,
             opening=lambda digests: outside_set.enter(config, predictor, digests, outside, complain),
         )
+        document = found.document | {"passed_over": list(images.passed_over)}
         if outside is not None:
-            outside_set.register(config, predictor, found, outside)
-    found["passed_over"] = list(images.passed_over)
+            outside_set.register(config, predictor, document, outside)
+        changed = measure_robustness(predictor, found, config.evaluation, on_progress) if robustness else None
+        if changed is not None:
+            document["robustness"] = changed.model_dump(mode="json")
+            if address := store(config, predictor, changed):
+                complain(f"kept with {address}")
+        if out is not None:
+            complain(f"written: {write_page(out, predictor, found, changed)}")
     if as_json:
-        emit_json(found)
+        emit_json(document)
     else:
-        _print_metrics(found, folder)
+        print_evaluation(document, found.assessment, folder)
+        if changed is not None:
+            print_robustness(changed)
     disclaim(as_json)
 
 
@@ -102,32 +126,3 @@ def _as_validated(config: Config) -> Config:
     if config.serving.model == "auto":
         changes["model"] = RegistryConfig().name
     return config.model_copy(update={"serving": config.serving.model_copy(update=changes)})
-
-
-def _patients(found: dict[str, Any]) -> str:
-    """Say what the intervals are drawn by."""
-    unknown = found["unknown_patients"]
-    if not unknown:
-        return f" of {found['patients']} patients"
-    remedy = "to draw by patient, list them in patients.csv, or --set data.patients=folder where each has a folder"
-    if found["patients"] is None:
-        return f"; their patients are not known, so that intervals are by image ({remedy})"
-    return f" of {found['patients']} patients and {unknown} whose patients are not known, drawn by image ({remedy})"
-
-
-def _print_metrics(found: dict[str, Any], folder: Path) -> None:
-    from pneumonia.data.patients import SOURCES, UNKNOWN
-
-    counts = " + ".join(f"{count} {name}" for name, count in found["counts"].items())
-    emit(f"{printable(folder)}: {found['n']} images ({counts}){_patients(found)}")
-    by = [f"{n} by {SOURCES[name]}" for name, n in found["patient_sources"].items() if name != UNKNOWN]
-    if by:
-        emit(f"patients known of images: {', '.join(by)}")
-    emit(f"{found['model']} {found['version']}, PNEUMONIA from {found['threshold']:g} on")
-    emit(f"\n{'':<18} {'value':>6}   {100 * found['confidence']:g} % interval")
-    for name, metric in found.items():
-        if isinstance(metric, dict) and "low" in metric:
-            label = METRIC_NAMES.get(name, name.replace("_", " "))
-            emit(f"{label:<18} {metric['value']:6.3f}   {metric['low']:.3f} to {metric['high']:.3f}")
-    for image in found["refused"]:
-        emit(f"left out: {printable(image['file'])}: {image['reason']}")

@@ -18,6 +18,7 @@ import pneumonia
 from pneumonia.cli.common import DISCLAIMER, emit, failures
 from pneumonia.cli.data import app as data
 from pneumonia.cli.evaluate import evaluate
+from pneumonia.cli.evidence import dossier
 from pneumonia.cli.feedback import app as feedback
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
@@ -71,6 +72,7 @@ for command in (
     rollback,
     history,
     openings,
+    dossier,
     verify,
     keys,
     sign,

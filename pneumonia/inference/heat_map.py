@@ -75,9 +75,14 @@ def draw(answer: Answer, head: NDArray[np.float32], view: View, image: Radiograp
     levels = 255 - shown.levels if inverted else shown.levels
     if view == "image":
         return draw_levels(levels, shown)
+    return draw_levels(overlay(levels, heat), shown)
+
+
+def overlay(levels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay a map float32 [S, S], 0 to 1, over grey levels uint8 [S, S]: uint8 [S, S, 3]."""
     share = OPACITY * heat[..., None]
     mixed = (1 - share) * levels[..., None] + share * _coloured(heat)
-    return draw_levels(np.rint(mixed).astype(np.uint8), shown)
+    return np.asarray(np.rint(mixed), np.uint8)
 
 
 def draw_levels(levels: NDArray[np.uint8], shown: Radiograph) -> bytes:

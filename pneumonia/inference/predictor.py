@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pneumonia.config.schema import CLASSES, Config
 from pneumonia.config.service import ServingConfig
 from pneumonia.errors import DataError
-from pneumonia.imaging.radiograph import UnreadableRadiograph, load, read
+from pneumonia.imaging.radiograph import Radiograph, UnreadableRadiograph, load, read
 from pneumonia.inference.model_source import Found, find_model
 from pneumonia.inference.served_model import Answer, ServedModel, refusal
 from pneumonia.progress import Progress, silent
@@ -34,11 +34,13 @@ class Predictor:
         model: the exported model.
         name: registered name, or the record's where the model is not from the registry.
         version: registered version; otherwise ``run:<id>`` or ``sha256:<first 12 digits of the weights' digest>``.
+        own_threshold: of the model's record, whatever is used.
     """
 
     def __init__(self, found: Found, config: ServingConfig) -> None:
         self.model = ServedModel(found.folder, found.name, found.version, config)
         self.name, self.version = found.name, found.version
+        self.own_threshold = self.record.threshold
         if self.record.phantom:
             logger.warning(
                 "%s %s was trained on phantoms; its scores of real images mean nothing", self.name, self.version
@@ -81,6 +83,7 @@ class Predictor:
         files: Sequence[Path | str],
         progress: Progress = silent,
         accept: Callable[[Sequence[dict[str, Any]]], None] | None = None,
+        on_image: Callable[[str, Radiograph], None] | None = None,
     ) -> list[dict[str, Any]]:
         """Score images.
 
@@ -88,6 +91,7 @@ class Predictor:
             files: JPEG, PNG or DICOM.
             progress: called with the images done and all images; where `accept` is given, first for all that are read.
             accept: called with the refusals once every image is read and before any is scored; it may raise.
+            on_image: called with each file that is read and its image, in order; only where `accept` is given.
 
         Returns:
             One object per file, in order: the answer of `ServedModel.document` with the key ``file``; with `accept`
@@ -97,7 +101,7 @@ class Predictor:
             DataError: no space for the images that are read before they are scored.
         """
         if accept is not None:
-            return self._read_then_score(files, progress, accept)
+            return self._read_then_score(files, progress, accept, on_image)
         results = []
         for result in self.stream(files):
             results.append(result)
@@ -127,16 +131,19 @@ class Predictor:
         files: Sequence[Path | str],
         progress: Progress,
         accept: Callable[[Sequence[dict[str, Any]]], None],
+        on_image: Callable[[str, Radiograph], None] | None,
     ) -> list[dict[str, Any]]:
         """Read all images into a temporary file, so that none is decoded twice and memory stays as it is."""
         size = self.record.preprocess.size
         results: list[dict[str, Any]] = []
         with tempfile.TemporaryFile(prefix="pneumonia-") as store, ThreadPoolExecutor(self.model.threads) as pool:
             for start in range(0, len(files), BATCH):
-                for result, pixels in pool.map(self._read, files[start : start + BATCH]):
+                for result, image in pool.map(self._read, files[start : start + BATCH]):
                     results.append(result)
-                    if pixels is not None:
-                        _append(store, pixels)
+                    if image is not None:
+                        _append(store, image.pixels)
+                        if on_image is not None:
+                            on_image(result["file"], image)
                     progress(len(results), len(files), "reading")
             usable = [result for result in results if "refused" not in result]
             accept([result for result in results if "refused" in result])
@@ -149,13 +156,13 @@ class Predictor:
                 progress(scored, len(usable), "scoring")
         return results
 
-    def _read(self, file: Path | str) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
-        """Return the result so far, and the pixels of an image that is not refused."""
+    def _read(self, file: Path | str) -> tuple[dict[str, Any], Radiograph | None]:
+        """Return the result so far, and an image that is not refused."""
         try:
             image = read(file, self.record.preprocess)
         except UnreadableRadiograph as error:
             return {"file": str(file), "refused": True, "reason": f"{error.reason}; {error.remedy}"}, None
-        return {"file": str(file)} | ({"notes": list(image.notes)} if image.notes else {}), image.pixels
+        return {"file": str(file)} | ({"notes": list(image.notes)} if image.notes else {}), image
 
     def _add_scores(self, results: Sequence[dict[str, Any]], scores: NDArray[np.float64]) -> None:
         """Complete the results of the first images with their scores."""

@@ -13,6 +13,7 @@ from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import ledger_run
+from pneumonia.registry.folds import refuse_folds
 from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
 
@@ -168,8 +169,10 @@ def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Ver
         source_uri: the logged model, ``models:/m-…``.
 
     Raises:
+        PneumoniaError: the model is of one fold of a cross-validation.
         TrackingError: the registry cannot be reached.
     """
+    refuse_folds(record.config, f"run {run_id}")
     client, name = mlflow_client(uri), record.name
 
     def attempt() -> Version:

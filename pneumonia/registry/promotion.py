@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import models, moves, verdicts, verified
+from pneumonia.registry.folds import refuse_folds
 from pneumonia.tracking.client import mlflow_client, translated_errors
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ def promote_run(
 
     Raises:
         ChampionMoved: the champion is another than `against`.
-        PneumoniaError: no such run, no model in it, another name, a verdict other than passed, or a withdrawn model.
+        PneumoniaError: no such run, no model in it, another name, a verdict other than passed, a withdrawn model, or
+            one of a fold of a cross-validation.
         TrackingError: the store cannot be used.
     """
     run = _run(uri, run_id)
     with verified.fetched_run(uri, run_id) as (_, record):
-        pass
+        refuse_folds(record.config, f"run {run_id}")
     if name is not None and name != record.name:
         raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
     against = number(uri, record.name, against) if against else _champion(uri, record.name)

@@ -11,11 +11,13 @@ from pydantic import Field
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import CLASSES, Config
+from pneumonia.records.assessment import Assessment
 from pneumonia.records.base import Document
 from pneumonia.records.epoch import EPOCH_THRESHOLD, Epoch
 from pneumonia.records.evaluation import OutsideMetrics, ShortcutDependence, Verdict
+from pneumonia.reporting.assessment_report import assessment_sections
 from pneumonia.reporting.plots import NOT_A_DEVICE
-from pneumonia.reporting.tables import METRIC_NAMES, interval, metric_table, outside_table, table
+from pneumonia.reporting.tables import METRIC_NAMES, interval, link, metric_table, outside_table, table
 
 # Without the work folder and the tracking: they change no result, and a tracking URI may contain a password.
 RECIPE = (
@@ -73,8 +75,12 @@ def markdown(
     pictures: Sequence[Path | str] = (),
     dependence: Mapping[str, ShortcutDependence] | None = None,
     outside: Sequence[OutsideMetrics] = (),
+    assessment: Assessment | None = None,
 ) -> str:
     """Return the report as a Markdown page, for the same folder as its `pictures`, which it links by name."""
+    names = [Path(picture).name for picture in pictures]
+    assessed = assessment_sections(assessment, names) if assessment is not None else []
+    placed = [name for name in names if any(f"({name})" in section for section in assessed)]
     parts = [
         f"# {model.name}",
         _notice(data),
@@ -83,7 +89,8 @@ def markdown(
         *(("## Outside metrics", outside_table(outside)) if outside else ()),
         "## Metrics",
         _metrics(data, model, config, verdict),
-        *(f"![{Path(picture).stem.replace('_', ' ')}]({Path(picture).name})" for picture in pictures),
+        *(link(name) for name in names if name not in placed),
+        *assessed,
         *(("## Shortcuts", _dependence(dependence, config)) if dependence else ()),
         "## Data",
         _data(data),

@@ -48,6 +48,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: int = 0) 
     return "\n".join("| " + " | ".join(row) + " |" for row in (escaped[0], ruler, *escaped[1:]))
 
 
+def probability_text(probability: float) -> str:
+    """Return a probability with four decimals; one that they would show as 0 or 1 in words."""
+    if 0 < probability < 0.0001:
+        return "below 0.0001"
+    return "above 0.9999" if 0.9999 < probability < 1 else f"{probability:.4f}"
+
+
+def link(name: str) -> str:
+    """Return a picture beside the page, by its file's name."""
+    return f"![{name.removesuffix('.png').replace('_', ' ')}]({name})"
+
+
 def outside_table(found: Sequence[OutsideMetrics]) -> str:
     """Return a table with a row for each outside set."""
     head = ("Outside set", "Images", "Patients", *(METRIC_NAMES[name] for name in OUTSIDE_METRICS))

@@ -1,13 +1,8 @@
-"""Collect what a validation's report says about the data, and the table of scores beside it."""
+"""Collect what a validation's report says about the data."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from collections.abc import Sequence
-
-import numpy as np
 
 from pneumonia.data.audit import checks
 from pneumonia.data.images import Images
@@ -15,7 +10,6 @@ from pneumonia.data.manifest import Manifest
 from pneumonia.data.patients import UNKNOWN, unknown
 from pneumonia.records.steps import Dataset
 from pneumonia.reporting.report import DataUsed
-from pneumonia.statistics.metrics import Scored
 
 
 def data_used(dataset: Dataset, manifest: Manifest, images: Images, phantom: bool, openings: int | None) -> DataUsed:
@@ -48,13 +42,3 @@ def _patients(manifest: Manifest) -> dict[str, int]:
     """Count the known patients of each split."""
     pairs = {(entry.split, entry.patient) for entry in manifest.entries if entry.patient_source != UNKNOWN}
     return dict(sorted(Counter(split for split, _ in pairs).items()))
-
-
-def table(paths: Sequence[str], images: Images, scored: Scored) -> str:
-    """Return a CSV table with a row for each image, from which every metric of the report can be recomputed."""
-    page = io.StringIO()
-    writer = csv.writer(page, lineterminator="\n")
-    writer.writerow(["path", "patient", "label", "probability"])
-    scores = np.asarray(scored.probabilities)
-    writer.writerows(zip(paths, images.patients, images.labels.tolist(), map(repr, scores.tolist()), strict=True))
-    return page.getvalue()

@@ -58,7 +58,7 @@ class Run:
         self._monitor: SystemMetrics | None = None
         self._ownership = Ownership(client, uri, self.id)
         self.uri = uri
-        self.url = _page(uri, self._experiment, self.id)
+        self.url = run_page(uri, self._experiment, self.id)
         self.reopened = reopened
 
     @classmethod
@@ -318,7 +318,7 @@ def close_complete_run(uri: str, run_id: str) -> None:
         run.finish()
 
 
-def _page(uri: str, experiment: str, run: str) -> str | None:
+def run_page(uri: str, experiment: str, run: str) -> str | None:
     """Return the address of a run's page, without a login."""
     place = address(uri)
     if not place.startswith(("http://", "https://")):

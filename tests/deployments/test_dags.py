@@ -12,7 +12,7 @@ from tests.deployments.conftest import AIRFLOWS_OWN, FOR_STEPS
 pytestmark = pytest.mark.integration
 FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
 MONITOR = "pneumonia_monitor"  # test_monitor_parity.py
-STEPS = ("prepare_data", "train_model", "export_model", "validate_model", "promote_model")
+STEPS = ("prepare_data", "train_model", "export_model", "validate_model", "build_dossier", "promote_model")
 
 
 def test_airflow_finds_no_error_in_them(inspected: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ from PIL import Image
 
 from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.errors import DataError
-from pneumonia.inference.labelled_folder import evaluate_folder, find_labelled, find_patients
+from pneumonia.inference.labelled_evaluation import evaluate_folder
+from pneumonia.inference.labelled_folder import find_labelled, find_patients
 from pneumonia.inference.predictor import Predictor
 from tests.support.images import dicom, jpeg, picture
 
@@ -30,7 +31,7 @@ class Brightness:
 
     name, version, record = "brightness", "1", _Record()
 
-    def score(self, files: list[str], progress: object, accept: object) -> list[dict[str, Any]]:
+    def score(self, files: list[str], progress: object, accept: object, look: object) -> list[dict[str, Any]]:
         return [{"file": file, "probability": self._probability(Path(file))} for file in files]
 
     def _probability(self, file: Path) -> float:
@@ -39,9 +40,9 @@ class Brightness:
 
 
 def evaluated(folder: Path, *, by_folder: bool = False) -> dict[str, Any]:
-    labels = find_labelled(folder).labels
-    patients = find_patients(folder, labels, by_folder=by_folder)
-    return evaluate_folder(cast(Predictor, Brightness()), labels, patients, CONFIG)
+    images = find_labelled(folder)
+    patients = find_patients(folder, images.labels, by_folder=by_folder)
+    return evaluate_folder(cast(Predictor, Brightness()), images, patients, CONFIG).document
 
 
 def width(found: dict[str, Any], metric: str = "auroc") -> float:

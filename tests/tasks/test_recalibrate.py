@@ -57,8 +57,8 @@ def test_fewer_positives_make_a_new_operating_point_of_the_same_network(work: Pa
     assert record.calibration == {
         "temperature": point.temperature, "bias": point.bias, "threshold": point.threshold,
     }  # fmt: skip
-    graphs = export_model(images, second, again)
-    result = promote_model(second, graphs, validate_model(images, second, graphs, again), again)
+    graphs = exported(images, second, again)
+    result = promoted(images, second, validate_model(images, second, graphs, again), again)
     assert result.promoted, result.reason
     assert finish_loop(decision, config).outcome == "promoted"
     champion = models.champion(tracking_uri(config), NAME)

@@ -84,7 +84,7 @@ def test_documents_survive_json_and_steps_accept_them(finished: Finished) -> Non
     for document, kind in zip(finished[1:], (Dataset, TrainedModel, Validation, Promotion), strict=True):
         assert kind.model_validate_json(document.model_dump_json()) == document
     assert train_model(dataset, config) == trained
-    assert promote_model(trained, exported(dataset, trained, config), validation, config) == promotion
+    assert promoted(dataset, trained, validation, config) == promotion
 
 
 def test_running_again_changes_nothing(work: Path) -> None:
