@@ -22,6 +22,7 @@ from pneumonia.cli.evidence import dossier
 from pneumonia.cli.feedback import app as feedback
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
+from pneumonia.cli.reproduce import reproduce
 from pneumonia.cli.serve import explain, export, score, serve
 from pneumonia.cli.signing import keys, sign
 from pneumonia.cli.system import config, doctor, ui
@@ -74,6 +75,7 @@ for command in (
     openings,
     dossier,
     verify,
+    reproduce,
     keys,
     sign,
     config,

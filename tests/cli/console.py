@@ -21,6 +21,7 @@ COMMANDS = [
     ("rollback",),
     ("history",),
     ("verify",),
+    ("reproduce",),
     ("keys",),
     ("sign",),
     ("config",),
