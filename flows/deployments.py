@@ -65,7 +65,7 @@ def _monitor() -> dict[str, Any]:
 
 
 def _cross_validation() -> dict[str, Any]:
-    """Return the deployment of a cross-validation of profile full, five folds and one seed unless somebody says more."""
+    """Return the deployment of a cross-validation of profile full, five folds and one seed by default."""
     return {
         "name": "cross-validation",
         "description": "Measures the whole recipe by cross-validation, a training for each fold; registers nothing",

@@ -162,11 +162,11 @@ class ReleaseOpening(Document):
 
 
 class LedgerEntry(Document):
-    """A change of champion, of the ledger of the registered name; see `pneumonia.registry.ledger.Move`.
+    """A change of champion, of the ledger of the registered name.
 
     Attributes:
-        despite: what a promotion overrules; empty where its verdict approves it.
-        previous: sha256 of the entry before; empty in entries of earlier releases.
+        despite: the failed criteria, or the withdrawal, that a promotion overrules.
+        previous: sha256 of the entry before; empty where the entries are not chained.
     """
 
     when: str

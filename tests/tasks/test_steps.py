@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -29,12 +30,11 @@ from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import models
 from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
-from tasks.promote_model import promote_model
 from tasks.train_model import train_model
 from tasks.validate_model import validate_model
 from tests.support.plan import planned
 from tests.support.small import small
-from tests.support.steps import exported, run
+from tests.support.steps import exported, promoted, run
 from tests.tasks.conftest import Finished
 
 ROOT = Path(__file__).parents[2]
@@ -258,8 +258,10 @@ def test_unreachable_tracking_server_is_told_before_training(work: Path) -> None
 
 def test_scores_of_the_report_give_its_metrics(finished: Finished) -> None:
     config, validation = finished.config, finished.validation
-    rows = [line.split(",") for line in (Path(validation.report).parent / "scores.csv").read_text().splitlines()[1:]]
-    right = sum((float(row[3]) >= config.operating_point.threshold) == (row[2] == "1") for row in rows)
+    with (Path(validation.report).parent / "scores.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    threshold = config.operating_point.threshold
+    right = sum((float(row["probability"]) >= threshold) == (row["label"] == "1") for row in rows)
     assert right / len(rows) == pytest.approx(validation.verdict.metrics["accuracy"].value)
     kept = json.loads((Path(validation.report).parent / "verdict.json").read_text())
     assert kept == validation.verdict.model_dump(mode="json")
