@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def verify(
     version: Annotated[
         str | None,
-        typer.Argument(metavar="[VERSION]", help="Number or alias of a registered version, or models:/NAME/VERSION"),
+        typer.Argument(metavar="VERSION", help="Number or alias of a registered version, or models:/NAME/VERSION"),
     ] = None,
     name: Title = None,
     bundle: Annotated[

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pneumonia.errors import PneumoniaError
 PROJECT = Path(pneumonia.__file__).resolve().parents[1]
 SECONDS = 3600
 """Longest time for Git and DVC."""
-NOT_PASSED_ON = ("MLFLOW_", "PNEUMONIA_", "PREFECT_", "AIRFLOW_", "GIT_", "PYTHON")
+NOT_PASSED_ON = ("MLFLOW_", "PNEUMONIA_", "PREFECT_", "AIRFLOW_", "GIT_")
 """Start of the environment variables that the recorded code does not see: it has settings and a store of its own."""
 
 
@@ -129,12 +129,11 @@ def run_script(code: Path, script: str, arguments: Sequence[str], log: Path) -> 
     Raises:
         CannotReproduce: the recorded code does not run, in this environment.
     """
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_PASSED_ON)}
+    path = os.pathsep.join(filter(None, [str(code), os.environ.get("PYTHONPATH", "")]))
     command = [sys.executable, "-c", script, *arguments]
     with log.open("wb") as file:
-        done = subprocess.run(
-            command, cwd=code, env=environment | {"PYTHONPATH": str(code)}, stdout=file, stderr=file, check=False
-        )
+        environment = _environment() | {"PYTHONPATH": path}
+        done = subprocess.run(command, cwd=code, env=environment, stdout=file, stderr=file, check=False)
     if done.returncode:
         words = " ".join(log.read_text(encoding="utf-8", errors="replace").split()[-60:])
         raise CannotReproduce(
@@ -144,25 +143,29 @@ def run_script(code: Path, script: str, arguments: Sequence[str], log: Path) -> 
 
 
 def _git(repository: Path, *arguments: str) -> str:
-    return _run(["git", "-C", str(repository), *arguments], repository, {})
+    return _run(["git", "-C", str(repository), *arguments], repository)
 
 
 def _try_git(repository: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(repository), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=SECONDS, check=False)
     return done.stdout if done.returncode == 0 else None
 
 
 def _dvc(code: Path, *arguments: str) -> None:
-    _run([sys.executable, "-m", "dvc", *arguments], code, {"PYTHONPATH": ""})
+    _run([sys.executable, "-m", "dvc", *arguments], code)
 
 
-def _run(command: Sequence[str], folder: Path, changes: Mapping[str, str]) -> str:
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(NOT_PASSED_ON)}
+
+
+def _run(command: Sequence[str], folder: Path) -> str:
     try:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, **changes},
+            env=_environment(),
             capture_output=True,
             text=True,
             timeout=SECONDS,

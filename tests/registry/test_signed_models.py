@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from pneumonia.config.schema import Config
 from pneumonia.config.service import ServingConfig, SigningConfig
 from pneumonia.inference.model_source import find_model
 from pneumonia.records.signature import MANIFEST_FILE, SIGNATURE_FILE
+from pneumonia.registry.ledger_run import LedgerDamaged
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.registry.models import Version
 from pneumonia.registry.reader import Reader, open_reader
@@ -120,6 +123,24 @@ def test_a_service_keeps_the_old_version_and_says_why(
     follower._refused = None  # as after the pause
     follower.look()
     assert follower.current.champion.version == "2", caplog.text
+    _damage_ledger(server, name)
+    promoted_anew = evidenced(config, keys(), name=name)
+    with pytest.raises(LedgerDamaged, match="move-000002 does not follow move-000001"):
+        promote(uri, promoted_anew.version, name)
+    follower.look()
+    assert follower.current.champion.version == "2", "what is in use stays while the ledger is damaged"
+    assert metrics.registry.get_sample_value("pneumonia_champion_lookup_failures_total") == 1
+
+
+def _damage_ledger(server: Server, name: str) -> None:
+    """Change who promoted the first version, in the server's database."""
+    statement = """
+        UPDATE params SET value = replace(value, 'ada', 'eve') WHERE key = 'move-000001' AND run_uuid IN
+        (SELECT run_uuid FROM runs JOIN experiments USING (experiment_id) WHERE experiments.name = ?)
+    """
+    with closing(sqlite3.connect(server.folder / "mlflow.db")) as database:
+        assert database.execute(statement, (f"champion ledger: {name}",)).rowcount == 1
+        database.commit()
 
 
 def test_without_a_model_the_reason_is_what_ready_says(work: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pneumonia.config.schema import Config
 from pneumonia.evidence import recompute, reproduce, retraining
 from pneumonia.evidence.machine import describe_here
 from pneumonia.evidence.verify import verify_version
@@ -143,6 +144,16 @@ def test_the_pipeline_lists_what_verify_checks(finished: Finished, version: mode
     found = verify_version(version_uri(finished), version, finished.config.signing)
     assert found.passed, [check for check in found.checks if check.outcome == "failed"]
     assert {recompute.SCORES, recompute.SETTINGS, recompute.DOSSIER, WEIGHTS_ARTIFACT} <= {c.name for c in found.checks}
+
+
+def test_the_recorded_number_of_threads_is_used_again(finished: Finished, tmp_path: Path) -> None:
+    record = read_record(Path(finished.trained.weights))
+    config = dict(record.config) | {"train": record.config["train"] | {"threads": 0}}
+    free = record.model_copy(update={"config": config, "computed_with": ("CPU with AVX2, fp32, 12 threads",)})
+    found = Config.model_validate(retraining.settings(free, "phantom", tmp_path))
+    assert (found.train.threads, found.work, found.tracking.uri) == (12, str(tmp_path), "auto")
+    given = record.model_copy(update={"computed_with": ("CPU with AVX2, fp32, 12 threads",)})
+    assert retraining.settings(given, "phantom", tmp_path)["train"]["threads"] == 1, "as it was configured"
 
 
 def test_what_another_kind_of_machine_may_change(finished: Finished) -> None:
