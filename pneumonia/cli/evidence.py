@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -21,13 +20,12 @@ from pneumonia.cli.common import (
     resolve_config,
     working,
 )
+from pneumonia.cli.signing import Title, address_of
 
 REGISTERED = "registered"
 """Folder of the files as they were signed, beside the page of today."""
-Number = Annotated[str, typer.Argument(metavar="VERSION", help="Number or alias of a registered version")]
-Name = Annotated[
-    str | None,
-    typer.Option("--name", metavar="NAME", help="Registered model; pneumonia-resnet18 by default", show_default=False),
+Number = Annotated[
+    str, typer.Argument(metavar="VERSION", help="Number or alias of a registered version, or models:/NAME/VERSION")
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the dossier; created where it is missing")]
 
@@ -35,7 +33,7 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the 
 def dossier(
     version: Number,
     out: Out,
-    name: Name = None,
+    name: Title = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -48,18 +46,14 @@ def dossier(
 
     Example: `pneumonia dossier champion --out dossier`
     """
-    # with a folder that is no phantoms', the default name is that of radiographs
-    config = resolve_config(file, [f"data.root={os.devnull}", *(settings or [])], profile="full", any_model=True)
+    config = resolve_config(file, settings, any_model=True)
     with working(), tempfile.TemporaryDirectory() as place:
         from pneumonia.evidence.dossier import build
         from pneumonia.evidence.sources import attached, gather
+        from pneumonia.inference.version_export import find_version
         from pneumonia.records.dossier import DOSSIER_JSON, DOSSIER_PAGE, Dossier
-        from pneumonia.registry import models
-        from pneumonia.tracking.client import check_store, tracking_uri
 
-        uri = tracking_uri(config)
-        check_store(uri, writing=False)
-        found = models.get(uri, name or config.registry.name, version)
+        uri, found = find_version(config, address_of(version, name))
         folder = build(gather(uri, found, Path(place)), out)
         kept = attached(Path(place))
         for path, source in kept.items():
