@@ -54,6 +54,7 @@ class DossierSource:
         environment: of the machine; None where it is not known.
         policy: the change control plan that an earlier dossier of this version holds; None where there is none.
         sbom: an earlier dossier's; None: it is made of what is installed here.
+        images: show single images; False: the page can be passed on without pictures of patients.
     """
 
     record: ModelRecord
@@ -70,6 +71,7 @@ class DossierSource:
     environment: Environment | None = None
     policy: dict[str, object] | None = field(default=None)
     sbom: Path | None = None
+    images: bool = True
 
 
 def of_training(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +13,13 @@ import pytest
 
 from pneumonia.evidence import checklists
 from pneumonia.evidence.dossier import build, compose
-from pneumonia.evidence.sources import DossierSource, gather, of_training
+from pneumonia.evidence.machine import describe_here
+from pneumonia.evidence.pictures import ROBUSTNESS
+from pneumonia.evidence.sources import DossierSource, attached, gather, of_training
 from pneumonia.records.dossier import DOSSIER_JSON, DOSSIER_PAGE, SBOM, Dossier
 from pneumonia.records.steps import ExportedModel, TrainedModel
 from pneumonia.registry import models, verified
+from pneumonia.reporting.dossier.page import page
 from pneumonia.statistics.metrics import METRICS
 from tests.cli.console import call
 from tests.support.dossiers import ruled_files
@@ -78,11 +83,11 @@ def test_the_checklists_ask_for_files_that_a_pipeline_makes(built: Built) -> Non
 
 
 def test_every_picture_of_the_report_is_on_the_page(built: Built) -> None:
-    page = Read((built.folder / DOSSIER_PAGE).read_text())
+    shown_page = Read((built.folder / DOSSIER_PAGE).read_text())
     drawn = {path for path in built.source.files if path.startswith("report/") and path.endswith(".png")}
     shown = {picture.path for picture in built.dossier.pictures}
     assert drawn - shown <= {"report/learning_curves.png"}
-    assert len(page.all("img")) == len(shown) >= 4
+    assert len(shown_page.all("img")) == len(shown) >= 4
 
 
 def test_a_version_has_its_dossier_at_any_time(built: Built, finished: Finished, tmp_path: Path) -> None:
@@ -92,7 +97,7 @@ def test_a_version_has_its_dossier_at_any_time(built: Built, finished: Finished,
     assert (now.version, now.aliases) == ("1", ("champion",))
     assert [move.to_version for move in now.moves] == ["1"]
     assert now.environment is not None
-    assert now.environment.of == "this page's making", "no dossier was attached, and the page says so"
+    assert now.environment.of == "the model's making", "it is taken from the dossier that was attached"
     assert (now.record, now.verdict, now.assessment, now.dependence) == (
         *(then.record, then.verdict, then.assessment, then.dependence),
     )
@@ -105,9 +110,13 @@ def test_the_command_writes_it(finished: Finished, tmp_path: Path) -> None:
     name, uri = finished.config.registry.name, finished.trained.tracking_uri
     done = call("dossier", "champion", "--name", name, "--out", str(tmp_path / "out"), "--set", f"tracking.uri={uri}")
     assert done.exit_code == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {DOSSIER_PAGE, DOSSIER_JSON, SBOM}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {DOSSIER_PAGE, DOSSIER_JSON, SBOM, "registered"}
+    made = Path(finished.trained.weights).parent / "dossier"
+    for file in (DOSSIER_PAGE, DOSSIER_JSON, SBOM):
+        kept = tmp_path / "out" / "registered" / "dossier" / file
+        assert kept.read_bytes() == (made / file).read_bytes(), "as it was registered"
+    assert (tmp_path / "out" / SBOM).read_bytes() == (made / SBOM).read_bytes(), "of the environment of then"
     assert "serious    Trained on phantoms" in done.stdout
-    assert "no dossier was attached" in done.stderr
     done = call("dossier", "7", "--name", name, "--out", str(tmp_path / "out"), "--set", f"tracking.uri={uri}")
     assert done.exit_code == 1
     assert "there is no version or alias '7'" in done.stderr
@@ -118,3 +127,15 @@ def test_other_weights_than_were_registered_have_no_dossier(finished: Finished, 
     other = version.model_copy(update={"weights_digest": "0" * 64})
     with pytest.raises(verified.PneumoniaError, match="holds other weights than were registered"):
         gather(finished.trained.tracking_uri, other, tmp_path)
+
+
+def test_a_version_without_an_attached_dossier_says_so(finished: Finished, tmp_path: Path) -> None:
+    uri = finished.trained.tracking_uri
+    version = models.get(uri, finished.config.registry.name, "champion")
+    source = gather(uri, version, tmp_path)
+    assert source.sbom is not None
+    shutil.rmtree(tmp_path / "dossier")
+    assert [name for name in attached(tmp_path) if name.startswith("dossier/")] == []
+    earlier = replace(source, environment=describe_here((), of_the_model=False), sbom=None)
+    text = page(compose(earlier), dict.fromkeys(earlier.files, b"") | {ROBUSTNESS: b""})
+    assert "not the one that made the model" in text
