@@ -122,6 +122,18 @@ def test_the_command_writes_it(finished: Finished, tmp_path: Path) -> None:
     assert "there is no version or alias '7'" in done.stderr
 
 
+def test_the_page_that_is_passed_on_shows_no_image(finished: Finished, tmp_path: Path) -> None:
+    uri, name = finished.trained.tracking_uri, finished.config.registry.name
+    where = ("--name", name, "--out", str(tmp_path / "out"), "--set", f"tracking.uri={uri}")
+    assert call("dossier", "champion", *where, "--without-images").exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted((DOSSIER_PAGE, DOSSIER_JSON, SBOM))
+    made = Dossier.model_validate_json((tmp_path / "out" / DOSSIER_JSON).read_text())
+    shown = {picture.path for picture in made.pictures}
+    assert "report/errors.png" in {file.path for file in made.files}
+    assert "report/roc.png" in shown
+    assert "report/errors.png" not in shown
+
+
 def test_other_weights_than_were_registered_have_no_dossier(finished: Finished, tmp_path: Path) -> None:
     version = models.get(finished.trained.tracking_uri, finished.config.registry.name, "champion")
     other = version.model_copy(update={"weights_digest": "0" * 64})
