@@ -51,8 +51,7 @@ def _promote(
     progress(0.3, 1.0, f"registering {name}")
     version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
     version = models.register_export(uri, version, exported.export_digest)
-    if (listed := read_tag(uri, trained.run_id, models.MANIFEST)) is not None:
-        version = models.register_manifest(uri, version, listed)
+    version = models.register_manifest(uri, version, built.manifest_digest)
     plan = [] if verdict.policy is None else [f"by the change control plan {verdict.policy[:12]}"]
     trace = read_tag(uri, trained.run_id, TRACE_TAG)
     loop = [] if trace is None else [f"loop {trace}"]

@@ -15,8 +15,8 @@ from pneumonia.evaluation.assessment import assess
 from pneumonia.evaluation.judgement import Judgement
 from pneumonia.evaluation.scored_model import VIEWS, Model
 from pneumonia.evaluation.split_table import split_table
+from pneumonia.evidence.assessment_files import exported_model, write_assessment
 from pneumonia.files import write_text
-from pneumonia.inference.assessment_files import exported_model, write_assessment
 from pneumonia.modelling.device import Compute
 from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
@@ -146,6 +146,7 @@ def _report(found: Judgement, verdict: Verdict, exported: ExportedModel) -> Path
         best_epoch=trained.best_epoch,
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
+    write_text(folder / "evaluation.json", config.evaluation.model_dump_json(indent=2))  # to compute it again with
     dependence = {name: each.model_dump() for name, each in found.dependence.items()}
     write_text(folder / "dependence.json", json.dumps(dependence, indent=2))
     statistics = packing.open_statistics(Path(found.dataset.pixels))

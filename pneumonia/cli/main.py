@@ -22,8 +22,11 @@ from pneumonia.cli.evidence import dossier
 from pneumonia.cli.feedback import app as feedback
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
+from pneumonia.cli.reproduce import reproduce
 from pneumonia.cli.serve import explain, export, score, serve
+from pneumonia.cli.signing import keys, sign
 from pneumonia.cli.system import config, doctor, ui
+from pneumonia.cli.verify import verify
 from pneumonia.cli.webhook import webhook
 from pneumonia.environment import prepare
 
@@ -71,6 +74,10 @@ for command in (
     history,
     openings,
     dossier,
+    verify,
+    reproduce,
+    keys,
+    sign,
     config,
     doctor,
     ui,

@@ -162,7 +162,12 @@ class ReleaseOpening(Document):
 
 
 class LedgerEntry(Document):
-    """A change of champion, of the ledger of the registered name."""
+    """A change of champion, of the ledger of the registered name.
+
+    Attributes:
+        despite: the failed criteria, or the withdrawal, that a promotion overrules.
+        previous: sha256 of the entry before; empty where the entries are not chained.
+    """
 
     when: str
     who: str
@@ -170,6 +175,8 @@ class LedgerEntry(Document):
     action: Literal["promote", "rollback"]
     from_version: str | None
     to_version: str
+    despite: tuple[str, ...] = ()
+    previous: str = ""
 
 
 class Environment(Document):

@@ -329,6 +329,16 @@ def tags_of(client: RegistryClient, version: Version) -> dict[str, str]:
     return dict(found[0].tags) if found else {}
 
 
+def tags(uri: str, version: Version) -> dict[str, str]:
+    """Return the tags of a version.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    client = mlflow_client(uri)
+    return with_retries(uri, f"read the tags of {version.uri}", lambda: tags_of(client, version))
+
+
 def _version(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | SimpleNamespace) -> Version:
     number = str(entry.version)
     return Version(

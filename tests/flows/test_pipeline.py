@@ -48,7 +48,14 @@ def test_four_steps_with_artifacts_and_the_second_time_the_library_finds_them_do
     assert promotion.promoted
     assert state.state_details.flow_run_id is not None
     runs, artifacts = _recorded(state.state_details.flow_run_id)
-    assert set(runs) == {"prepare_data", "train_model", "export_model", "validate_model", "build_dossier", "promote_model"}
+    assert set(runs) == {
+        "prepare_data",
+        "train_model",
+        "export_model",
+        "validate_model",
+        "build_dossier",
+        "promote_model",
+    }
     assert set(runs.values()) == {"Completed"}
     assert {"audit", "report", "verdict", "train-model"} <= artifacts.keys()
     assert "Not a medical device" in artifacts["report"]

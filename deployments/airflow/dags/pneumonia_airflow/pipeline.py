@@ -30,8 +30,8 @@ STEP = {
 DOC = """
 Trains a model of radiographs, validates and registers it: **prepare_data** packs, audits and divides the images,
 **train_model** trains and resumes an interrupted training, **export_model** makes the graphs that are served,
-**validate_model** scores the test images and applies the
-gate, **build_dossier** writes and signs what shows how the model earned its place, **promote_model** makes a model that has passed the champion. Not a medical device.
+**validate_model** scores the test images and applies the gate, **build_dossier** writes and signs what shows how the
+model earned its place, **promote_model** makes a model that has passed the champion. Not a medical device.
 
 Every field of the form may stay empty: the value of profile `{profile}` is then used. Stopping the run stops the
 training, which writes a checkpoint; a new run with the same settings resumes from it.
