@@ -14,7 +14,14 @@ from pneumonia.config.schema import NOT_OF_A_RUN, Config
 from pneumonia.data.manifest import Entry, Manifest
 from pneumonia.data.split import folds_of
 from pneumonia.errors import DataError
-from pneumonia.evaluation.cross_validation import check_complete, over_folds, pooled_metrics, read_scores, write_scores
+from pneumonia.evaluation.cross_validation import (
+    HeldOut,
+    check_complete,
+    over_folds,
+    pooled_metrics,
+    read_scores,
+    write_scores,
+)
 from pneumonia.files import locked_folder, write_text
 from pneumonia.progress import Progress, silent
 from pneumonia.records.cross_validation import CrossValidation, FoldResult
@@ -61,12 +68,14 @@ def summarise_folds(
         if (done := _finished(folder / DOCUMENT, uri)) is not None:
             progress(1.0, 1.0, f"reusing the cross-validation {key[:8]} of {done.finished_at}")
             return done
+        rows = _checked_scores(datasets[0], results, configs)  # before there is a run
         progress(0.1, 1.0, "computing the metrics")
         tracking = config.tracking.model_copy(update={"system_metrics": False})  # of the summary's few seconds
         quiet = config.model_copy(update={"tracking": tracking})
         run = Run.open(quiet, key, _name(configs[0]), {**_tags(datasets[0], config), **(tags or {})})
         try:
-            found = _summarise(folder / LOGGED, datasets[0], results, configs, run)
+            write_scores(folder / LOGGED / SCORES, rows)
+            found = _summarise(rows, datasets[0], results, configs[0], run)
             progress(0.7, 1.0, "writing the report")
             write_report(folder / LOGGED, found, config.evaluation.confidence)
             _log(run, folder / LOGGED, found)
@@ -112,21 +121,24 @@ def _finished(path: Path, uri: str) -> CrossValidation | None:
     return found
 
 
-def _summarise(
-    folder: Path, dataset: Dataset, results: Sequence[FoldResult], configs: Sequence[Config], run: Run
-) -> CrossValidation:
-    config, folds = without_folds(configs[0]), configs[0].data.folds
+def _checked_scores(dataset: Dataset, results: Sequence[FoldResult], configs: Sequence[Config]) -> list[HeldOut]:
+    """Return the scores of all folds, which hold every image that is dealt into folds once a seed."""
     rows = [row for one in results for row in read_scores(Path(one.scores))]
-    seeds = tuple(dict.fromkeys(one.seed for one in results))
     entries = Manifest.load(Path(dataset.manifest)).entries
     check_complete(rows, {config.train.seed: _pool(entries, config) for config in configs})
-    write_scores(folder / SCORES, rows)
+    return rows
+
+
+def _summarise(
+    rows: Sequence[HeldOut], dataset: Dataset, results: Sequence[FoldResult], first: Config, run: Run
+) -> CrossValidation:
+    config, folds = without_folds(first), first.data.folds
     return CrossValidation(
         recipe=recipe_digest(config),
         data_digest=dataset.digest,
         phantom=dataset.kind == "phantom",
         folds=folds,
-        seeds=seeds,
+        seeds=tuple(dict.fromkeys(one.seed for one in results)),
         results=tuple(results),
         metrics=over_folds([one.metrics for one in results], folds, config.evaluation),
         pooled=pooled_metrics(rows, config.evaluation),

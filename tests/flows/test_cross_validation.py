@@ -1,4 +1,4 @@
-"""Five folds of phantoms under a real Prefect server: once undisturbed, and once with a kill in the second training."""
+"""Five folds of phantoms under a real Prefect server; its flow is killed in the second training and begun again."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ SETTINGS = ("phantom.train=96", "phantom.test=16", "train.epochs=3")
 
 
 class Measured(NamedTuple):
-    """A finished cross-validation; its work folder is not to be changed."""
+    """A cross-validation that was killed and finished by a second run; its work folder is not to be changed."""
 
     config: Config
+    begun: dict[str, str]
     found: CrossValidation
 
 
@@ -53,7 +54,12 @@ def settings(work: Path, database: Path) -> Config:
 @pytest.fixture(scope="module")
 def measured(_prefect: None, tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Measured:
     config = settings(tmp_path_factory.mktemp("folds") / "work", mlflow_database)
-    return Measured(config, cross_validation(config, [0], FOLDS))
+    environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    command = [sys.executable, "-m", "tests.support.killed_folds", config.model_dump_json(), str(FOLDS)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    begun = {run.info.run_id: run.info.status for run in _runs(config)}
+    return Measured(config, begun, cross_validation(config, [0], FOLDS))
 
 
 def fold(config: Config, number: int) -> Config:
@@ -84,7 +90,7 @@ def test_each_image_is_held_out_once_and_no_patient_is_on_both_sides(measured: M
 
 
 def test_every_number_follows_from_the_scores(measured: Measured) -> None:
-    config, found = measured
+    config, _, found = measured
     rows = read_scores(folder_of(found, config) / "scores.csv")
     per_fold = [fold_metrics([row for row in rows if row.fold == number], config.evaluation) for number in range(FOLDS)]
     assert [one.metrics for one in found.results] == per_fold
@@ -94,7 +100,7 @@ def test_every_number_follows_from_the_scores(measured: Measured) -> None:
 
 
 def test_a_version_of_the_recipe_finds_it_and_the_runs_hang_together(measured: Measured) -> None:
-    config, found = measured
+    config, _, found = measured
     uri = tracking_uri(config)
     assert find_cross_validation(uri, recipe_digest(config), found.data_digest) == found
     recorded = Config.model_validate(
@@ -118,7 +124,7 @@ def test_a_version_of_the_recipe_finds_it_and_the_runs_hang_together(measured: M
 
 
 def test_a_fold_is_neither_exported_nor_registered(measured: Measured) -> None:
-    config, found = measured
+    config, _, found = measured
     one = found.results[0]
     images = prepare_data(fold(config, 0))
     trained = train_model(images, fold(config, 0))
@@ -135,7 +141,7 @@ def test_a_fold_is_neither_exported_nor_registered(measured: Measured) -> None:
 def test_what_is_finished_is_found_and_what_does_not_belong_is_refused(
     measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, found = measured
+    config, _, found = measured
     configs = [fold(config, number) for number in range(FOLDS)]
     images = [prepare_data(each) for each in configs]
     trained = train_model(images[0], configs[0])
@@ -148,23 +154,21 @@ def test_what_is_finished_is_found_and_what_does_not_belong_is_refused(
         score_fold(images[0], trained, config)
 
 
-def test_a_flow_that_is_killed_goes_on_where_it_was(measured: Measured, tmp_path: Path, mlflow_database: Path) -> None:
-    config = settings(tmp_path / "work", mlflow_database)
-    environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
-    command = [sys.executable, "-m", "tests.support.killed_folds", config.model_dump_json(), str(FOLDS)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    begun = {run.info.run_id: run.info.status for run in _runs(config)}
+def test_a_flow_that_was_killed_went_on_where_it_was(measured: Measured, tmp_path: Path, mlflow_database: Path) -> None:
+    config, begun, found = measured
     assert sorted(begun.values()) == ["FINISHED", "RUNNING"]
-
-    found = cross_validation(config, [0], FOLDS)
-    assert begun.keys() <= {one.run_id for one in found.results}
-    assert [one.weights_digest for one in found.results] == [one.weights_digest for one in measured.found.results]
-    assert (found.metrics, found.pooled) == (measured.found.metrics, measured.found.pooled)
+    first, second = found.results[:2]
+    assert begun == {first.run_id: "FINISHED", second.run_id: "RUNNING"}
     runs = _runs(config)
     assert [run.info.run_id for run in runs if PARENT_TAG not in run.data.tags] == [found.run_id]
     assert len(runs) == FOLDS + 1
     assert {run.info.status for run in runs} == {"FINISHED"}
+
+    undisturbed = fold(settings(tmp_path / "work", mlflow_database), second.fold)
+    images = prepare_data(undisturbed)
+    again = score_fold(images, train_model(images, undisturbed), undisturbed)
+    assert (again.weights_digest, again.metrics) == (second.weights_digest, second.metrics)
+    assert read_scores(Path(again.scores)) == read_scores(Path(second.scores))
 
 
 def _runs(config: Config) -> list[Any]:
