@@ -25,12 +25,13 @@ BOUND_BYTES = 3e9
 
 
 def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
-    """Run the four steps and return their times, in seconds, and their results."""
+    """Run the pipeline's steps and return their times, in seconds, and their results."""
     import torch
 
     from benchmarks import release
     from pneumonia.config.resolve import resolve
     from pneumonia.data.manifest import Manifest
+    from tasks.build_dossier import build_dossier
     from tasks.export_model import export_model
     from tasks.prepare_data import prepare_data
     from tasks.promote_model import promote_model
@@ -52,8 +53,9 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     marks[-1] = time.perf_counter()
     exported = mark(export_model(dataset, trained, config))
     validation = mark(validate_model(dataset, trained, exported, config))
-    promotion = mark(promote_model(trained, exported, validation, config))
-    names = ("prepare_data", "train_model", "export_model", "validate_model", "promote_model")
+    built = mark(build_dossier(dataset, trained, exported, validation, config))
+    promotion = mark(promote_model(trained, exported, validation, built, config))
+    names = ("prepare_data", "train_model", "export_model", "validate_model", "build_dossier", "promote_model")
     return {
         "profile": profile,
         "seconds": dict(zip(names, (round(b - a, 1) for a, b in pairwise(marks)), strict=True)),

@@ -47,7 +47,7 @@ def document() -> dict[str, Any]:
             }
             for name, config in deployments().items()
         ]
-        + [_monitor()],
+        + [_monitor(), _cross_validation()],
     }
 
 
@@ -60,6 +60,19 @@ def _monitor() -> dict[str, Any]:
         "entrypoint": "flows/monitor.py:monitor",
         "parameters": {"config": deployments()["full"].model_dump(mode="json"), "trigger": ""},
         "schedules": [{"interval": MONITOR_SECONDS}],
+        "work_pool": {"name": "pneumonia"},
+    }
+
+
+def _cross_validation() -> dict[str, Any]:
+    """Return the deployment of a cross-validation of profile full, five folds and one seed by default."""
+    return {
+        "name": "cross-validation",
+        "description": "Measures the whole recipe by cross-validation, a training for each fold; registers nothing",
+        "tags": ["pneumonia", "cross-validation"],
+        "entrypoint": "flows/cross_validation.py:cross_validation",
+        "concurrency_limit": 1,
+        "parameters": {"config": deployments()["full"].model_dump(mode="json"), "seeds": [0], "folds": 5},
         "work_pool": {"name": "pneumonia"},
     }
 

@@ -1,4 +1,5 @@
-"""The pipeline as a Prefect flow: prepare_data, train_model, export_model, validate_model, promote_model.
+"""The pipeline as a Prefect flow: prepare_data, train_model, export_model, validate_model, build_dossier,
+promote_model.
 
 python flows/pipeline.py --help
 """
@@ -33,6 +34,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 
+import tasks.build_dossier as dossier
 import tasks.export_model as export
 import tasks.prepare_data as prepare
 import tasks.promote_model as promote
@@ -44,7 +46,7 @@ from flows.terminal import announce, failures, summarise
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, worth_retrying
-from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, Promotion, TrainedModel, Validation
 from pneumonia.tracking.run_tags import TRACE_TAG
 
 RETRIES = 2
@@ -114,12 +116,27 @@ def _publish(validation: Validation) -> None:
     create_table_artifact(reasons, key="verdict", description="passed" if validation.verdict.passed else "not passed")
 
 
+@step("build_dossier")
+def build_dossier(
+    dataset: Dataset, trained: TrainedModel, exported: ExportedModel, validation: Validation, config: Config
+) -> BuiltDossier:
+    with told("build_dossier") as progress:
+        return dossier.build_dossier(dataset, trained, exported, validation, config, progress)
+
+
 @step("promote_model")
 def promote_model(
-    dataset: Dataset, trained: TrainedModel, exported: ExportedModel, validation: Validation, config: Config
+    dataset: Dataset,
+    trained: TrainedModel,
+    exported: ExportedModel,
+    validation: Validation,
+    built: BuiltDossier,
+    config: Config,
 ) -> tuple[Validation, Promotion]:
     with told("promote_model") as progress:
-        last, promotion = promote.promote_or_validate_again(dataset, trained, exported, validation, config, progress)
+        last, promotion = promote.promote_or_validate_again(
+            dataset, trained, exported, validation, built, config, progress
+        )
     if last != validation:
         _publish(last)
     return last, promotion
@@ -156,9 +173,10 @@ def pipeline(
     trained = train_model(dataset, config, fresh, trace)
     exported = export_model(dataset, trained, config)
     validation = validate_model(dataset, trained, exported, config)
+    built = build_dossier(dataset, trained, exported, validation, config)
     if approval and validation.verdict.passed:
         wait_for_approval(validation)
-    last, promotion = promote_model(dataset, trained, exported, validation, config)
+    last, promotion = promote_model(dataset, trained, exported, validation, built, config)
     return trained, last, promotion
 
 

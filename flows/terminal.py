@@ -22,6 +22,8 @@ from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.cli.prefect_health import refusal
 from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import Config
+from pneumonia.errors import ConfigError
+from pneumonia.records.cross_validation import CrossValidation
 from pneumonia.records.steps import Promotion, TrainedModel, Validation
 from pneumonia.streams import explain_lost_output, lost_output
 from pneumonia.tracking.client import check_store, tracking_uri
@@ -54,6 +56,11 @@ class _ToldAtTheEnd(logging.Filter):
 
 def announce(config: Config) -> None:
     """Say which data are used, and see that both servers answer before anything is computed."""
+    if config.data.folds:
+        raise ConfigError(
+            f"data.folds={config.data.folds}: folds are of a cross-validation: python flows/cross_validation.py "
+            f"--folds {config.data.folds}"
+        )
     kind = "phantoms (synthetic images)" if is_phantom(config.data.root) else f"radiographs in {config.data.root}"
     print(f"Data: {kind}; profile {config.profile}; model {config.registry.name}", flush=True)
     check_requirements(config)
@@ -118,4 +125,20 @@ def summarise(config: Config, trained: TrainedModel, validation: Validation, pro
         "pages": "make ui   (MLflow on http://127.0.0.1:5000, Prefect on http://127.0.0.1:4200)",
     }
     for name, text in lines.items():
+        print(f"{name:<8} {text}")
+
+
+def summarise_cross_validation(config: Config, found: CrossValidation, report: Path) -> None:
+    """Print mean, spread and interval of the metrics over the folds, and where everything is."""
+    seeds = ", ".join(map(str, found.seeds))
+    print(f"\n{found.folds} folds by patient, seeds {seeds}: patients that no training has seen. Not a medical device.")
+    table = Table()
+    table.add_column("metric")
+    for title in ("mean", "standard deviation", f"{100 * config.evaluation.confidence:g} % interval of the mean"):
+        table.add_column(title, justify="right")
+    for name, words in SHOWN.items():
+        each = found.metrics[name]
+        table.add_row(words, f"{each.mean:.3f}", f"{each.sd:.3f}", f"{each.low:.3f} to {each.high:.3f}")
+    Console().print(table)
+    for name, text in {"report": report, "run": f"{found.run_id} in {tracking_uri(config)}"}.items():
         print(f"{name:<8} {text}")

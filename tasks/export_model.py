@@ -13,6 +13,7 @@ from pneumonia.inference.exporting import export_model as export
 from pneumonia.progress import Progress, silent
 from pneumonia.records.export import EXPORT_FOLDER, ExportRecord
 from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel
+from pneumonia.registry.folds import refuse_folds
 from pneumonia.registry.models import EXPORT
 from pneumonia.tracking.run import Run
 
@@ -24,9 +25,11 @@ def export_model(dataset: Dataset, trained: TrainedModel, config: Config, progre
     is there already, by the same code, is reused.
 
     Raises:
+        PneumoniaError: the model is of one fold of a cross-validation.
         DataError: the float32 graph does not compute what the network does, or the files cannot be read or written.
         TrackingError: the tracking server cannot be used.
     """
+    refuse_folds(config.model_dump(), f"model {trained.key[:8]}")
     folder = Path(trained.weights).parent / EXPORT_FOLDER
     found = export(Path(trained.weights), folder, export_data(dataset), config.train.threads, progress)
     run = Run.attach(trained.tracking_uri, trained.run_id)

@@ -7,18 +7,19 @@ from pathlib import Path
 from pneumonia.config.schema import Config
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.model import read_record
-from pneumonia.records.steps import Dataset, ExportedModel, Promotion, TrainedModel, Validation
+from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, Promotion, TrainedModel, Validation
 from pneumonia.registry import ledger, models, moves, outside
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.reporting.card import card
 from pneumonia.tracking.run_tags import PROMOTION_TAG, TRACE_TAG, read_tag, tag_run
-from tasks import validate_model
+from tasks import build_dossier, validate_model
 
 
 def promote_model(
     trained: TrainedModel,
     exported: ExportedModel,
     validation: Validation,
+    built: BuiltDossier,
     config: Config,
     progress: Progress = silent,
 ) -> Promotion:
@@ -30,13 +31,18 @@ def promote_model(
     Raises:
         PneumoniaError: the registry cannot be reached, or phantoms would become champion of real radiographs.
     """
-    promotion = _promote(trained, exported, validation, config, progress)
+    promotion = _promote(trained, exported, validation, built, config, progress)
     tag_run(trained.tracking_uri, trained.run_id, {PROMOTION_TAG: promotion.model_dump_json()})
     return promotion
 
 
 def _promote(
-    trained: TrainedModel, exported: ExportedModel, validation: Validation, config: Config, progress: Progress
+    trained: TrainedModel,
+    exported: ExportedModel,
+    validation: Validation,
+    built: BuiltDossier,
+    config: Config,
+    progress: Progress,
 ) -> Promotion:
     name, uri, verdict = config.registry.name, trained.tracking_uri, validation.verdict
     if not verdict.passed:
@@ -45,6 +51,7 @@ def _promote(
     progress(0.3, 1.0, f"registering {name}")
     version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
     version = models.register_export(uri, version, exported.export_digest)
+    version = models.register_manifest(uri, version, built.manifest_digest)
     plan = [] if verdict.policy is None else [f"by the change control plan {verdict.policy[:12]}"]
     trace = read_tag(uri, trained.run_id, TRACE_TAG)
     loop = [] if trace is None else [f"loop {trace}"]
@@ -54,8 +61,8 @@ def _promote(
         done = moves.promote(uri, name, version.version, ledger.who(), why, against=against)
     except moves.ChampionMoved as moved:
         return _refused(uri, name, str(moved), validate_again=True)
-    except moves.VersionWithdrawn as withdrawn:
-        return _refused(uri, name, str(withdrawn))
+    except (moves.VersionWithdrawn, moves.NotApproved) as refused:
+        return _refused(uri, name, str(refused))
     _describe(uri, version, trained, validation)
     progress(0.8, 1.0, "writing the mirror that servers start from")
     update_mirror(uri, Path(config.work).resolve(), name)
@@ -76,6 +83,7 @@ def promote_or_validate_again(
     trained: TrainedModel,
     exported: ExportedModel,
     validation: Validation,
+    built: BuiltDossier,
     config: Config,
     progress: Progress = silent,
 ) -> tuple[Validation, Promotion]:
@@ -89,13 +97,14 @@ def promote_or_validate_again(
     Raises:
         PneumoniaError: as `promote_model` and `tasks.validate_model.validate_model`.
     """
-    promotion = promote_model(trained, exported, validation, config, progress)
+    promotion = promote_model(trained, exported, validation, built, config, progress)
     if not promotion.validate_again:
         return validation, promotion
     progress(0.4, 1.0, promotion.reason)
     judging = within(progress, 0.4, 0.9, "validating again")
     again = validate_model.validate_model(dataset, trained, exported, config, judging)
-    return again, promote_model(trained, exported, again, config)
+    rebuilt = build_dossier.build_dossier(dataset, trained, exported, again, config)
+    return again, promote_model(trained, exported, again, rebuilt, config)
 
 
 def _refused(uri: str, name: str, reason: str, *, validate_again: bool = False) -> Promotion:

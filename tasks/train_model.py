@@ -35,6 +35,7 @@ from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import run_exists, tracking_uri
+from pneumonia.tracking.cross_validation import FOLD_TAG
 from pneumonia.tracking.run import Run, close_complete_run
 from pneumonia.tracking.run_tags import tag_run
 
@@ -212,8 +213,10 @@ def _log_and_return(
     run.log_file(Path(dataset.manifest), "data")
     run.log_file(Path(dataset.audit), "data")
     run.log_file(write_text(weights.parent / "config.json", config.model_dump_json(indent=2)))
-    example = np.zeros((2, config.preprocess.size, config.preprocess.size), np.float32)
-    uri = run.log_model(network, example, record.model_dump(mode="json"))
+    uri = ""
+    if not config.data.folds:  # a fold's model is registered nowhere
+        example = np.zeros((2, config.preprocess.size, config.preprocess.size), np.float32)
+        uri = run.log_model(network, example, record.model_dump(mode="json"))
     return TrainedModel(
         key=key,
         training_key=training,
@@ -283,11 +286,14 @@ def _clear(folder: Path, key: str) -> None:
 
 
 def _run_name(config: Config) -> str:
-    return f"{config.registry.name.removeprefix('pneumonia-')}-{config.profile}-seed{config.train.seed}"
+    fold = f"-fold{config.data.fold + 1}of{config.data.folds}" if config.data.folds else ""
+    return f"{config.registry.name.removeprefix('pneumonia-')}-{config.profile}-seed{config.train.seed}{fold}"
 
 
 def _tags(dataset: Dataset, config: Config) -> dict[str, str]:
     tags = {"profile": config.profile, "data": dataset.kind, "dvc_md5": dataset.dvc_md5 or "none"}
+    if config.data.folds:
+        tags[FOLD_TAG] = f"seed {config.train.seed}, fold {config.data.fold + 1} of {config.data.folds}"
     if (commit := pneumonia.git_commit()) is not None:
         tags["mlflow.source.git.commit"] = commit
     return tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pneumonia
@@ -145,6 +146,9 @@ def _report(found: Judgement, verdict: Verdict, exported: ExportedModel) -> Path
         best_epoch=trained.best_epoch,
     )
     write_text(folder / "verdict.json", verdict.model_dump_json(indent=2))
+    write_text(folder / "evaluation.json", config.evaluation.model_dump_json(indent=2))  # to compute it again with
+    dependence = {name: each.model_dump() for name, each in found.dependence.items()}
+    write_text(folder / "dependence.json", json.dumps(dependence, indent=2))
     statistics = packing.open_statistics(Path(found.dataset.pixels))
     table = split_table(Path(found.dataset.root), found.manifest, split.images, scored, statistics)
     assessment = assess(table, config.evaluation, verdict.measured_on)

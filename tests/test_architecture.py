@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import shutil
@@ -140,3 +141,15 @@ def test_nothing_loads_pickle() -> None:
                 assert "weights_only=True" in ast.unparse(node), f"{path}: torch.load without weights_only"
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
                 assert "allow_pickle=True" not in ast.unparse(node)
+
+
+def test_the_drawing_shows_the_rooms_of_the_contract_and_the_steps() -> None:
+    spec = importlib.util.spec_from_file_location("rooms", ROOT / "docs/rooms.py")
+    assert spec is not None
+    assert spec.loader is not None
+    rooms = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(rooms)
+    assert rooms.DRAWING.read_text(encoding="utf-8") == rooms.drawing(), "python docs/rooms.py"
+    written = {path.stem for path in (ROOT / "tasks").glob("[a-z]*.py")}
+    assert set(rooms.STEPS) <= written
+    assert set(rooms.STEPS) <= set((ROOT / "flows/pipeline.py").read_text(encoding="utf-8").replace('"', " ").split())

@@ -18,11 +18,15 @@ import pneumonia
 from pneumonia.cli.common import DISCLAIMER, emit, failures
 from pneumonia.cli.data import app as data
 from pneumonia.cli.evaluate import evaluate
+from pneumonia.cli.evidence import dossier
 from pneumonia.cli.feedback import app as feedback
 from pneumonia.cli.predict import predict
 from pneumonia.cli.registry import history, openings, promote, rollback
+from pneumonia.cli.reproduce import reproduce
 from pneumonia.cli.serve import explain, export, score, serve
+from pneumonia.cli.signing import keys, sign
 from pneumonia.cli.system import config, doctor, ui
+from pneumonia.cli.verify import verify
 from pneumonia.cli.webhook import webhook
 from pneumonia.environment import prepare
 
@@ -69,6 +73,11 @@ for command in (
     rollback,
     history,
     openings,
+    dossier,
+    verify,
+    reproduce,
+    keys,
+    sign,
     config,
     doctor,
     ui,

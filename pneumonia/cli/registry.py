@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumonia.cli.common import ConfigFile, Json, Settings, complain, emit, emit_json, resolve_config, working
+from pneumonia.cli.common import (
+    FINDING,
+    ConfigFile,
+    Json,
+    Settings,
+    complain,
+    emit,
+    emit_json,
+    resolve_config,
+    working,
+)
 from pneumonia.config.schema import Config
 from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
@@ -152,7 +162,10 @@ def history(
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
-    """Show who moved the champion, when, why, from and to which version.
+    """Show who moved the champion, when, why, from and to which version, and where the ledger is not intact.
+
+    A promotion that overrules a verdict or a withdrawal says so. An entry that was changed, removed or reordered ends
+    the command with 1.
 
     Example: `pneumonia history --name pneumonia-resnet18 --json`
     """
@@ -164,8 +177,12 @@ def history(
         names = models.names(uri)
         if name is not None and name not in names:
             raise PneumoniaError(f"{name}: no such model; there are: {', '.join(names) or 'none'} (in {redacted(uri)})")
-        moves = [(each, move) for each in ([name] if name else names) for move in models.history(uri, each)]
-        doubts = [words for each in {each: None for each, _ in moves} if (words := _alias_doubt(uri, each))]
+        found = {each: models.examine_ledger(uri, each) for each in ([name] if name else names)}
+        moves = [(each, move) for each, ledger in found.items() for move in ledger.moves]
+        damaged = {each: ledger.problems for each, ledger in found.items() if ledger.problems}
+        whole = [each for each in {each: None for each, _ in moves} if each not in damaged]
+        doubts = [words for each in whole if (words := _alias_doubt(uri, each))]
+        doubts += [words for each, ledger in found.items() if (words := _unchained(each, ledger.unchained))]
     if as_json:
         emit_json([{"name": each, **move.model_dump(mode="json")} for each, move in moves])
     elif not moves:
@@ -176,6 +193,10 @@ def history(
             emit(_move_lines(each, move))
     for words in doubts:
         complain(words)
+    for each, problems in damaged.items():
+        complain(f"{each}: the ledger is not as it was written: {'; '.join(problems)}; restore it from a backup")
+    if damaged:
+        raise typer.Exit(FINDING)
 
 
 def openings(
@@ -221,6 +242,13 @@ def _alias_doubt(uri: str, name: str) -> str:
     )
 
 
+def _unchained(name: str, entries: int) -> str:
+    """Say how many entries of a ledger nothing protects, because an earlier release wrote them."""
+    if not entries:
+        return ""
+    return f"{name}: the first {entries} entries are of an earlier release, which did not chain them by digest"
+
+
 def _resolve(file: Path | None, settings: list[str] | None) -> Config:
     """Resolve the configuration for the champion's commands, whose default model is that of real radiographs.
 
@@ -249,7 +277,8 @@ def _move_lines(name: str, move: Move) -> str:
     versions = f"{move.from_version or 'none'} -> {move.to_version}"
     if move.action == "rollback":
         versions += f", which withdraws {move.from_version}"
-    return f"{when} UTC  {move.action:<8}  {name}  {versions}  by {move.who}\n    {move.why}"
+    override = f"\n    OVERRIDE, despite {', '.join(move.despite)}" if move.despite else ""
+    return f"{when} UTC  {move.action:<8}  {name}  {versions}  by {move.who}\n    {move.why}{override}"
 
 
 def _print_move(name: str, move: Move, as_json: bool) -> None:

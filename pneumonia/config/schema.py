@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pneumonia.config.section import Fraction, PathText, Section, UriText
 from pneumonia.config.service import MonitoringConfig, ServingConfig, SigningConfig
@@ -52,6 +52,13 @@ class DataConfig(Section):
         description="Share of the training patients held out for good, on whom the gate compares models; 0: nobody",
     )
     split_seed: int = Field(0, ge=0, description="Seed of the patient-grouped split")
+    folds: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Cross-validation: folds that the training patients are dealt into, 2 or more; 0: none",
+    )
+    fold: int = Field(0, ge=0, lt=100, description="Cross-validation: the fold that is held out, from 0")
     on_unreadable: Literal["fail", "skip"] = Field(
         "fail", description="fail: list all unreadable files and stop; skip: leave them out and record which"
     )
@@ -69,6 +76,14 @@ class DataConfig(Section):
         description="The audit flags a shortcut feature that predicts the class with this AUROC or more",
     )
     workers: int = Field(0, ge=0, le=256, description="Decoding threads; 0: one per core")
+
+    @model_validator(mode="after")
+    def _known_fold(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds: of one fold nothing is left to train on; choose 2 or more, or 0 for none")
+        if self.fold >= max(self.folds, 1):
+            raise ValueError(f"fold: {self.fold} is none of the {self.folds} folds, which count from 0")
+        return self
 
 
 class PhantomConfig(Section):

@@ -17,7 +17,10 @@ from pneumonia.credentials import shown
 from pneumonia.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "PNEUMONIA_"
-RESERVED_ENVIRONMENT = ("PNEUMONIA_TEST_", "PNEUMONIA_API_KEY", "PNEUMONIA_METRICS_KEY", "PNEUMONIA_WEBHOOK_TOKEN")
+RESERVED_ENVIRONMENT = (
+    *("PNEUMONIA_TEST_", "PNEUMONIA_API_KEY", "PNEUMONIA_METRICS_KEY", "PNEUMONIA_WEBHOOK_TOKEN"),
+    "PNEUMONIA_SIGNING_PASSWORD",
+)
 """Variables that are no configuration: the test suite's, and secrets."""
 SERVICE_VARIABLE = re.compile(r"(?!.*__)[A-Z0-9_]+_(SERVICE_HOST|(SERVICE_)?PORT(_[A-Z0-9_]+)?)")
 """What Kubernetes sets for a service: NAME_SERVICE_HOST, NAME_SERVICE_PORT_HTTP, NAME_PORT_80_TCP_ADDR."""

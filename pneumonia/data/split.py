@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pneumonia.config.schema import CLASSES, DataConfig
 from pneumonia.data.manifest import Entry
@@ -26,13 +29,71 @@ def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
     seed, and ``patient_fraction`` leaves the set alone: whoever is in it stays in it. In each class at least one
     patient is kept for training and one for validation; where there are three or more, one is in the gate set.
 
+    With ``folds``, the images of one fold (`folds_of`) are "unused" here, neither trained nor calibrated on, and the
+    other folds' patients are divided as above.
+
     Patients who share an identical image (equal pixels) outside the test folder are divided as one, under the key that
     is first in alphabetical order, so that a copy under another name lies in the same split; one patient of the gate
     set takes the others along.
 
     Raises:
-        DataError: a class has fewer than two patients outside the test folder.
+        DataError: a class has fewer than two patients outside the test folder, or too few for the folds.
     """
+    pool = _pool(entries, config)
+    dealt = _deal(pool, config)
+    splits = dict.fromkeys(pool.gate, "gate") | dict.fromkeys(dealt, "unused")
+    for name, patients in pool.classes.items():
+        rest = [patient for patient in patients if not config.folds or dealt.get(patient) != config.fold]
+        if len(rest) < 2:
+            raise DataError(_too_few_for_folds(name, len(patients), config))
+        splits |= _divide(rest, config)
+    return tuple(
+        replace(entry, split="test" if entry.folder == "test" else splits[pool.groups[entry.patient]])
+        for entry in entries
+    )
+
+
+def folds_of(entries: Sequence[Entry], config: DataConfig) -> tuple[int | None, ...]:
+    """Return the fold of every image, from 0; None for the test folder, the gate set and patients that are not used.
+
+    The patients of each class and subtype are ordered by a hash of ``split_seed`` and the patient, and dealt one after
+    another, as cards are: so that the folds differ by one patient of a class and subtype at most. Patients who share an
+    identical image are dealt as one.
+
+    Args:
+        entries: all images, with their patients; their splits are not read.
+        config: number of folds; without any, every image has None.
+
+    Raises:
+        DataError: as `assign`.
+    """
+    pool = _pool(entries, config)
+    dealt = _deal(pool, config)
+    return tuple(None if entry.folder == "test" else dealt.get(pool.groups[entry.patient]) for entry in entries)
+
+
+def held_out_rows(entries: Sequence[Entry], config: DataConfig) -> NDArray[np.int64]:
+    """Return the rows of the images of the fold that is held out, in order, int64 [n]; raises as `folds_of`."""
+    found = [fold == config.fold for fold in folds_of(entries, config)]
+    return np.flatnonzero(found).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """The patients outside the test folder.
+
+    Attributes:
+        groups: the key under which a patient is divided, by patient.
+        gate: keys of the gate set.
+        classes: the other keys, by class.
+    """
+
+    groups: Mapping[str, str]
+    gate: Set[str]
+    classes: Mapping[str, Sequence[str]]
+
+
+def _pool(entries: Sequence[Entry], config: DataConfig) -> _Pool:
     pool = [entry for entry in entries if entry.folder != "test"]
     joined = join_identical([entry.patient for entry in pool], [entry.pixels_sha256 for entry in pool])
     groups = {entry.patient: group for entry, group in zip(pool, joined, strict=True)}
@@ -42,15 +103,37 @@ def assign(entries: Sequence[Entry], config: DataConfig) -> tuple[Entry, ...]:
     gate_numbers: dict[str, float] = {}
     for patient, group in groups.items():
         gate_numbers[group] = min(_number(GATE_SALT, patient), gate_numbers.get(group, 1.0))
-    splits: dict[str, str] = {}
+    gate: set[str] = set()
+    classes: dict[str, list[str]] = {}
     for label, name in enumerate(CLASSES):
         patients = [patient for patient, of in labels.items() if of == label]
         if len(patients) < 2:
             raise DataError(_too_few(name, len(patients), entries))
-        gate = _gate_set({patient: gate_numbers[patient] for patient in patients}, config.gate_fraction)
-        splits |= dict.fromkeys(gate, "gate") | _divide([each for each in patients if each not in gate], config)
-    return tuple(
-        replace(entry, split="test" if entry.folder == "test" else splits[groups[entry.patient]]) for entry in entries
+        chosen = _gate_set({patient: gate_numbers[patient] for patient in patients}, config.gate_fraction)
+        gate |= chosen
+        classes[name] = [patient for patient in patients if patient not in chosen]
+    return _Pool(groups, gate, classes)
+
+
+def _deal(pool: _Pool, config: DataConfig) -> dict[str, int]:
+    """Return the fold of every patient that is used."""
+    found: dict[str, int] = {}
+    if not config.folds:
+        return found
+    for name, patients in pool.classes.items():
+        used = _below(patients, config.patient_fraction, f"use|{config.split_seed}")
+        if len(used) < config.folds:
+            raise DataError(_too_few_for_folds(name, len(used), config))
+        ordered = sorted((subtype(patient), _number(f"fold|{config.split_seed}", patient), patient) for patient in used)
+        # on where the last class or subtype has ended, so that no fold gets every remainder
+        found |= {patient: place % config.folds for place, (*_, patient) in enumerate(ordered, len(found))}
+    return found
+
+
+def _too_few_for_folds(name: str, count: int, config: DataConfig) -> str:
+    return (
+        f"data.folds={config.folds}: {name} has {count} patient(s) outside the gate set and the test folder; each fold "
+        "needs one, and two others for training and validation: choose fewer folds, or a larger data.patient_fraction"
     )
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,11 @@ class ScoredTable:
     def probabilities(self) -> NDArray[np.float64]:
         """Float64 [n]."""
         return np.array([image.probability for image in self.images], np.float64)
+
+    def with_probabilities(self, probabilities: Sequence[float]) -> ScoredTable:
+        """Return the table of the same images with another model's probabilities, at the same threshold."""
+        pairs = zip(self.images, probabilities, strict=True)
+        return ScoredTable(tuple(replace(image, probability=value) for image, value in pairs), self.threshold)
 
     def write(self, path: Path) -> Path:
         """Write the table as CSV, atomically; numbers in the shortest form that gives the same number again.

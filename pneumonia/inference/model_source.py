@@ -12,6 +12,7 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pneumonia.config.schema import Config
 from pneumonia.credentials import redacted
@@ -19,9 +20,14 @@ from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingErr
 from pneumonia.files import expand_home, is_regular_file
 from pneumonia.records.export import read_model_record
 from pneumonia.records.model import ModelRecord, read_record
+from pneumonia.registry import signed
 from pneumonia.registry.mirror import Champion, read_export
 from pneumonia.registry.reader import Reader, names_to_serve, open_reader
+from pneumonia.registry.signature import SignatureRefused, demanded
 from pneumonia.tracking.client import address, check_store, store_is_new, tracking_uri
+
+if TYPE_CHECKING:
+    from pneumonia.registry.models import Version
 
 SOURCES = "name a model as models:/NAME@champion, models:/NAME/VERSION, runs:/RUN or a .safetensors file"
 EXPORTS = "exports"
@@ -49,6 +55,7 @@ def find_model(source: str | None, config: Config) -> Found:
 
     Raises:
         ConfigError: `source` is none of these.
+        SignatureRefused: the configuration demands a signature, and the version's does not verify.
         PneumoniaError: there is no such model, or its files differ from the registered ones.
         TrackingError: the store cannot be used.
     """
@@ -146,8 +153,10 @@ def _of_version(uri: str, name: str, version: str, config: Config) -> Found:
         folder = _fetched(uri, found.run_id, found.export_digest, config)
         record = read_model_record(folder)
         verified.check_registered(found, record)
+        _check_export(uri, found, folder, config)
     else:
         with verified.fetched(uri, found) as (path, record):
+            _check_weights(uri, found.run_id, found.uri, path, record, config)
             folder = _exported(path, record, config)
     _warn_of_withdrawal(uri, record, found.uri, found.withdrawn)
     return Found(folder, found.name, found.version)
@@ -157,6 +166,7 @@ def _of_run(uri: str, run_id: str, config: Config) -> Found:
     from pneumonia.registry import verified
 
     with verified.fetched_run(uri, run_id) as (path, record):
+        _check_weights(uri, run_id, f"runs:/{run_id}", path, record, config)
         folder = _exported(path, record, config)
     _warn_of_withdrawal(uri, record, f"run:{run_id}")
     return Found(folder, record.name, f"run:{run_id}")
@@ -166,6 +176,8 @@ def _of_file(path: Path, config: Config) -> Found:
     if not is_regular_file(path):
         raise ConfigError(f"{path}: there is no such file; {SOURCES}")
     record = read_record(path)
+    if demanded(config.signing):
+        logger.warning("%s: a file carries no signature; it is used because it was named", path)
     return Found(_exported(path, record, config), record.name, f"sha256:{record.weights_digest[:12]}")
 
 
@@ -195,6 +207,31 @@ def _exported(path: Path, record: ModelRecord, config: Config) -> Path:
     target = Path(config.work).resolve() / EXPORTS / f"{record.model_digest()[:16]}-fp32"
     export_model(path, target, None)
     return target
+
+
+def _check_export(uri: str, version: Version, folder: Path, config: Config) -> None:
+    """Refuse a version's export without the demanded signature, once its run was asked for one that was made since."""
+    if not demanded(config.signing):
+        return
+    signed.fetch_beside(uri, version.run_id, folder)
+    try:
+        signed.check_export(
+            folder,
+            config.signing,
+            name=version.name,
+            model_digest=version.model_digest,
+            manifest_digest=version.manifest_digest,
+        )
+    except SignatureRefused as error:
+        raise signed.refused(version.uri, error) from None
+
+
+def _check_weights(uri: str, run_id: str, what: str, path: Path, record: ModelRecord, config: Config) -> None:
+    """Refuse a run's weights without the demanded signature."""
+    try:
+        signed.check_weights(uri, run_id, path, config.signing, name=record.name, model_digest=record.model_digest())
+    except SignatureRefused as error:
+        raise signed.refused(what, error) from None
 
 
 def _warn_of_withdrawal(uri: str, record: ModelRecord, source: str, tag: str = "") -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pneumonia.records.base import Document
 
@@ -118,6 +118,16 @@ class Verdict(Document):
     outcome: Literal["better", "not worse", "worse", "cannot tell"] | None = None
     champion: Champion | None = None
     policy: str | None = None
+
+    @model_validator(mode="after")
+    def _agrees_with_its_reasons(self) -> Self:
+        """Refuse an approval over a failed reason, and a refusal without one, wherever the document comes from."""
+        failed = [reason.name for reason in self.reasons if not reason.passed]
+        if self.passed and failed:
+            raise ValueError(f"passed is true, and these reasons have failed: {', '.join(failed)}")
+        if not self.passed and not failed:
+            raise ValueError("passed is false, and no reason has failed")
+        return self
 
 
 class OutsideMetrics(Document):

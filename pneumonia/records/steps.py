@@ -19,7 +19,8 @@ class Dataset(Document):
         manifest, pixels, audit: paths of the table, the packed uint8 array and the audit's report (JSON).
         digest, split_digest, pixels_digest: sha256 of the data version, of its split, and of the decoded images.
         dvc_md5: the hash in `data.dvc`, None where the files are not the recorded ones.
-        counts: images by split and class.
+        counts: images by split and class; of a cross-validation, "held_out" is the fold that the model is scored on,
+            which is "unused" in the manifest.
         unreadable: unreadable files, left out because data.on_unreadable=skip.
     """
 
@@ -44,7 +45,7 @@ class TrainedModel(Document):
             (`pneumonia.modelling.identity`).
         run_id, tracking_uri, run_url: the MLflow run, and the address of its page where a server serves one.
         weights, weights_digest: safetensors file with its record, and sha256 of the tensors.
-        model_uri: the MLflow model.
+        model_uri: the MLflow model; empty for a fold's, which is scored and never registered.
         epochs, best_epoch, best_epoch_val_accuracy: metrics of every epoch, the epoch whose weights were chosen, and
             the validation accuracy of these.
         finished_at: when the training was completed, ISO 8601 in UTC.
@@ -96,6 +97,23 @@ class Validation(Document):
     verdict: Verdict
     openings: int | None
     report: str
+
+
+class BuiltDossier(Document):
+    """The result of `build_dossier`: what shows how the model earned its place, and the manifest of its files.
+
+    Attributes:
+        folder, page: the dossier's folder, and its page in it.
+        digest: sha256 of the dossier's JSON document.
+        manifest_digest: sha256 of the manifest, which lists the digests of weights, export, report and dossier.
+        signed: whether somebody has signed the manifest.
+    """
+
+    folder: str
+    page: str
+    digest: str
+    manifest_digest: str
+    signed: bool
 
 
 class Promotion(Document):

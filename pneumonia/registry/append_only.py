@@ -9,19 +9,37 @@ number that it writes to: where another came first, it has to decide anew. That 
 
 The run itself must be one for all. It is made in an experiment under a name that nobody else uses, which is then
 renamed: experiment names are unique in the database, so that one process succeeds, and the others use its run.
+
+The entries are chained by digest (`pneumonia.registry.chain`). The head of the list is a tag of the run that is set
+after an entry: a writer that was killed in between leaves the head of an earlier entry, which still holds.
 """
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pneumonia.errors import PneumoniaError
+from pneumonia.records.signature import ListHead
+from pneumonia.registry import chain
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
+
+HEAD = "chain-head"
+"""Tag of the run: the head of the list."""
+COLLISIONS = 10
+"""How often setting the head is tried: of two processes that set a tag first, the database refuses the second."""
+
+
+class Held(NamedTuple):
+    """What a list holds: its entries by their keys, in order, and its head; None in lists of earlier releases."""
+
+    entries: dict[str, str]
+    head: ListHead | None
 
 
 @dataclass(frozen=True)
@@ -51,10 +69,35 @@ class AppendOnly:
         run_id = self._find()
         return None if run_id is None else dict(self.client.get_run(run_id).data.params)
 
-    def read(self) -> dict[str, str] | None:
-        """Return the entries by their keys, in order; None where nothing was appended yet."""
-        found = self.parameters()
-        return None if found is None else {key: found[key] for key in sorted(found) if key.startswith(self.key)}
+    def read(self) -> Held | None:
+        """Return what the list holds; None where nothing was appended yet.
+
+        Raises:
+            PneumoniaError: the list was deleted, or its head is none.
+        """
+        run_id = self._find()
+        if run_id is None:
+            return None
+        held = self._held(self.client.get_run(run_id).data)
+        if held.head is not None and held.head.entries > len(held.entries):
+            # a database may answer with the tags of a later moment: the entries that they count are read after them
+            held = held._replace(entries=self._held(self.client.get_run(run_id).data).entries)
+        return held
+
+    def problems(self, held: Held) -> list[str]:
+        """Return, in sentences, where the chain of what was read is broken; nothing for an intact one."""
+        found = chain.gaps(self.key, held.entries) or chain.links(self.title, held.entries)
+        if held.head is not None:
+            found += [each for each in self.against(held, held.head) if each not in found]
+        return found
+
+    def against(self, held: Held, head: ListHead) -> list[str]:
+        """Return, in sentences, what is not as it was when this head was written."""
+        return chain.against_head(self.key, self.title, held.entries, head)
+
+    def follow(self, past: Sequence[str]) -> str:
+        """Return what an entry after these past ones holds as ``previous``."""
+        return chain.follow(self.title, past)
 
     def append(self, past: Sequence[str], text: str) -> bool:
         """Append an entry to exactly these past ones; make the list where there is none, with the past ones.
@@ -67,7 +110,10 @@ class AppendOnly:
         Raises:
             PneumoniaError: the list was deleted.
         """
-        return self.write(f"{self.key}{len(past) + 1:06d}", text, past)
+        done = self.write(f"{self.key}{len(past) + 1:06d}", text, past)
+        if done:
+            self._set_head()
+        return done
 
     def write(self, name: str, text: str, past: Sequence[str] = ()) -> bool:
         """Write a parameter of any name, once; return whether it holds this text."""
@@ -83,6 +129,35 @@ class AppendOnly:
                 raise
             return bool(held == text)
         return True
+
+    def _held(self, data: Any) -> Held:
+        params, head = dict(data.params), dict(data.tags).get(HEAD)
+        entries = {key: params[key] for key in sorted(params) if key.startswith(self.key)}
+        try:
+            return Held(entries, None if head is None else ListHead.parse(head))
+        except ValueError:
+            raise PneumoniaError(
+                f"the tag {HEAD} of the run {self.what!r} in the experiment {self.title!r} was damaged: {head!r}; "
+                "restore the database from a backup"
+            ) from None
+
+    def _set_head(self) -> None:
+        """Set the head to the last entry, until no further entry has come meanwhile."""
+        from mlflow.exceptions import MlflowException
+
+        run_id, collisions = self._find(), 0
+        while run_id is not None:
+            held = self._held(self.client.get_run(run_id).data)
+            now = chain.head_of(self.title, list(held.entries.values()))
+            if held.head == now:
+                return
+            try:
+                self.client.set_tag(run_id, HEAD, str(now))
+            except MlflowException:
+                collisions += 1
+                if collisions == COLLISIONS:
+                    raise
+                time.sleep(0.05 * collisions)
 
     def _find(self) -> str | None:
         found = self.client.get_experiment_by_name(self.title)
@@ -108,7 +183,8 @@ class AppendOnly:
         made = self.client.create_experiment(
             f"{self.title} ({uuid.uuid4().hex})", artifact_location="mlflow-artifacts:/ledger"
         )
-        run = self.client.create_run(made, run_name=self.what, tags=dict(self.tags)).info.run_id
+        tags = {**self.tags, HEAD: str(chain.head_of(self.title, ()))}
+        run = self.client.create_run(made, run_name=self.what, tags=tags).info.run_id
         for number, text in enumerate(past, 1):
             self.client.log_param(run, f"{self.key}{number:06d}", text)
         self.client.set_terminated(run)

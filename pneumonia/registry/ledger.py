@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from pneumonia.environment import account
 
-WHO_BYTES, WHY_BYTES = 250, 1500  # a parameter's value holds 6,000 characters, and JSON may double each
+WHO_BYTES, WHY_BYTES, DESPITE_BYTES = 250, 1500, 800
+"""A parameter's value holds 6,000 characters, and JSON may double each."""
 
 Action = Literal["promote", "rollback"]
 
@@ -24,6 +25,9 @@ class Move(BaseModel):
         when: ISO 8601 in UTC.
         from_version: None for the first champion.
         id: distinguishes equal moves; empty in entries of earlier releases.
+        despite: what a promotion overrules: the criteria that the version has failed, and its withdrawal; empty for a
+            promotion that the verdict approves.
+        previous: sha256 of the entry before this one; empty in entries of earlier releases, which are not chained.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,11 +39,18 @@ class Move(BaseModel):
     from_version: str | None
     to_version: str
     id: str = ""
+    despite: tuple[str, ...] = ()
+    previous: str = ""
 
     def __str__(self) -> str:
         """Return the move in one sentence."""
         versions = f"{self.from_version or 'none'} -> {self.to_version}"
-        return f"{self.action} {versions} by {self.who} at {self.when[:19]} UTC: {self.why}"
+        return f"{self.action} {versions} by {self.who} at {self.when[:19]} UTC: {self.why}{self.overruled}"
+
+    @property
+    def overruled(self) -> str:
+        """What the move overrules, for the end of its reason; empty where it overrules nothing."""
+        return f" [despite {', '.join(self.despite)}]" if self.despite else ""
 
 
 class Standing(NamedTuple):
@@ -78,9 +89,22 @@ def who() -> str:
 
 
 def compose(
-    past: Sequence[Move], who: str, why: str, action: Action, from_version: str | None, to_version: str
+    past: Sequence[Move],
+    who: str,
+    why: str,
+    action: Action,
+    from_version: str | None,
+    to_version: str,
+    *,
+    previous: str = "",
+    despite: Sequence[str] = (),
 ) -> Move:
-    """Return a move whose time is later than that of all past ones, even if the clock was set back."""
+    """Return a move whose time is later than that of all past ones, even if the clock was set back.
+
+    Args:
+        past: moves, oldest first.
+        who, why, action, from_version, to_version, previous, despite: see `Move`.
+    """
     when = datetime.now(UTC)
     if past:
         when = max(when, datetime.fromisoformat(past[-1].when) + timedelta(microseconds=1))
@@ -92,6 +116,8 @@ def compose(
         from_version=from_version,
         to_version=to_version,
         id=uuid.uuid4().hex,
+        despite=tuple(one_line(each, DESPITE_BYTES // len(despite)) for each in despite),
+        previous=previous,
     )
 
 

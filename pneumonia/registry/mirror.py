@@ -34,6 +34,7 @@ class Champion(Document):
         phantom: trained on phantoms.
         model_digest: of the weights and how they are used.
         export_digest: of the exported model's record; empty where the version has no export.
+        manifest_digest: of the list of the version's files; empty where it was not registered.
         metrics: with intervals, of the images in `measured_on`.
         outside: on images of other places.
         move: the last one of the ledger.
@@ -46,6 +47,7 @@ class Champion(Document):
     phantom: bool
     model_digest: str
     export_digest: str
+    manifest_digest: str = ""
     metrics: dict[str, Metric] = Field(default_factory=dict)
     measured_on: str = ""
     outside: tuple[OutsideMetrics, ...] = ()

@@ -13,6 +13,7 @@ from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import ledger_run
+from pneumonia.registry.folds import refuse_folds
 from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
 
@@ -31,6 +32,8 @@ WITHDRAWN = "withdrawn"
 """Tag of a version that a rollback has left: who left it, when and why."""
 EXPORT = "export_digest"
 """Tag of a version: the digest of its exported model's record."""
+MANIFEST = "manifest_digest"
+"""Tag of a version, and of its run: the digest of the list of its files, which is what is signed."""
 PHANTOM_SUFFIX = "-phantom"
 
 
@@ -48,6 +51,7 @@ class Version(BaseModel):
         model_digest: of the weights and how they are used; empty in versions of earlier releases.
         withdrawn: who withdrew it, when and why; empty where nobody did.
         export_digest: of the exported model's record; empty where it was not exported.
+        manifest_digest: of the list of its files; empty in versions of earlier releases.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +66,7 @@ class Version(BaseModel):
     model_digest: str = ""
     withdrawn: str = ""
     export_digest: str = ""
+    manifest_digest: str = ""
 
     def is_model(self, record: ModelRecord) -> bool:
         """Return whether this is the model that a record describes; by the weights alone in earlier releases."""
@@ -92,7 +97,7 @@ def champion_of(client: RegistryClient, name: str) -> Version | None:
     if model is None:
         return None
     tags = dict(model.tags)
-    moves = ledger_run.read(client, name, tags)
+    moves = ledger_run.read(client, name, tags).moves
     # the versions last: their aliases are then not older than the ledger
     known = versions_of(client, name)
     applied = int(tags.get(APPLIED, ledger_run.earlier_moves(tags)))
@@ -164,8 +169,10 @@ def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Ver
         source_uri: the logged model, ``models:/m-…``.
 
     Raises:
+        PneumoniaError: the model is of one fold of a cross-validation.
         TrackingError: the registry cannot be reached.
     """
+    refuse_folds(record.config, f"run {run_id}")
     client, name = mlflow_client(uri), record.name
 
     def attempt() -> Version:
@@ -200,6 +207,23 @@ def register_export(uri: str, version: Version, digest: str) -> Version:
     return version
 
 
+def register_manifest(uri: str, version: Version, digest: str) -> Version:
+    """Register the digest of the list of a version's files, once: the files do not change.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    if not version.manifest_digest:
+        client = mlflow_client(uri)
+        with_retries(
+            uri,
+            f"register the list of the files of {version.uri}",
+            lambda: client.set_model_version_tag(version.name, version.version, MANIFEST, digest),
+        )
+        return version.model_copy(update={"manifest_digest": digest})
+    return version
+
+
 def _tags(record: ModelRecord) -> dict[str, str]:
     return {
         "weights_digest": record.weights_digest,
@@ -230,7 +254,23 @@ def history(uri: str, name: str) -> list[Move]:
     client = mlflow_client(uri)
     with translated_errors(uri, f"read the ledger of {name}"):
         model = _model(client, name)
-        return [] if model is None else ledger_run.read(client, name, model.tags)
+        return [] if model is None else ledger_run.read(client, name, model.tags).moves
+
+
+def examine_ledger(uri: str, name: str) -> ledger_run.Examined:
+    """Return what can still be said of the ledger of `name`, damaged or not.
+
+    Raises:
+        PneumoniaError: the ledger was deleted.
+        TrackingError: the registry cannot be reached.
+    """
+    empty = ledger_run.Examined([], [], 0, None, {})
+    if store_is_new(uri):
+        return empty
+    client = mlflow_client(uri)
+    with translated_errors(uri, f"read the ledger of {name}"):
+        model = _model(client, name)
+        return empty if model is None else ledger_run.examine(client, name, model.tags)
 
 
 def _create(client: MlflowClient, name: str) -> None:
@@ -289,6 +329,16 @@ def tags_of(client: RegistryClient, version: Version) -> dict[str, str]:
     return dict(found[0].tags) if found else {}
 
 
+def tags(uri: str, version: Version) -> dict[str, str]:
+    """Return the tags of a version.
+
+    Raises:
+        TrackingError: the registry cannot be reached.
+    """
+    client = mlflow_client(uri)
+    return with_retries(uri, f"read the tags of {version.uri}", lambda: tags_of(client, version))
+
+
 def _version(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | SimpleNamespace) -> Version:
     number = str(entry.version)
     return Version(
@@ -302,4 +352,5 @@ def _version(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | Sim
         model_digest=entry.tags.get("model_digest", ""),
         withdrawn=entry.tags.get(WITHDRAWN, ""),
         export_digest=entry.tags.get(EXPORT, ""),
+        manifest_digest=entry.tags.get(MANIFEST, ""),
     )

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import ledger, ledger_run, models
-from pneumonia.registry.ledger import Move, Standing
+from pneumonia.registry import ledger, ledger_run, models, verdicts
+from pneumonia.registry.ledger import Action, Move, Standing
 from pneumonia.registry.models import APPLIED, CHAMPION, PHANTOM_SUFFIX, PREVIOUS, WITHDRAWN, Version
 from pneumonia.tracking.client import mlflow_client, store_is_new, with_retries
 
@@ -55,6 +55,10 @@ class VersionWithdrawn(PneumoniaError):
     """A promotion of a version that a rollback has withdrawn."""
 
 
+class NotApproved(PneumoniaError):
+    """A promotion of a version whose verdict does not approve it."""
+
+
 class Outcome(NamedTuple):
     """What a promotion or a rollback came to.
 
@@ -69,16 +73,18 @@ class Outcome(NamedTuple):
 
 class _State(NamedTuple):
     moves: list[Move]
+    texts: list[str]
     standing: Standing
     alias: str | None
 
 
 def promote(
-    uri: str, name: str, version: str, who: str, why: str, *, against: str | None, despite_withdrawal: bool = False
+    uri: str, name: str, version: str, who: str, why: str, *, against: str | None, despite: bool = False
 ) -> Outcome:
     """Make `version` (a number or an alias) the champion, and the old champion the previous one.
 
-    A second call changes nothing and returns the same move.
+    A second call changes nothing and returns the same move. Whoever asks, a version that has failed a criterion of its
+    last verdict, or was withdrawn, is promoted as an override that names these, never as an approval.
 
     Args:
         uri: of the registry.
@@ -87,10 +93,12 @@ def promote(
         who: for the ledger.
         why: for the ledger.
         against: number of the champion that the version was compared with; None where there was none.
-        despite_withdrawal: promote a version that a rollback has withdrawn; noted in the ledger.
+        despite: promote a version whose verdict does not approve it, or that a rollback has withdrawn: an override,
+            entered in the ledger as `Move.despite`.
 
     Raises:
         ChampionMoved: the champion is another than `against`; validate again.
+        NotApproved: the version's last verdict has failed criteria, or there is none.
         VersionWithdrawn: a rollback has withdrawn this version, or one of the same model.
         PneumoniaError: there is no such version, it was not registered by this project, it was trained on phantoms and
             the name is not one for phantoms, or the alias was moved by hand.
@@ -105,8 +113,7 @@ def promote(
             return Outcome(state.moves[-1], made=False)
         if against != state.standing.champion and against != state.alias:
             raise ChampionMoved(_moved(name, against, state, "validate again"), state.standing.champion)
-        reason = _despite(uri, name, wanted, state.standing, why, despite_withdrawal)
-        move = ledger.compose(state.moves, who, reason, "promote", state.standing.champion, wanted.version)
+        move = _compose(name, state, who, why, "promote", wanted.version, _overruled(uri, wanted, state, despite))
         if _made(client, uri, name, state, move):
             return Outcome(move, made=True)
 
@@ -142,7 +149,7 @@ def rollback(uri: str, name: str, who: str, why: str, *, leaving: str) -> Outcom
                 f"{name}: there is no previous champion to roll back to; versions: {models.listed(known)}; "
                 f"to choose one: pneumonia promote --name {name} --version VERSION --why TEXT"
             )
-        move = ledger.compose(state.moves, who, why, "rollback", leaving, before)
+        move = _compose(name, state, who, why, "rollback", before)
         if _made(client, uri, name, state, move):
             return Outcome(move, made=True)
 
@@ -214,25 +221,45 @@ def _same(one: Version, other: Version) -> bool:
     return one.weights_digest == other.weights_digest
 
 
-def _despite(uri: str, name: str, wanted: Version, now: Standing, why: str, despite: bool) -> str:
-    """Return the reason of a promotion, with the withdrawal that it overrules."""
-    withdrawn = _withdrawal(now, [each for each in models.versions(uri, name) if _same(each, wanted)])
-    if withdrawn is None:
-        return why
-    if not despite:
+def _compose(
+    name: str, state: _State, who: str, why: str, action: Action, to_version: str, despite: Sequence[str] = ()
+) -> Move:
+    previous = ledger_run.follow(name, state.texts)
+    champion = state.standing.champion
+    return ledger.compose(state.moves, who, why, action, champion, to_version, previous=previous, despite=despite)
+
+
+def _overruled(uri: str, wanted: Version, state: _State, despite: bool) -> list[str]:
+    """Return what a promotion overrules: failed criteria of the version's last verdict, and its withdrawal."""
+    same = [each for each in models.versions(uri, wanted.name) if _same(each, wanted)]
+    withdrawn = _withdrawal(state.standing, same)
+    failed = verdicts.failed_criteria(uri, wanted.run_id)
+    if failed and not despite:
+        raise NotApproved(not_approved(wanted.run_id, failed))
+    if withdrawn is not None and not despite:
         raise VersionWithdrawn(
-            f"{name}: {withdrawn}; to promote it nevertheless: pneumonia promote --despite-verdict, which is noted in "
-            "the ledger"
+            f"{wanted.name}: {withdrawn}; to promote it nevertheless: pneumonia promote --despite-verdict, which is "
+            "noted in the ledger"
         )
-    return f"{why} [despite the withdrawal: {withdrawn}]"
+    return [*failed, *([] if withdrawn is None else [f"the withdrawal: {withdrawn}"])]
+
+
+def not_approved(run_id: str, failed: Sequence[str]) -> str:
+    """Return the message about a run whose verdict does not approve its model."""
+    return (
+        f"run {run_id} has not passed the gate ({', '.join(failed)}); its report, an artifact of the run, gives the "
+        "reasons. To promote it nevertheless: --despite-verdict, which is noted in the ledger as an override"
+    )
 
 
 def _word(uri: str, name: str, state: _State) -> str:
-    """Return the option that a promotion of the version with the alias needs, where it is withdrawn."""
+    """Return the option that a promotion of the version with the alias needs, where it is not approved or withdrawn."""
     known = models.versions(uri, name)
     held = next((version for version in known if version.version == state.alias), None)
-    withdrawn = held and _withdrawal(state.standing, [each for each in known if _same(each, held)])
-    return " --despite-verdict" if withdrawn else ""
+    if held is None:
+        return ""
+    withdrawn = _withdrawal(state.standing, [each for each in known if _same(each, held)])
+    return " --despite-verdict" if withdrawn or verdicts.failed_criteria(uri, held.run_id) else ""
 
 
 def _check_origin(version: Version) -> None:
@@ -258,7 +285,7 @@ def _moved(name: str, expected: str | None, state: _State, remedy: str) -> str:
 def _made(client: MlflowClient, uri: str, name: str, state: _State, move: Move) -> bool:
     """Append a move and set the aliases for it; return False where another move came first."""
     done = with_retries(
-        uri, f"enter the {move.action} of {name}", lambda: ledger_run.append(client, name, state.moves, move)
+        uri, f"enter the {move.action} of {name}", lambda: ledger_run.append(client, name, state.texts, move)
     )
     if done:
         with_retries(uri, f"set the aliases of {name}", lambda: _apply(client, name))
@@ -296,11 +323,11 @@ def _settled(client: MlflowClient, uri: str, name: str, wanted: str | None) -> _
 def _read(client: MlflowClient, name: str) -> _State:
     model = client.get_registered_model(name)
     # After the model: moves that are made in between are then seen as not applied, never as an alias moved by hand.
-    moves = ledger_run.read(client, name, model.tags)
+    moves, texts = ledger_run.read(client, name, model.tags)
     if int(model.tags.get(APPLIED, ledger_run.earlier_moves(model.tags))) < len(moves):
         logger.warning("%s: completing %s", name, moves[-1])
         return _apply(client, name)
-    return _State(moves, ledger.standing(moves), models.aliases(model).get(CHAMPION))
+    return _State(moves, texts, ledger.standing(moves), models.aliases(model).get(CHAMPION))
 
 
 def _apply(client: MlflowClient, name: str) -> _State:
@@ -311,10 +338,10 @@ def _apply(client: MlflowClient, name: str) -> _State:
     collisions = 0
     while True:
         model = client.get_registered_model(name)
-        moves = ledger_run.read(client, name, model.tags)
+        moves, texts = ledger_run.read(client, name, model.tags)
         now = ledger.standing(moves)
         if moves == done:
-            return _State(moves, now, now.champion)
+            return _State(moves, texts, now, now.champion)
         try:
             _set_aliases(client, name, now)
             client.set_registered_model_tag(name, APPLIED, str(len(moves)))

@@ -15,12 +15,14 @@ import hashlib
 import logging
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pneumonia.errors import PneumoniaError
-from pneumonia.registry import ledger
-from pneumonia.registry.append_only import AppendOnly
+from pneumonia.records.signature import ListHead
+from pneumonia.registry import chain, ledger
+from pneumonia.registry.append_only import AppendOnly, Held
 from pneumonia.tracking.client import mlflow_client, store_is_new, with_retries
 
 EXPERIMENT = "release set openings"
@@ -50,6 +52,7 @@ class Opening(BaseModel):
         weights: digest of the model's weights.
         model: its registered name, or what its file is called.
         demo: by a demo profile, or of phantoms.
+        previous: sha256 of the entry before this one; empty in entries of earlier releases, which are not chained.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +64,7 @@ class Opening(BaseModel):
     weights: str
     model: str
     demo: bool = False
+    previous: str = ""
 
     def is_same(self, other: Opening) -> bool:
         """Return whether both are one opening: the same model on the same images for the same purpose."""
@@ -77,17 +81,76 @@ def rows_digest(files: Collection[str]) -> str:
     return hashlib.sha256("\n".join(sorted(set(files))).encode()).hexdigest()
 
 
+class Examined(NamedTuple):
+    """What can still be said of the register, damaged or not.
+
+    Attributes:
+        problems: in sentences; none for an intact register.
+        unchained: number of entries of earlier releases, which did not chain them.
+        head: of the register as it is; None where there is none.
+        entries: texts by their keys, in order.
+    """
+
+    problems: list[str]
+    unchained: int
+    head: ListHead | None
+    entries: dict[str, str]
+
+
 def openings(uri: str) -> list[Opening]:
     """Return all openings of a store, oldest first.
+
+    Raises:
+        PneumoniaError: the list was deleted, or an entry was changed, removed or reordered.
+        TrackingError: the store cannot be reached.
+    """
+    return _read(uri)[0]
+
+
+def examine(uri: str) -> Examined:
+    """Return what can still be said of the register.
 
     Raises:
         PneumoniaError: the list was deleted.
         TrackingError: the store cannot be reached.
     """
+    if (held := _held(uri)) is None:
+        return Examined([], 0, None, {})
+    unread = [f"{key} cannot be read: {text[:80]!r}" for key, text in held.entries.items() if _parse(text) is None]
+    head = chain.head_of(EXPERIMENT, list(held.entries.values()))
+    return Examined([*unread, *_list(uri).problems(held)], chain.unchained(held.entries), head, held.entries)
+
+
+def compare(found: Examined, head: ListHead) -> list[str]:
+    """Return, in sentences, what of the register is not as it was when this head was signed."""
+    return chain.against_head(KEY, EXPERIMENT, found.entries, head)
+
+
+def _read(uri: str) -> tuple[list[Opening], list[str]]:
+    """Return the openings and their texts, oldest first, once the chain is checked."""
+    if (held := _held(uri)) is None:
+        return [], []
+    found = {key: _parse(text) for key, text in held.entries.items()}
+    unread = [f"{key} cannot be read" for key, opening in found.items() if opening is None]
+    if problems := [*unread, *_list(uri).problems(held)]:
+        raise PneumoniaError(
+            f"the register of openings is not as it was written: {'; '.join(problems)}. The release set is not opened "
+            f"until it is; restore the run of the experiment {EXPERIMENT!r} in the database from a backup"
+        )
+    return [opening for opening in found.values() if opening is not None], list(held.entries.values())
+
+
+def _held(uri: str) -> Held | None:
     if store_is_new(uri):
-        return []
-    entries = with_retries(uri, "read the openings of the release set", lambda: _list(uri).read()) or {}
-    return [Opening.model_validate_json(text) for text in entries.values()]
+        return None
+    return with_retries(uri, "read the openings of the release set", lambda: _list(uri).read())
+
+
+def _parse(text: str) -> Opening | None:
+    try:
+        return Opening.model_validate_json(text)
+    except ValidationError:
+        return None
 
 
 def counted(found: Sequence[Opening], rows: str, since: str = "") -> list[Opening]:
@@ -150,16 +213,24 @@ def enter(
         TrackingError: the store cannot be reached.
     """
     while True:
-        past = openings(uri)
-        now = datetime.now(UTC).isoformat(timespec="microseconds")
-        mine = Opening(when=now, who=ledger.who(), purpose=purpose, rows=rows, weights=weights, model=model, demo=demo)
+        past, texts = _read(uri)
+        mine = Opening(
+            when=datetime.now(UTC).isoformat(timespec="microseconds"),
+            who=ledger.who(),
+            purpose=purpose,
+            rows=rows,
+            weights=weights,
+            model=model,
+            demo=demo,
+            previous=chain.follow(EXPERIMENT, texts),
+        )
         there = [opening for opening in past if opening.rows == rows]
         if any(mine.is_same(opening) for opening in there):
             return len(there)
         spent = counted(there, rows, since)
         if limit is not None and not demo and len(spent) >= limit:
             raise ReleaseSetSpent(_spent(spent, limit))
-        if _append(uri, past, mine):
+        if _append(uri, texts, mine):
             logger.info("the release set is opened for the %d. time, for %s", len(there) + 1, purpose)
             return len(there) + 1
 
@@ -195,10 +266,9 @@ def _write(uri: str, name: str, text: str) -> None:
     with_retries(uri, "enter the images of the release set", lambda: _list(uri).write(name, text))
 
 
-def _append(uri: str, past: Sequence[Opening], mine: Opening) -> bool:
-    texts = [opening.model_dump_json() for opening in past]
+def _append(uri: str, past: Sequence[str], mine: Opening) -> bool:
     return with_retries(
-        uri, "enter an opening of the release set", lambda: _list(uri).append(texts, mine.model_dump_json())
+        uri, "enter an opening of the release set", lambda: _list(uri).append(past, mine.model_dump_json())
     )
 
 

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import models, moves, verified
+from pneumonia.registry import models, moves, verdicts, verified
+from pneumonia.registry.folds import refuse_folds
 from pneumonia.tracking.client import mlflow_client, translated_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-
-VERDICT_TAG, PASSED = "verdict", "passed"
 
 
 def promote_version(
@@ -34,10 +33,7 @@ def promote_version(
         TrackingError: the store cannot be used.
     """
     against = number(uri, name, against) if against else _champion(uri, name)
-    wanted = models.get(uri, name, version)
-    if wanted.weights_digest and wanted.version != against:
-        why = _with_verdict(_run(uri, wanted.run_id), why, despite)
-    return moves.promote(uri, name, wanted.version, who, why, against=against, despite_withdrawal=despite)
+    return moves.promote(uri, name, version, who, why, against=against, despite=despite)
 
 
 def promote_run(
@@ -66,18 +62,20 @@ def promote_run(
 
     Raises:
         ChampionMoved: the champion is another than `against`.
-        PneumoniaError: no such run, no model in it, another name, a verdict other than passed, or a withdrawn model.
+        PneumoniaError: no such run, no model in it, another name, a verdict other than passed, a withdrawn model, or
+            one of a fold of a cross-validation.
         TrackingError: the store cannot be used.
     """
     run = _run(uri, run_id)
     with verified.fetched_run(uri, run_id) as (_, record):
-        pass
+        refuse_folds(record.config, f"run {run_id}")
     if name is not None and name != record.name:
         raise PneumoniaError(f"run {run_id} was trained for {record.name}; it cannot become champion of {name}")
     against = number(uri, record.name, against) if against else _champion(uri, record.name)
-    why = _with_verdict(run, why, despite)
+    if not despite and (failed := verdicts.failed_criteria(uri, run_id)):  # before it is registered
+        raise moves.NotApproved(moves.not_approved(run_id, failed))
     version = _register(uri, run, record)
-    done = moves.promote(uri, record.name, version.version, who, why, against=against, despite_withdrawal=despite)
+    done = moves.promote(uri, record.name, version.version, who, why, against=against, despite=despite)
     return record.name, done
 
 
@@ -97,19 +95,6 @@ def _run(uri: str, run_id: str) -> Run:
         return client.get_run(run_id)
 
 
-def _with_verdict(run: Run, why: str, despite: bool) -> str:
-    """Return the reason, with the verdict where it is overruled."""
-    verdict = run.data.tags.get(VERDICT_TAG, "never validated")
-    if verdict == PASSED:
-        return why
-    if not despite:
-        raise PneumoniaError(
-            f"run {run.info.run_id} has not passed the gate ({verdict}); its report, an artifact of the run, gives the "
-            "reasons. To promote it nevertheless: --despite-verdict, which is noted in the ledger"
-        )
-    return f"{why} [despite the verdict: {verdict}]"
-
-
 def _champion(uri: str, name: str) -> str | None:
     held = models.champion(uri, name)
     return None if held is None else held.version
@@ -120,4 +105,6 @@ def _register(uri: str, run: Run, record: ModelRecord) -> models.Version:
     if not outputs:
         raise PneumoniaError(f"run {run.info.run_id} logged no model; its training did not finish, so start it again")
     source = f"models:/{outputs[-1].model_id}"
-    return models.register(uri, record, run.info.run_id, source)
+    version = models.register(uri, record, run.info.run_id, source)
+    listed = run.data.tags.get(models.MANIFEST)
+    return version if listed is None else models.register_manifest(uri, version, listed)

@@ -15,20 +15,22 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from pneumonia.config.schema import Config, RegistryConfig
+from pneumonia.config.service import SigningConfig
 from pneumonia.credentials import redacted
 from pneumonia.errors import DataError, TrackingError
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.export import EXPORT_FOLDER, EXPORT_RECORD, FILES
-from pneumonia.registry import ledger, ledger_run, models, outside
+from pneumonia.records.signature import SIGNATURE_FOLDER
+from pneumonia.registry import dossier_page, ledger, ledger_run, models, outside, signed
 from pneumonia.registry.mirror import FOLDER, Champion, Mirror
 from pneumonia.registry.rest import RestClient, RestError
+from pneumonia.registry.signature import SignatureRefused, demanded
+from pneumonia.registry.verdicts import VERDICT
 from pneumonia.tracking import health
 from pneumonia.tracking.client import address, tracking_uri
 
 if TYPE_CHECKING:
     from pneumonia.registry.rest import RegistryClient
-
-VERDICT = "report/verdict.json"
 
 
 def names_to_serve(config: Config) -> list[str]:
@@ -44,7 +46,7 @@ def names_to_serve(config: Config) -> list[str]:
 def open_reader(config: Config) -> Reader:
     """Return a reader of the registry of the configuration."""
     uri = address(tracking_uri(config))
-    return Reader(uri, Path(config.work).resolve(), names_to_serve(config))
+    return Reader(uri, Path(config.work).resolve(), names_to_serve(config), config.signing)
 
 
 class Reader:
@@ -54,10 +56,12 @@ class Reader:
         uri: of the registry.
         work: folder that holds the mirror.
         names: registered names, the preferred one first.
+        signing: whose signature a champion's files must carry; by default nobody's.
     """
 
-    def __init__(self, uri: str, work: Path, names: list[str]) -> None:
+    def __init__(self, uri: str, work: Path, names: list[str], signing: SigningConfig | None = None) -> None:
         self.uri, self.work, self.names = uri, work, names
+        self.signing = signing or SigningConfig()
         self._client = RestClient(uri) if uri.lower().startswith(("http://", "https://")) else None
 
     def champion(self) -> Champion | None:
@@ -91,6 +95,7 @@ class Reader:
         Raises:
             TrackingError: they have to be fetched, and the registry cannot be asked now.
             DataError: they are damaged, or others than were registered, or were never exported.
+            SignatureRefused: a signature is demanded, and theirs does not verify.
         """
         if not champion.export_digest:
             raise DataError(
@@ -99,6 +104,7 @@ class Reader:
             )
         mirror = Mirror(self.work, champion.name)
         found = mirror.folder(champion, lambda place: self._fetch(champion, place))
+        self._check_signature(champion, found)
         if mirror.champion() != champion:
             mirror.write(champion)
         return found
@@ -115,6 +121,52 @@ class Reader:
             for name in FILES:
                 if name in listed:
                     self._client.download(champion.run_id, f"{EXPORT_FOLDER}/{name}", place / name)
+
+        self._fetch_signature(champion, place)
+        self._fetch_dossier(champion, place)
+
+    def _fetch_dossier(self, champion: Champion, folder: Path) -> None:
+        """Bring the dossier's page beside the files, where the run has one."""
+        if self._client is None:
+            return
+        with self._translated(f"fetch the dossier of models:/{champion.name}/{champion.version}"):
+            content = self._client.load(champion.run_id, dossier_page.PAGE)
+        if content is not None:
+            dossier_page.put_beside(folder, content)
+
+    def _check_signature(self, champion: Champion, folder: Path) -> None:
+        """Refuse files without the demanded signature, once the registry was asked for one that was made since."""
+        if not demanded(self.signing):
+            return
+        try:
+            self._check(champion, folder)
+        except SignatureRefused as error:
+            if self._client is None:
+                raise signed.refused(f"models:/{champion.name}/{champion.version}", error) from None
+            try:
+                self._fetch_signature(champion, folder)
+                self._check(champion, folder)
+            except SignatureRefused as again:
+                raise signed.refused(f"models:/{champion.name}/{champion.version}", again) from None
+
+    def _check(self, champion: Champion, folder: Path) -> None:
+        signed.check_export(
+            folder,
+            self.signing,
+            name=champion.name,
+            model_digest=champion.model_digest,
+            manifest_digest=champion.manifest_digest,
+        )
+
+    def _fetch_signature(self, champion: Champion, folder: Path) -> None:
+        """Bring the signature beside the files up to date with the run; a run of an earlier release has none."""
+        if self._client is None:
+            return
+        contents: dict[str, bytes | None] = {}
+        with self._translated(f"fetch the signature of models:/{champion.name}/{champion.version}"):
+            for name in signed.FILES:
+                contents[name] = self._client.load(champion.run_id, f"{SIGNATURE_FOLDER}/{name}")
+        signed.put_beside(folder, contents)
 
     @contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -144,7 +196,7 @@ def describe(client: RegistryClient, name: str, load: Callable[[str, str], Any])
     held = models.champion_of(client, name)
     if held is None:
         return None
-    moves = ledger_run.read(client, name, client.get_registered_model(name).tags)
+    moves = ledger_run.read(client, name, client.get_registered_model(name).tags).moves
     line = ledger.standing(moves).line
     verdict = load(held.run_id, VERDICT) or {}
     return Champion(
@@ -154,6 +206,7 @@ def describe(client: RegistryClient, name: str, load: Callable[[str, str], Any])
         phantom=held.phantom,
         model_digest=held.model_digest,
         export_digest=held.export_digest,
+        manifest_digest=held.manifest_digest,
         metrics={key: Metric.model_validate(value) for key, value in verdict.get("metrics", {}).items()},
         measured_on=verdict.get("measured_on", ""),
         outside=tuple(outside.of_tags(models.tags_of(client, held))),

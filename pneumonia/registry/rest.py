@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +87,7 @@ class RestClient:
         return [_run(each) for each in answer.get("runs", ())]
 
     def get_run(self, run_id: str) -> SimpleNamespace:
-        """Return a run with its parameters."""
+        """Return a run with its parameters and tags."""
         return _run(self._get("runs/get", {"run_id": run_id})["run"])
 
     def download(self, run_id: str, path: str, target: Path) -> None:
@@ -101,9 +102,14 @@ class RestClient:
 
     def load_json(self, run_id: str, path: str) -> Any:
         """Return the document in one of a run's files; None where there is no such file."""
+        found = self.load(run_id, path)
+        return None if found is None else json.loads(found)
+
+    def load(self, run_id: str, path: str) -> bytes | None:
+        """Return the content of one of a run's files, a small one; None where there is no such file."""
         try:
             with self._send("GET", f"{self.uri}/get-artifact", params={"run_id": run_id, "path": path}) as answer:
-                return answer.json()
+                return answer.content
         except RestError as error:
             if error.status == 404:
                 return None
@@ -137,9 +143,10 @@ def _tags(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _run(entry: Mapping[str, Any]) -> SimpleNamespace:
-    parameters = {each["key"]: each.get("value", "") for each in entry.get("data", {}).get("params", ())}
+    data = entry.get("data", {})
+    parameters = {each["key"]: each.get("value", "") for each in data.get("params", ())}
     info = SimpleNamespace(run_id=entry["info"]["run_id"])
-    return SimpleNamespace(info=info, data=SimpleNamespace(params=parameters))
+    return SimpleNamespace(info=info, data=SimpleNamespace(params=parameters, tags=_tags(data)))
 
 
 if TYPE_CHECKING:

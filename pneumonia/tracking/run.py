@@ -24,7 +24,7 @@ from pneumonia.tracking.client import (
 from pneumonia.tracking.epoch_buffer import EpochBuffer
 from pneumonia.tracking.experiments import is_registered, open_experiment, open_run
 from pneumonia.tracking.ownership import Ownership
-from pneumonia.tracking.run_tags import read_tag
+from pneumonia.tracking.run_tags import VALIDATIONS_TAG, read_tag
 from pneumonia.tracking.system_metrics import SystemMetrics
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 
 DATA_TAG = "pneumonia.data_digest"
-VALIDATIONS_TAG = "pneumonia.validations"
-"""Tags with the data version and how often this run has read its test labels."""
+"""Tag with the data version."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class Run:
         self._monitor: SystemMetrics | None = None
         self._ownership = Ownership(client, uri, self.id)
         self.uri = uri
-        self.url = _page(uri, self._experiment, self.id)
+        self.url = run_page(uri, self._experiment, self.id)
         self.reopened = reopened
 
     @classmethod
@@ -319,7 +318,7 @@ def close_complete_run(uri: str, run_id: str) -> None:
         run.finish()
 
 
-def _page(uri: str, experiment: str, run: str) -> str | None:
+def run_page(uri: str, experiment: str, run: str) -> str | None:
     """Return the address of a run's page, without a login."""
     place = address(uri)
     if not place.startswith(("http://", "https://")):

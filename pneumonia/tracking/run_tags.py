@@ -10,6 +10,8 @@ from pneumonia.tracking.client import check_store, mlflow_client, tracking_uri, 
 TRACE_TAG = "pneumonia.trace_id"
 PROMOTION_TAG = "pneumonia.promotion"
 """Tags with the loop that a run belongs to, and with what its promotion came to, as JSON."""
+VALIDATIONS_TAG = "pneumonia.validations"
+"""Tag with how often a run's model was validated, which reads its test labels each time."""
 
 
 def tag_run(uri: str, run_id: str, tags: Mapping[str, str]) -> None:

@@ -84,7 +84,7 @@ def test_a_withdrawn_version_is_promoted_only_expressly(two: list[str], uri: str
         assert "version 2 was withdrawn by ada" in refused.stderr
         assert "--despite-verdict" in refused.stderr
     done = call("promote", "--version", "2", "--why", "it was the device", "--despite-verdict", "--json")
-    assert "[despite the withdrawal: version 2 was withdrawn by ada" in json.loads(done.stdout)["why"]
+    assert json.loads(done.stdout)["despite"][0].startswith("the withdrawal: version 2 was withdrawn by ada")
 
 
 def test_a_promotion_names_the_champion_that_it_was_compared_with(two: list[str]) -> None:
@@ -102,7 +102,7 @@ def test_a_version_whose_run_did_not_pass_needs_an_express_word_too(two: list[st
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "has not passed the gate (not passed)" in refused.stderr
     done = call("promote", "--version", "1", "--why", "hurry", "--despite-verdict", "--json")
-    assert json.loads(done.stdout)["why"] == "hurry [despite the verdict: not passed]"
+    assert json.loads(done.stdout)["despite"] == ["not passed"]
 
 
 def test_history_is_the_ledger(two: list[str], uri: str) -> None:
@@ -112,7 +112,7 @@ def test_history_is_the_ledger(two: list[str], uri: str) -> None:
     )
     call("promote", "--version", "1", "--why", "first")
     call("promote", "--version", "2", "--why", "second")
-    expected = [{"name": NAME, **move.model_dump()} for move in models.history(uri, NAME)]
+    expected = [{"name": NAME, **move.model_dump(mode="json")} for move in models.history(uri, NAME)]
     for arguments in ((), ("--name", NAME)):
         assert json.loads(call("history", *arguments, "--json").stdout) == expected
     words = call("history").stdout
@@ -152,7 +152,7 @@ def test_a_run_that_did_not_pass_needs_an_express_word(uri: str, work: Path, wei
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "--despite-verdict" in refused.stderr
     done = call("promote", "--run", run, "--why", "hurry", "--despite-verdict", "--json")
-    assert json.loads(done.stdout)["why"] == "hurry [despite the verdict: not passed]"
+    assert json.loads(done.stdout)["despite"] == ["not passed"]
 
 
 def test_the_default_is_the_model_of_real_images(uri: str) -> None:

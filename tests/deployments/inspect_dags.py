@@ -12,37 +12,56 @@ from pathlib import Path
 from typing import Any
 
 
+def held(operator: Any, name: str, default: Any = None) -> Any:
+    """Return what an operator was made with; a mapped one holds it for the tasks that it will be."""
+    return getattr(operator, "partial_kwargs", {}).get(name, getattr(operator, name, default))
+
+
 def task(operator: Any) -> dict[str, Any]:
+    mapped = hasattr(operator, "partial_kwargs")
+    function = held(operator, "python_callable")
     return {
-        "class": type(operator).__name__,
+        "class": (operator.operator_class if mapped else type(operator)).__name__,
+        "mapped": mapped,
+        "at_a_time": operator.max_active_tis_per_dagrun,
         "downstream": sorted(operator.downstream_task_ids),
         "retries": operator.retries,
         "retry_seconds": operator.retry_delay.total_seconds(),
         "backoff": operator.retry_exponential_backoff,
         "timeout": operator.execution_timeout and operator.execution_timeout.total_seconds(),
         "owner": operator.owner,
-        "python": getattr(operator, "python", None),
-        "source": operator.get_python_source() if hasattr(operator, "get_python_source") else "",
-        "arguments": [str(argument) for argument in getattr(operator, "op_args", ())],
+        "python": held(operator, "python"),
+        "source": source(operator, function),
+        "arguments": [str(argument) for argument in held(operator, "op_args", ())],
         "reserved": reserved(operator),
-        "inherits": getattr(operator, "inherit_env", None),
-        "variables": getattr(operator, "env_vars", None),
-        "policy": type(operator.retry_policy).__name__,
-        "outlets": [outlet.name for outlet in operator.outlets],
+        "inherits": held(operator, "inherit_env"),
+        "variables": held(operator, "env_vars"),
+        "policy": type(held(operator, "retry_policy")).__name__,
+        "outlets": [outlet.name for outlet in held(operator, "outlets", ())],
         "links": [link.name for link in operator.operator_extra_links],
-        "response_timeout": getattr(operator, "response_timeout", None) is not None,
+        "response_timeout": held(operator, "response_timeout") is not None,
     }
+
+
+def source(operator: Any, function: Any) -> str:
+    """Return the source that runs, without the decorator where Airflow itself removes it."""
+    if hasattr(operator, "get_python_source"):
+        return str(operator.get_python_source())
+    return inspect.getsource(function) if function else ""
 
 
 def reserved(operator: Any) -> list[str]:
     """Return the parameters that a call fills by their place and that have a name of Airflow's context: it fails."""
     from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
-    if not hasattr(operator, "python_callable"):
+    function = held(operator, "python_callable")
+    if function is None:
         return []
     # of another Python, a step gets these alone
-    context = getattr(operator, "BASE_SERIALIZABLE_CONTEXT_KEYS", KNOWN_CONTEXT_KEYS)
-    names = list(inspect.signature(operator.python_callable).parameters)[: len(operator.op_args)]
+    kind = getattr(operator, "operator_class", type(operator))
+    context = getattr(kind, "BASE_SERIALIZABLE_CONTEXT_KEYS", KNOWN_CONTEXT_KEYS)
+    given = list(inspect.signature(function).parameters)
+    names = given if hasattr(operator, "partial_kwargs") else given[: len(operator.op_args)]
     return [name for name in names if name in context]
 
 

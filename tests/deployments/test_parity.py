@@ -20,7 +20,7 @@ from tests.deployments.stack import DAGS
 
 # One worker reads the DAG files, once.
 pytestmark = pytest.mark.integration
-STEPS = ("prepare_data", "train_model", "export_model", "validate_model", "promote_model")
+STEPS = ("prepare_data", "train_model", "export_model", "validate_model", "build_dossier", "promote_model")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ LOOP: dict[str, Any] = {
 STEPS = """
 import json, sys
 from pneumonia.config.resolve import resolve
+from tasks.build_dossier import build_dossier
 from tasks.export_model import export_model
 from tasks.prepare_data import prepare_data
 from tasks.promote_model import promote_model
@@ -34,7 +35,9 @@ config = resolve("fast", assignments=[f"{name}={value}" for name, value in json.
 images = prepare_data(config)
 trained = train_model(images, config)
 graphs = export_model(images, trained, config)
-print(promote_model(trained, graphs, validate_model(images, trained, graphs, config), config).version)
+validation = validate_model(images, trained, graphs, config)
+built = build_dossier(images, trained, graphs, validation, config)
+print(promote_model(trained, graphs, validation, built, config).version)
 """
 
 
@@ -63,7 +66,7 @@ def look(stack: Stack) -> tuple[str, dict[str, Any]]:
 
 def test_a_stream_changes_and_the_service_answers_with_a_model_that_knows_it(stack: Stack) -> None:
     python = ("exec", "-T", "airflow-scheduler", "/opt/pneumonia/bin/python", "-c", STEPS, json.dumps(LOOP))
-    old = stack.compose(*python).split()[-1]
+    old = stack.compose(*python, timeout=600).split()[-1]
     stack.serves(old)
 
     for content, label in zip(*draw(2, 160, changed=True, side=None), strict=True):

@@ -109,8 +109,9 @@ def test_a_rollback_withdraws_the_version_that_it_leaves(any_uri: str) -> None:
     with pytest.raises(VersionWithdrawn, match=r"version 2 was withdrawn by eve .*false alarms.*--despite-verdict"):
         promote(any_uri, "2", name)
     assert champion_of(any_uri, name) == "1"
-    done = moves.promote(any_uri, name, "2", "ada", "was the device", against="1", despite_withdrawal=True)
-    assert done.move.why.startswith("was the device [despite the withdrawal: version 2 was withdrawn by eve")
+    done = moves.promote(any_uri, name, "2", "ada", "was the device", against="1", despite=True)
+    assert done.move.why == "was the device"
+    assert done.move.despite[0].startswith("the withdrawal: version 2 was withdrawn by eve")
     assert models.get(any_uri, name, "2").withdrawn == ""
     assert_one_order(any_uri, name)
 
@@ -212,6 +213,7 @@ WRITES = (
     "set_terminated",
     "rename_experiment",
     "log_param",
+    "set_tag",
     "set_registered_model_alias",
     "delete_registered_model_alias",
     "set_registered_model_tag",
@@ -261,8 +263,8 @@ def back(uri: str) -> Outcome:
         return Outcome(models.history(uri, NAME)[-1], made=False)
 
 
-LENGTHS = {first: 7, third: 4, back: 5}
-"""How many changes each move makes: the ledger's run, the entry, two aliases, a version's tag, and their number."""
+LENGTHS = {first: 8, third: 5, back: 6}
+"""How many changes each move makes: the ledger's run, the entry, the head, two aliases, a version's tag, the number."""
 
 
 @pytest.mark.parametrize(("move", "length"), LENGTHS.items())

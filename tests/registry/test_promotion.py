@@ -66,7 +66,7 @@ def test_a_verdict_is_only_overruled_expressly(
         promote_run(uri, run, "ada", "hurry")
     assert models.versions(uri, NAME) == []
     _, done = promote_run(uri, run, "ada", "hurry", despite=True)
-    assert done.move.why == f"hurry [despite the verdict: {words}]"
+    assert (done.move.why, done.move.despite) == ("hurry", (words,))
 
 
 def test_a_model_keeps_its_name(config: Config, uri: str, weights: dict[str, Path]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from pneumonia.config.schema import Config
 from pneumonia.tracking.run_tags import TRACE_TAG
+from tasks.build_dossier import build_dossier
 from tasks.decide_action import decide_action
 from tasks.detect_drift import detect_drift
 from tasks.export_model import export_model
@@ -21,7 +22,7 @@ from tasks.validate_model import validate_model
 
 STEPS = (
     "detect_drift", "decide_action", "ingest_feedback", "prepare_data", "train_model", "export_model", "validate_model",
-    "promote_model", "finish_loop",
+    "build_dossier", "promote_model", "finish_loop",
 )  # fmt: skip
 
 
@@ -44,7 +45,9 @@ def steps(config: Config, holder: str) -> Iterator[str]:
     yield "export_model"
     validation = validate_model(images, trained, graphs, settings)
     yield "validate_model"
-    promote_model(trained, graphs, validation, settings)
+    built = build_dossier(images, trained, graphs, validation, settings)
+    yield "build_dossier"
+    promote_model(trained, graphs, validation, built, settings)
     yield "promote_model"
     finish_loop(decision, config)
     yield "finish_loop"

@@ -14,15 +14,13 @@ from pneumonia.tracking.client import tracking_uri
 from pneumonia.tracking.run_tags import TRACE_TAG
 from tasks.decide_action import decide_action
 from tasks.detect_drift import detect_drift
-from tasks.export_model import export_model
 from tasks.finish_loop import finish_loop
 from tasks.prepare_data import prepare_data
-from tasks.promote_model import promote_model
 from tasks.recalibrate_model import recalibrate_model
 from tasks.train_model import train_model
 from tasks.validate_model import validate_model
 from tests.support.looping import NAME, draw, make_data, place_of_use, settings
-from tests.support.steps import run
+from tests.support.steps import exported, promoted, run
 
 pytestmark = pytest.mark.integration
 
@@ -57,8 +55,8 @@ def test_fewer_positives_make_a_new_operating_point_of_the_same_network(work: Pa
     assert record.calibration == {
         "temperature": point.temperature, "bias": point.bias, "threshold": point.threshold,
     }  # fmt: skip
-    graphs = export_model(images, second, again)
-    result = promote_model(second, graphs, validate_model(images, second, graphs, again), again)
+    graphs = exported(images, second, again)
+    result = promoted(images, second, validate_model(images, second, graphs, again), again)
     assert result.promoted, result.reason
     assert finish_loop(decision, config).outcome == "promoted"
     champion = models.champion(tracking_uri(config), NAME)

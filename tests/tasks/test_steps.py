@@ -32,12 +32,11 @@ from pneumonia.registry import models
 from pneumonia.statistics.metrics import METRICS
 from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
-from tasks.promote_model import promote_model
 from tasks.train_model import train_model
 from tasks.validate_model import validate_model
 from tests.support.plan import planned
 from tests.support.small import small
-from tests.support.steps import exported, run
+from tests.support.steps import exported, promoted, run
 from tests.tasks.conftest import Finished
 
 ROOT = Path(__file__).parents[2]
@@ -88,7 +87,7 @@ def test_documents_survive_json_and_steps_accept_them(finished: Finished) -> Non
     for document, kind in zip(finished[1:], (Dataset, TrainedModel, Validation, Promotion), strict=True):
         assert kind.model_validate_json(document.model_dump_json()) == document
     assert train_model(dataset, config) == trained
-    assert promote_model(trained, exported(dataset, trained, config), validation, config) == promotion
+    assert promoted(dataset, trained, validation, config) == promotion
 
 
 def test_running_again_changes_nothing(work: Path) -> None:
@@ -172,7 +171,6 @@ sys.path.insert(0, {root!r})
 from tests.support.small import small
 from tests.tasks.conftest import Finished
 from tasks.prepare_data import prepare_data
-from tasks.promote_model import promote_model
 from tasks.train_model import train_model
 def tell(done, total, message):
     print(done / total, flush=True)

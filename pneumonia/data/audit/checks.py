@@ -64,7 +64,8 @@ def _parts(entries: Sequence[Entry], kind: str, names: Sequence[str]) -> Iterabl
 
 
 def counts(entries: Sequence[Entry]) -> Finding:
-    """Count images and patients by folder, split and class."""
+    """Count images and patients by folder, split (or fold, of a cross-validation) and class."""
+    folds = sorted({entry.split for entry in entries}.difference(SPLITS))
     rows = [
         {
             "part": f"{kind} {name}",
@@ -72,7 +73,7 @@ def counts(entries: Sequence[Entry]) -> Finding:
             "images": len(images),
             "known patients": _known_patients(images),
         }
-        for kind, names in (("folder", FOLDERS), ("split", SPLITS))
+        for kind, names in (("folder", FOLDERS), ("split", (*SPLITS, *folds)))
         for name, title, images in _parts(entries, kind, names)
     ]
     positives = sum(entry.label for entry in entries)

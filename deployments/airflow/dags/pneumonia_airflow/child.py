@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from pneumonia.progress import Progress
 TRY_AGAIN, REFUSED, BROKEN, INTERRUPTED = 75, 65, 70, 130
 LINE_SECONDS = 5.0
 OWN = ("approval", "fresh", "trace")  # fields of the form that are no settings
+OWN_OF_FOLDS = ("profile", "folds", "seeds")  # those of a cross-validation
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 log = logging.getLogger(__name__)
@@ -56,24 +57,25 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def assignments(params: str, conf: str) -> list[str]:
+def assignments(params: str, conf: str, own: Sequence[str] = OWN) -> list[str]:
     """Convert a run's values to assignments ``key=value``; empty fields are left out.
 
     Args:
         params: the form's values, JSON: the run's configuration laid over the form. Airflow keeps unknown names in it.
         conf: the run's configuration as it was sent, JSON: what is nested is in here only.
+        own: the form's fields that are no settings.
 
     Raises:
         ConfigError: a name that is neither a field of the form nor a setting.
     """
     fields = json.loads(Path(__file__).with_name("form.json").read_text(encoding="utf-8"))
-    known = {*OWN, *(field["name"] for field in fields)}
+    known = {*own, *(field["name"] for field in fields)}
     sent = from_form(json.loads(conf) or {}, known)
     values = {key: value for key, value in json.loads(params).items() if key in known and value is not None} | sent
     return [
         f"{key}={json.dumps(value) if isinstance(value, bool) else value}"
         for key, value in values.items()
-        if key not in OWN
+        if key not in own
     ]
 
 

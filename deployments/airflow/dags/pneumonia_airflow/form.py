@@ -11,6 +11,8 @@ from pathlib import Path
 
 from airflow.sdk import Param
 
+OF_THE_FOLDS = {"data.split_seed", "train.seed"}
+"""Settings that a cross-validation sets for each of its trainings."""
 FORM = json.loads(Path(__file__).with_name("form.json").read_text(encoding="utf-8"))
 
 
@@ -23,17 +25,30 @@ def params(profile: str) -> dict[str, Param]:
         ),
         "trace": Param("", type="string", description="Id of the loop that this run belongs to; empty for none"),
     }
-    settings = {
-        field["name"]: Param(
-            None,
-            section=field["section"],
-            description=_description(field, profile),
-            title=field["name"],
-            **field["schema"],
-        )
-        for field in FORM
+    return own | {field["name"]: _param(field, _description(field, profile)) for field in FORM}
+
+
+def cross_validation_params() -> dict[str, Param]:
+    """Return the params of a cross-validation: profile, folds and seeds, then every setting that it leaves open."""
+    own = {
+        "profile": Param("full", enum=["fast", "full"], description="Profile whose values the empty fields have"),
+        "folds": Param(5, type="integer", minimum=2, maximum=100, description="Folds of the patients, for each seed"),
+        "seeds": Param(
+            [0],
+            type="array",
+            items={"type": "integer", "minimum": 0},
+            minItems=1,
+            description="Seeds, each of a division into folds and of the trainings on it",
+        ),
     }
-    return own | settings
+    open_fields = [field for field in FORM if field["name"] not in OF_THE_FOLDS]
+    return own | {
+        field["name"]: _param(field, f"{field['description']}. Empty: the profile's") for field in open_fields
+    }
+
+
+def _param(field: dict, description: str) -> Param:
+    return Param(None, section=field["section"], description=description, title=field["name"], **field["schema"])
 
 
 def _description(field: dict, profile: str) -> str:

@@ -1,4 +1,4 @@
-"""Define the pipeline as an Airflow DAG: prepare_data, train_model, export_model, validate_model,
+"""Define the pipeline as an Airflow DAG: prepare_data, train_model, export_model, validate_model, build_dossier,
 promote_model.
 
 The steps run in the library's own Python, separate from Airflow's. Airflow copies each function's source there, so that
@@ -30,8 +30,8 @@ STEP = {
 DOC = """
 Trains a model of radiographs, validates and registers it: **prepare_data** packs, audits and divides the images,
 **train_model** trains and resumes an interrupted training, **export_model** makes the graphs that are served,
-**validate_model** scores the test images and applies the
-gate, **promote_model** makes a model that has passed the champion. Not a medical device.
+**validate_model** scores the test images and applies the gate, **build_dossier** writes and signs what shows how the
+model earned its place, **promote_model** makes a model that has passed the champion. Not a medical device.
 
 Every field of the form may stay empty: the value of profile `{profile}` is then used. Stopping the run stops the
 training, which writes a checkpoint; a new run with the same settings resumes from it.
@@ -115,21 +115,36 @@ def validate_model(dataset: dict, trained: dict, exported: dict, config: dict) -
         return validation.model_dump(mode="json")
 
 
+@task.external_python(execution_timeout=timedelta(hours=1), **STEP)
+def build_dossier(dataset: dict, trained: dict, exported: dict, validation: dict, config: dict) -> dict:
+    from pneumonia_airflow import child
+
+    with child.step("build_dossier") as progress:
+        from pneumonia.config.schema import Config
+        from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel, Validation
+        from tasks.build_dossier import build_dossier
+
+        images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
+        graphs, verdict = ExportedModel.model_validate(exported), Validation.model_validate(validation)
+        built = build_dossier(images, model, graphs, verdict, Config.model_validate(config), progress)
+        return built.model_dump(mode="json")
+
+
 @task.external_python(
     execution_timeout=timedelta(hours=2, minutes=30), outlets=[CHAMPION], post_execute=announce_champion, **STEP
 )
-def promote_model(dataset: dict, trained: dict, exported: dict, validation: dict, config: dict) -> dict:
+def promote_model(dataset: dict, trained: dict, exported: dict, validation: dict, built: dict, config: dict) -> dict:
     from pneumonia_airflow import child
 
     with child.step("promote_model") as progress:
         from pneumonia.config.schema import Config
-        from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel, Validation
+        from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, TrainedModel, Validation
         from tasks.promote_model import promote_or_validate_again
 
         images, model = Dataset.model_validate(dataset), TrainedModel.model_validate(trained)
-        graphs = ExportedModel.model_validate(exported)
+        graphs, dossier = ExportedModel.model_validate(exported), BuiltDossier.model_validate(built)
         verdict, settings = Validation.model_validate(validation), Config.model_validate(config)
-        last, promotion = promote_or_validate_again(images, model, graphs, verdict, settings, progress)
+        last, promotion = promote_or_validate_again(images, model, graphs, verdict, dossier, settings, progress)
         if last != verdict:
             print("the champion has moved since the validation, so the model was validated again", flush=True)
         return promotion.model_dump(mode="json")
@@ -182,8 +197,9 @@ def pipeline(profile: str) -> DAG:
             defaults="Reject",
             response_timeout=timedelta(days=1),
         )
-        promotion = promote_model(dataset, trained, exported, validation, config)
-        validation >> approval >> promotion
+        built = build_dossier(dataset, trained, exported, validation, config)
+        promotion = promote_model(dataset, trained, exported, validation, built, config)
+        built >> approval >> promotion
         for result in (training, validation):
             result.operator.operator_extra_links = (MlflowRun(),)
 

@@ -1,0 +1,160 @@
+"""Cross-validation as a Prefect flow: plan_folds, then prepare_data, train_model and score_fold for every fold, and
+summarise_folds.
+
+python flows/cross_validation.py --help
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # `python flows/cross_validation.py` puts flows/ there alone
+
+from flows.defaults import set_defaults
+from flows.heartbeat import Heartbeat
+from flows.supervisor import ready, supervise
+from pneumonia.environment import prepare as prepare_environment
+
+set_defaults()
+if __name__ == "__main__":  # before the libraries, which take seconds to load
+    prepare_environment()
+    supervise()
+    alive = Heartbeat("loading the libraries")
+    alive.start()
+    from flows import prefect_server
+
+    prefect_server.load()
+
+import typer
+from prefect import flow, runtime
+from prefect.artifacts import create_markdown_artifact
+
+import tasks.plan_folds as plan
+import tasks.score_fold as score
+import tasks.summarise_folds as summary
+from flows.parameters import guarded
+from flows.pipeline import prepare_data, step, train_model
+from flows.progress import told
+from flows.terminal import announce, failures, summarise_cross_validation
+from pneumonia.config.resolve import resolve
+from pneumonia.config.schema import Config
+from pneumonia.records.cross_validation import CrossValidation, FoldResult
+from pneumonia.records.steps import Dataset, TrainedModel
+from pneumonia.reporting.cross_validation_report import REPORT
+
+
+@step("plan_folds")
+def plan_folds(config: Config, seeds: Sequence[int], folds: int) -> tuple[Config, ...]:
+    with told("plan_folds") as progress:
+        return plan.plan_folds(config, seeds, folds, progress)
+
+
+@step("score_fold")
+def score_fold(dataset: Dataset, trained: TrainedModel, config: Config) -> FoldResult:
+    with told("score_fold") as progress:
+        return score.score_fold(dataset, trained, config, progress)
+
+
+@step("summarise_folds")
+def summarise_folds(
+    datasets: Sequence[Dataset], results: Sequence[FoldResult], configs: Sequence[Config]
+) -> CrossValidation:
+    tags = {"prefect.flow_run_id": str(runtime.flow_run.id)}
+    with told("summarise_folds") as progress:
+        found = summary.summarise_folds(datasets, results, configs, progress, tags)
+    page = (summary.folder_of(found, configs[0]) / REPORT).read_text(encoding="utf-8")
+    create_markdown_artifact(page, key="cross-validation", description="Report of the cross-validation")
+    return found
+
+
+def for_each(task: Any, *columns: Sequence[Any], **same: Any) -> list[Any]:
+    """Map a step over the folds: a task run each, one after another, because one training takes all cores.
+
+    They run in the flow's own thread, the only one where a training that is stopped writes its checkpoint.
+
+    Args:
+        task: the step.
+        columns: its arguments, each of all folds.
+        same: its further arguments, of every fold.
+    """
+    rows = list(zip(*columns, strict=True))
+    done = []
+    for number, row in enumerate(rows, 1):
+        print(f"{task.name}: {number} of {len(rows)}", file=sys.stderr, flush=True)
+        done.append(task(*row, **same))
+    return done
+
+
+@guarded
+@flow(name="pneumonia-cross-validation", persist_result=False)
+def cross_validation(config: Config, seeds: Sequence[int] = (0,), folds: int = 5) -> CrossValidation:
+    """Train a model without each fold of the patients, and score it on that fold; nothing is registered.
+
+    Args:
+        config: the whole configuration; `pneumonia config --profile full` prints one.
+        seeds: each of a division into folds and of the trainings on it.
+        folds: of each seed.
+    """
+    planned = plan_folds(config, seeds, folds)
+    datasets = for_each(prepare_data, planned)
+    trained = for_each(train_model, datasets, planned, fresh=False, trace="")
+    results = for_each(score_fold, datasets, trained, planned)
+    found: CrossValidation = summarise_folds(datasets, results, planned)
+    return found
+
+
+def main(
+    profile: Annotated[str, typer.Option(help="fast: 10 % of the patients, one epoch; full: everything")] = "fast",
+    folds: Annotated[int, typer.Option(help="folds that the patients are dealt into; each is held out once")] = 5,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="seed of a division into folds and of its trainings, 0 by default; repeatable, all folds for each"
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="folder with train/ and test/; phantom; auto: data/chest_xray if it is there, or phantoms"),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a ResNet18 state dict (FILE)")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. train.epochs=3; repeatable"),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")] = None,
+    on_unreadable: Annotated[str | None, typer.Option(help="fail, or skip images that cannot be read")] = None,
+) -> None:
+    """Measure a recipe by cross-validation: how good its models are on patients that they have never seen, and how
+    much that varies.
+
+    The patients of the training folders are dealt into folds; the gate set and the official test folder are not used.
+    A model is trained without each fold in turn and scored on it. Nothing is registered or promoted. A command that was
+    stopped or killed is typed again: it finds what is finished.
+
+    The whole recipe, five folds and two seeds, ten trainings:
+
+    python flows/cross_validation.py --profile full --folds 5 --seeds 0 --seeds 1 --data data/chest_xray
+
+    Not a medical device.
+    """
+    named = {"data.root": data, "model.weights": weights, "data.on_unreadable": on_unreadable}
+    assignments = [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
+    with failures():
+        config = resolve(profile, file=file, assignments=assignments)
+        announce(config)
+        found = cross_validation(config, seeds or [0], folds)
+        summarise_cross_validation(config, found, summary.folder_of(found, config) / REPORT)
+
+
+if __name__ == "__main__":
+    ready()
+    alive.say("starting the flow")
+    try:
+        typer.run(main)
+    finally:
+        alive.stop()
