@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from pneumonia.statistics.diagnostic import PREVALENCES
 from pneumonia.statistics.selective import CUTS
 
 TEXT = (Path(__file__).parents[2] / "docs/evaluation.md").read_text(encoding="utf-8")
+
+
+RESULT = json.loads((Path(__file__).parents[2] / "benchmarks/results/evaluate.json").read_text(encoding="utf-8"))
 
 
 def rows(head: str) -> list[list[str]]:
@@ -43,3 +47,15 @@ def test_the_numbers_in_the_text_are_the_codes() -> None:
     assert f"{', '.join(f'{100 * cut:g}' for cut in CUTS[:-1])} and {100 * CUTS[-1]:g} %" in words
     assert f"fewer than {FEW} images of a class" in words
     assert "Not a medical device" in words.replace("**", "")
+
+
+def test_the_costs_are_those_of_the_committed_result() -> None:
+    words, added = " ".join(TEXT.split()), RESULT["added_to_the_pipeline_s"]
+    assert f"{RESULT['images']} images at 224 pixels" in words
+    assert f"page with {RESULT['errors_drawn']} heat maps" in words
+    assert (
+        f"took {RESULT['processor_s']:.1f} s of processor time, which was {RESULT['evaluate_and_page_s']:.1f} s"
+        in words
+    )
+    assert f"(load {RESULT['load_before']})" in words
+    assert f"assessment took {added['assess']} s and its files {added['files']} s" in words
