@@ -88,7 +88,7 @@ def _record(repository: Path, work: Path, profile: str, settings: list[str]) -> 
             "epochs": [_numbers({k: v for k, v in epoch.items() if k not in MEASURED}) for epoch in trained_["epochs"]],
             "test": _scores(trained.parent / "report/scores.csv"),
             "predict": {Path(one["file"]).name: one.get("probability") for one in predicted},
-            "evaluate": _numbers({k: v for k, v in evaluated.items() if k not in ("model", "version")}),
+            "evaluate": _numbers({k: v for k, v in evaluated.items() if k not in ("model", "version", "assessment")}),
         },
     }
 

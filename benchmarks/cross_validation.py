@@ -59,7 +59,10 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
 def document(found: CrossValidation, trained: list[TrainedModel], config: Config) -> dict[str, Any]:
     """Return what is committed: metrics, folds, settings and machine, without a path."""
+    from pneumonia.evaluation.cross_validation import read_scores
+
     tree = config.model_dump(mode="json", include=set(SECTIONS))
+    held = [row for one in found.results for row in read_scores(Path(one.scores)) if row.seed == found.seeds[0]]
     rows = []
     for one, model in zip(found.results, trained, strict=True):
         row: dict[str, Any] = {"seed": one.seed, "fold": one.fold, "images": one.images, "positives": one.positives}
@@ -73,6 +76,9 @@ def document(found: CrossValidation, trained: list[TrainedModel], config: Config
         "settings": {section: {k: v for k, v in part.items() if k not in PLACES} for section, part in tree.items()},
         "recipe": found.recipe,
         "data_digest": found.data_digest,
+        "images": len(held),
+        "positives": sum(row.label for row in held),
+        "patients": len({row.patient for row in held}),
         "folds": found.folds,
         "seeds": list(found.seeds),
         "metrics": {

@@ -12,6 +12,8 @@ from matplotlib.patches import Rectangle
 
 from pneumonia.config.schema import DataConfig
 from pneumonia.evaluation.shortcut_ablation import ABLATIONS
+from pneumonia.records.cross_validation import CrossValidation
+from pneumonia.reporting.cross_validation_report import draw_folds
 from pneumonia.reporting.plots import BLUE, GREEN, GREY, INK, NOT_A_DEVICE, ORANGE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,7 +124,18 @@ def operating_points() -> None:
     save(canvas, "validity-test")
 
 
+def folds() -> None:
+    """Draw the folds of the committed cross-validation as its report does."""
+    found = load("cross_validation.json")
+    kept = {name: found[name] for name in ("recipe", "data_digest", "folds", "seeds", "metrics", "pooled")}
+    fields = ("seed", "fold", "images", "positives", "weights_digest", "metrics")
+    results = [{name: row[name] for name in fields} | {"run_id": "", "scores": ""} for row in found["results"]]
+    rest = {"phantom": False, "results": results, "run_id": "", "finished_at": "", "config": {}}
+    save(draw_folds(CrossValidation.model_validate(kept | rest)), "validity-folds")
+
+
 if __name__ == "__main__":
     features()
     variants()
     operating_points()
+    folds()

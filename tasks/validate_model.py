@@ -15,8 +15,8 @@ from pneumonia.evaluation.assessment import assess
 from pneumonia.evaluation.judgement import Judgement
 from pneumonia.evaluation.scored_model import VIEWS, Model
 from pneumonia.evaluation.split_table import split_table
+from pneumonia.evidence.assessment_files import exported_model, write_assessment
 from pneumonia.files import write_text
-from pneumonia.inference.assessment_files import exported_model, write_assessment
 from pneumonia.modelling.device import Compute
 from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document

@@ -53,6 +53,7 @@ GROUPS = {
     "tests/deployments/test_form": "dags",
     "tests/deployments/test_parity": "dags",
     "tests/deployments/test_monitor_parity": "dags",
+    "tests/deployments/test_cross_validation_parity": "dags",
 }
 
 

@@ -16,6 +16,8 @@ from pneumonia.config.section import Section
 
 FORM = Path(__file__).parents[1] / "airflow/dags/pneumonia_airflow/form.json"
 ROOTS = (("radiographs", "some-folder"), ("phantoms", "phantom"))
+OF_A_FOLD = {("data", "folds"), ("data", "fold")}
+"""Settings that a cross-validation makes for each training; no form has them, since a fold's model is not delivered."""
 LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "pattern", "not")
 
 
@@ -31,7 +33,8 @@ def form() -> list[dict[str, Any]]:
         if section not in NOT_OF_A_RUN and isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             title = (info.annotation.__doc__ or section).strip().rstrip(".")
             schema = info.annotation.model_json_schema()["properties"]
-            fields += [_field(section, title, key, schema[key], values) for key in info.annotation.model_fields]
+            keys = [key for key in info.annotation.model_fields if (section, key) not in OF_A_FOLD]
+            fields += [_field(section, title, key, schema[key], values) for key in keys]
     return fields
 
 

@@ -77,11 +77,11 @@ def evaluate(
     config = resolve_config(file, settings, {"data.on_unreadable": on_unreadable})
     with working(), progress("scoring") as on_progress:
         from pneumonia.data.layout import summarise
+        from pneumonia.evidence.evaluation_files import write_page
+        from pneumonia.evidence.labelled_evaluation import evaluate_folder
+        from pneumonia.evidence.robustness import measure_robustness, store
         from pneumonia.inference import outside_set
-        from pneumonia.inference.evaluation_files import write_page
-        from pneumonia.inference.labelled_evaluation import evaluate_folder
         from pneumonia.inference.labelled_folder import find_labelled, find_patients
-        from pneumonia.inference.robustness import measure_robustness, store
 
         images = find_labelled(folder)
         if words := summarise(images.passed_over, images.litter):

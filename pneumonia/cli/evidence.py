@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +21,12 @@ from pneumonia.cli.common import (
     resolve_config,
     working,
 )
+from pneumonia.cli.signing import Title, address_of
 
 REGISTERED = "registered"
 """Folder of the files as they were signed, beside the page of today."""
-Number = Annotated[str, typer.Argument(metavar="VERSION", help="Number or alias of a registered version")]
-Name = Annotated[
-    str | None,
-    typer.Option("--name", metavar="NAME", help="Registered model; pneumonia-resnet18 by default", show_default=False),
+Number = Annotated[
+    str, typer.Argument(metavar="VERSION", help="Number or alias of a registered version, or models:/NAME/VERSION")
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the dossier; created where it is missing")]
 
@@ -35,7 +34,13 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the 
 def dossier(
     version: Number,
     out: Out,
-    name: Name = None,
+    name: Title = None,
+    without_images: Annotated[
+        bool,
+        typer.Option(
+            "--without-images", help="Leave out the sheet of errors and the attached files, so as to pass the page on"
+        ),
+    ] = False,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -48,26 +53,22 @@ def dossier(
 
     Example: `pneumonia dossier champion --out dossier`
     """
-    # with a folder that is no phantoms', the default name is that of radiographs
-    config = resolve_config(file, [f"data.root={os.devnull}", *(settings or [])], profile="full", any_model=True)
+    config = resolve_config(file, settings, any_model=True)
     with working(), tempfile.TemporaryDirectory() as place:
         from pneumonia.evidence.dossier import build
         from pneumonia.evidence.sources import attached, gather
+        from pneumonia.inference.version_export import find_version
         from pneumonia.records.dossier import DOSSIER_JSON, DOSSIER_PAGE, Dossier
-        from pneumonia.registry import models
-        from pneumonia.tracking.client import check_store, tracking_uri
 
-        uri = tracking_uri(config)
-        check_store(uri, writing=False)
-        found = models.get(uri, name or config.registry.name, version)
-        folder = build(gather(uri, found, Path(place)), out)
-        kept = attached(Path(place))
+        uri, found = find_version(config, address_of(version, name))
+        folder = build(replace(gather(uri, found, Path(place)), images=not without_images), out)
+        kept = {} if without_images else attached(Path(place))
         for path, source in kept.items():
             target = folder / REGISTERED / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
         made = Dossier.model_validate_json((folder / DOSSIER_JSON).read_text(encoding="utf-8"))
-    if not kept:
+    if not kept and not without_images:
         complain(f"{found.uri}: no dossier was attached when it was registered, so that {REGISTERED}/ is not written")
     if as_json:
         emit_json({"version": found.version, "name": found.name, "page": str(folder / DOSSIER_PAGE),

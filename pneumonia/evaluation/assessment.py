@@ -13,7 +13,7 @@ from pneumonia.evaluation.scored_table import ScoredImage, ScoredTable, known_pa
 from pneumonia.evaluation.slices import slices
 from pneumonia.records.assessment import Assessment, Case
 from pneumonia.statistics.diagnostic import EVEN, PREVALENCES, likelihood_ratios, predictive_values
-from pneumonia.statistics.metrics import compute_curves, compute_metrics
+from pneumonia.statistics.metrics import compute_metrics, reliability
 from pneumonia.statistics.net_benefit import decision_curve
 from pneumonia.statistics.selective import automatic_negatives, certainty, selective
 
@@ -50,7 +50,7 @@ def assess(table: ScoredTable, evaluation: EvaluationConfig, measured_on: str) -
         predictive_values=tuple(values),
         decision_curve=tuple(decision_curve(scored)),
         decision_curve_at_prevalence=tuple(decision_curve(scored, evaluation.prevalence)),
-        reliability=compute_curves(scored).reliability,
+        reliability=reliability(scored),
         selective=tuple(selective(scored, evaluation)),
         automatic_negatives=tuple(automatic_negatives(scored, evaluation)),
         slices=tuple(slices(table, evaluation)),

@@ -101,6 +101,8 @@ def _row(row: Sequence[str], number: int) -> HeldOut:
     if label not in ("0", "1") or copy not in ("0", "1"):
         raise ValueError(f"line {number}: label and copy are 0 or 1")
     numbers = float(probability), float(threshold)
+    if not all(0 <= value <= 1 for value in numbers):
+        raise ValueError(f"line {number}: a probability is in 0 to 1")
     return HeldOut(int(seed), int(fold), path, sha256, patient, int(label), *numbers, copy == "1")
 
 

@@ -116,7 +116,7 @@ def compose(source: DossierSource) -> Dossier:
         files=tuple(bundle_file(name, path) for name, path in files.items()),
         commands=_commands(record, version),
     )
-    dossier = dossier.model_copy(update={"pictures": pictures_of(dossier)})
+    dossier = dossier.model_copy(update={"pictures": pictures_of(dossier, images=source.images)})
     return dossier.model_copy(update={"weaknesses": find_weaknesses(dossier)})
 
 

@@ -8,12 +8,14 @@ from pneumonia.records.evaluation import Metric
 REPORT = "report"
 ROBUSTNESS = "robustness/robustness.json"
 """Of which a picture is drawn when the page is made; the run holds the numbers alone."""
+OF_IMAGES = "report/errors.png"
+"""The picture that shows single images."""
 WIDE = ("decision_curve", "slices", "errors")
 
 
-def pictures_of(dossier: Dossier) -> tuple[Picture, ...]:
-    """Return the pictures that the run holds, in the order of the page."""
-    there = {file.path for file in dossier.files}
+def pictures_of(dossier: Dossier, *, images: bool = True) -> tuple[Picture, ...]:
+    """Return the pictures that the run holds, in the order of the page; without `images` none that shows an image."""
+    there = {file.path for file in dossier.files} - (set() if images else {OF_IMAGES})
     found = (picture for picture in _known(dossier) if picture.path in there)
     return tuple(found)
 

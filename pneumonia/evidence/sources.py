@@ -19,9 +19,11 @@ from pneumonia.records.dossier import DOSSIER_FOLDER, DOSSIER_JSON, SBOM, Enviro
 from pneumonia.records.evaluation import OutsideMetrics
 from pneumonia.records.export import EXPORT_FOLDER
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
+from pneumonia.records.signature import SIGNATURE_FOLDER
 from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel, Validation
 from pneumonia.registry import models, openings, outside
 from pneumonia.registry.ledger import Move
+from pneumonia.registry.manifest import COMMIT_TAG
 from pneumonia.registry.models import Version
 from pneumonia.registry.openings import Opening
 from pneumonia.registry.verified import check_registered
@@ -29,8 +31,6 @@ from pneumonia.tracking.artifacts import download_all, page_of
 from pneumonia.tracking.cross_validation import find_cross_validation
 from pneumonia.tracking.run_tags import read_tag
 
-COMMIT_TAG = "mlflow.source.git.commit"
-SIGNATURE_FOLDER = "signature"
 REPORT, DATA = "report", "data"
 MADE_LATER = (DOSSIER_FOLDER, SIGNATURE_FOLDER)
 """Folders of a run that are made from the others, and are no part of what a dossier describes."""
@@ -54,6 +54,7 @@ class DossierSource:
         environment: of the machine; None where it is not known.
         policy: the change control plan that an earlier dossier of this version holds; None where there is none.
         sbom: an earlier dossier's; None: it is made of what is installed here.
+        images: show single images; False: the page can be passed on without pictures of patients.
     """
 
     record: ModelRecord
@@ -70,6 +71,7 @@ class DossierSource:
     environment: Environment | None = None
     policy: dict[str, object] | None = field(default=None)
     sbom: Path | None = None
+    images: bool = True
 
 
 def of_training(

@@ -15,11 +15,13 @@ FEWEST = 10
 """Images of the class that a metric is of, below which a slice says nothing."""
 FALL = 0.05
 """Difference from all images that is worth a sentence."""
+LEAST = 0.02
+"""Difference that is worth one where no other slice is further below."""
 SERIOUS = 0.15
 
 
 def weak_slices(dossier: Dossier) -> Iterator[Weakness]:
-    """Name the slices that are furthest below all images, at most `NAMED`."""
+    """Name the slices that are furthest below all images, at most `NAMED`, and the lowest where none is far below."""
     found = dossier.assessment
     if found is None:
         return
@@ -29,8 +31,8 @@ def weak_slices(dossier: Dossier) -> Iterator[Weakness]:
         for name in NAMES
         if name in found.metrics and name in each.metrics and _counted(each, name) >= FEWEST
     ]
-    worst = sorted((fall for fall in falls if fall[0] >= FALL), key=lambda fall: -fall[0])[:NAMED]
-    for fall, name, each in worst:
+    worst = sorted((fall for fall in falls if fall[0] >= LEAST), key=lambda fall: -fall[0])[:NAMED]
+    for fall, name, each in [found for found in worst if found[0] >= FALL] or worst[:1]:
         metric, whole = each.metrics[name], found.metrics[name]
         apart = metric.high < whole.value
         text = (

@@ -66,6 +66,10 @@ def _nature(dossier: Dossier) -> Iterator[Weakness]:
     if dossier.withdrawn:
         text = f"This version was withdrawn: {dossier.withdrawn}."
         yield Weakness(weight="serious", topic="Withdrawn", text=text, section="ledger")
+    for move in dossier.moves:
+        if move.despite and move.to_version == dossier.version:
+            text = f"{move.who} promoted it despite {', '.join(move.despite)}: {move.why}."
+            yield Weakness(weight="serious", topic="An override", text=text, section="ledger")
     if dossier.demo:
         text = (
             "It was judged by the minimums of a demonstration alone: there was no gate set, no comparison with another "
@@ -81,9 +85,9 @@ def _nature(dossier: Dossier) -> Iterator[Weakness]:
 def _outside(dossier: Dossier) -> Iterator[Weakness]:
     if not dossier.outside:
         text = (
-            "Nobody has measured it on images of another place, so that nothing is known about other hospitals, devices"
+            "Nobody has measured it on images of another place: nothing is known about other hospitals, devices and "
+            "patients. All metrics below are of the data set that it was trained on."
         )
-        text += " and patients; all metrics below are of the data set that it was trained on."
         weight: Weight = "not known" if dossier.phantom else "serious"
         yield Weakness(weight=weight, topic="No outside metrics", text=text, section="outside")
     inside = dossier.verdict.metrics if dossier.verdict else {}
@@ -105,12 +109,13 @@ def _criteria(dossier: Dossier) -> Iterator[Weakness]:
     for reason in dossier.verdict.reasons:
         if reason.name in NOT_OF_THE_MODEL:
             continue
+        name = NAMES.get(reason.name, reason.name)
         if not reason.passed:
-            text = f"Criterion “{reason.name}” is not met: {reason.text}."
-            yield Weakness(weight="serious", topic=f"Failed: {reason.name}", text=text, section="verdict")
+            text = f"Criterion “{name}” is not met: {reason.text}."
+            yield Weakness(weight="serious", topic=f"Failed: {name}", text=text, section="verdict")
         elif _is_close(reason):
-            text = f"Criterion “{reason.name}” is met by a margin of {_spare(reason):.3f} only: {reason.text}."
-            yield Weakness(weight="caution", topic=f"Close: {reason.name}", text=text, section="verdict")
+            text = f"Criterion “{name}” is met by a margin of {_spare(reason):.3f} only: {reason.text}."
+            yield Weakness(weight="caution", topic=f"Close: {name}", text=text, section="verdict")
 
 
 def _spare(reason: Reason) -> float:
@@ -138,7 +143,7 @@ def _errors(dossier: Dossier) -> Iterator[Weakness]:
         wrong = round((1 - rate.value) * images)
         if wrong:
             serious = rate.value < LOW
-            text = f"It {verb} {wrong} of {images} images {of} ({name} {shown(rate)})."
+            text = f"It {verb} {wrong} of {images} images {of}: {name} {shown(rate)}."
             topic = "Missed pneumonia" if name == "sensitivity" else "False alarms"
             yield Weakness(weight="serious" if serious else "caution", topic=topic, text=text, section="errors")
     certain = [each for each in found.worst_errors if max(each.probability, 1 - each.probability) >= CERTAIN]
@@ -159,7 +164,7 @@ def _rare(dossier: Dossier) -> Iterator[Weakness]:
     if rare is not None and rare.ppv.value < LOW:
         text = (
             f"Where {percent(rare.prevalence)} of the patients have pneumonia, {percent(1 - rare.ppv.value)} of its "
-            f"positive answers are false (predictive value {shown(rare.ppv)})."
+            f"positive answers are false: predictive value {shown(rare.ppv)}."
         )
         yield Weakness(weight="caution", topic="Positive answers where it is rare", text=text, section="inside")
 

@@ -89,7 +89,7 @@ def register(config: Config, predictor: Predictor, found: Mapping[str, Any], nam
     Args:
         config: names the store.
         predictor: the version.
-        found: of `pneumonia.inference.labelled_evaluation.evaluate_folder`.
+        found: of `pneumonia.evidence.labelled_evaluation.evaluate_folder`.
         name: of the set.
 
     Raises:

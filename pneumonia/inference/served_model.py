@@ -78,6 +78,7 @@ class ServedModel:
             DataError: a graph cannot be run.
         """
         self.name, self.version = name, version
+        self.folder = folder
         self.record = read_model_record(folder)
         self.export = ExportRecord.model_validate_json((folder / EXPORT_RECORD).read_text(encoding="utf-8"))
         self.precision: Precision = self.export.precision if config.precision == "auto" else config.precision

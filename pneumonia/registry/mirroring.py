@@ -9,7 +9,7 @@ from typing import Any
 
 from pneumonia.errors import TrackingError
 from pneumonia.records.export import EXPORT_FOLDER
-from pneumonia.registry import signed
+from pneumonia.registry import dossier_page, signed
 from pneumonia.registry.mirror import Champion, Mirror
 from pneumonia.registry.reader import describe
 from pneumonia.tracking.client import download_artifact, load_json, mlflow_client, with_retries
@@ -48,6 +48,7 @@ def update_mirror(uri: str, work: Path, name: str) -> Champion | None:
         folder = mirror.folder(found, lambda place: fetch_export(uri, found.run_id, place))
         if found.manifest_digest:  # also one that was signed since
             signed.fetch_beside(uri, found.run_id, folder)
+        dossier_page.fetch_beside(uri, found.run_id, folder)
     mirror.write(found)
     return found
 

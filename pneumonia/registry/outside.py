@@ -28,7 +28,7 @@ def check_name(name: str) -> str:
 
 
 def describe(name: str, rows: str, found: Mapping[str, Any], metrics: Mapping[str, Metric]) -> OutsideMetrics:
-    """Return the document of an evaluation (`pneumonia.inference.labelled_evaluation.evaluate_folder`)."""
+    """Return the document of an evaluation (`pneumonia.evidence.labelled_evaluation.evaluate_folder`)."""
     return OutsideMetrics(
         name=name,
         when=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -21,7 +21,7 @@ from pneumonia.errors import DataError, TrackingError
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.export import EXPORT_FOLDER, EXPORT_RECORD, FILES
 from pneumonia.records.signature import SIGNATURE_FOLDER
-from pneumonia.registry import ledger, ledger_run, models, outside, signed
+from pneumonia.registry import dossier_page, ledger, ledger_run, models, outside, signed
 from pneumonia.registry.mirror import FOLDER, Champion, Mirror
 from pneumonia.registry.rest import RestClient, RestError
 from pneumonia.registry.signature import SignatureRefused, demanded
@@ -123,6 +123,16 @@ class Reader:
                     self._client.download(champion.run_id, f"{EXPORT_FOLDER}/{name}", place / name)
 
         self._fetch_signature(champion, place)
+        self._fetch_dossier(champion, place)
+
+    def _fetch_dossier(self, champion: Champion, folder: Path) -> None:
+        """Bring the dossier's page beside the files, where the run has one."""
+        if self._client is None:
+            return
+        with self._translated(f"fetch the dossier of models:/{champion.name}/{champion.version}"):
+            content = self._client.load(champion.run_id, dossier_page.PAGE)
+        if content is not None:
+            dossier_page.put_beside(folder, content)
 
     def _check_signature(self, champion: Champion, folder: Path) -> None:
         """Refuse files without the demanded signature, once the registry was asked for one that was made since."""

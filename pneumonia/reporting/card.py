@@ -14,6 +14,10 @@ PURPOSE = (
     "adults' radiographs of two other public sets, models of this data set classified 29 to 74 % as PNEUMONIA: it is "
     "not for adults, nor for other views, and what it says of other places is in the outside metrics alone."
 )
+DOSSIER = (
+    "What it is for, where it is weak, and what shows how it earned its place: `dossier/dossier.html` among its "
+    "run's files. As it is now, with what came since: `{command}`."
+)
 NO_OUTSIDE = (
     "None. What follows is of the data set that the model was trained on, and says little about other places: "
     "`pneumonia evaluate DIR --outside NAME --model {uri}` adds them (docs/validity.md)."
@@ -52,4 +56,10 @@ def card(
         ("Data digest", f"`{record.data_digest[:12]}`"),
     ]
     parts += ["### Facts", table(("", ""), facts)]
+    parts += ["### Dossier", DOSSIER.format(command=_dossier_command(uri))]
     return "\n\n".join(parts) + "\n"
+
+
+def _dossier_command(uri: str) -> str:
+    name, _, version = uri.removeprefix("models:/").rpartition("/")
+    return f"pneumonia dossier {version} --name {name} --out DIR"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from pneumonia.files import write_text
 from pneumonia.records.cross_validation import CrossValidation
@@ -41,7 +42,8 @@ def write_report(folder: Path, found: CrossValidation, confidence: float) -> Pat
     Raises:
         DataError: the folder cannot be written.
     """
-    draw_folds(folder / PLOT, found)
+    note = f"{'Phantoms (synthetic images) · ' if found.phantom else ''}{NOT_A_DEVICE}"
+    save_figure(draw_folds(found), folder / PLOT, note)
     return write_text(folder / REPORT, markdown(found, confidence))
 
 
@@ -94,13 +96,12 @@ def _folds(found: CrossValidation) -> str:
     return table(head, rows)
 
 
-def draw_folds(path: Path, found: CrossValidation) -> Path:
+def draw_folds(found: CrossValidation) -> Figure:
     """Draw AUROC, sensitivity and specificity of each fold with its interval, over the mean with its own."""
     canvas = new_figure(11, 1.6 + 0.28 * len(found.results))
     for axes, name in zip(canvas.subplots(1, len(SHOWN), sharey=True), SHOWN, strict=True):
         _draw(axes, name, found)
-    note = f"{'Phantoms (synthetic images) · ' if found.phantom else ''}{NOT_A_DEVICE}"
-    return save_figure(canvas, path, note)
+    return canvas
 
 
 def _draw(axes: Axes, name: str, found: CrossValidation) -> None:

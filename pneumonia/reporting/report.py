@@ -84,6 +84,7 @@ def markdown(
     parts = [
         f"# {model.name}",
         _notice(data),
+        "The [dossier](../dossier/dossier.html) says what the model is for, where it is weak, and what shows it.",
         "## Verdict",
         _verdict(verdict),
         *(("## Outside metrics", outside_table(outside)) if outside else ()),

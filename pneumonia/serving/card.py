@@ -10,6 +10,7 @@ from PIL import Image, PngImagePlugin
 
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
 from pneumonia.inference.served_model import NOTICE, PHANTOM_NOTICE, ServedModel
+from pneumonia.registry import dossier_page
 from pneumonia.serving.follower import Serving
 
 
@@ -45,6 +46,7 @@ def card(serving: Serving) -> dict[str, Any]:
         if move is None
         else {"who": move.who, "when": move.when, "why": move.why, "from_version": move.from_version},
         "limits": limits(model),
+        "dossier": dossier_page.is_beside(model.folder),
     }
 
 

@@ -134,6 +134,7 @@ class Card(_Described):
     digests: dict[str, str]
     promoted: Promotion | None
     limits: list[str]
+    dossier: bool
 
 
 class Sample(_Described):

@@ -9,6 +9,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 import pneumonia
+from pneumonia.errors import DataError
+from pneumonia.registry import dossier_page
 from pneumonia.serving import card, metrics
 from pneumonia.serving.problems import Problem, json_response, unavailable
 from pneumonia.serving.service import service_of
@@ -18,6 +20,11 @@ DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+DOSSIER_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+"""Its style and its pictures are in the page itself, and it has no script."""
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 DOCS_PAGE = """<!doctype html>
 <html lang="en">
@@ -68,6 +75,17 @@ async def prometheus(request: Request) -> Response:
 async def model_card(request: Request) -> Response:
     """Return the card of the model that answers."""
     return json_response(card.card(service_of(request).serving()))
+
+
+async def dossier(request: Request) -> Response:
+    """Return the dossier of the model that answers, as it was registered: a page that opens offline."""
+    try:
+        content = dossier_page.read_beside(service_of(request).serving().model.folder)
+    except DataError as error:
+        raise unavailable("damaged", str(error)) from None
+    if content is None:
+        raise Problem(404, "not_found", "this model was registered without a dossier; pneumonia dossier writes one")
+    return Response(content, media_type="text/html", headers={"Content-Security-Policy": DOSSIER_POLICY})
 
 
 async def samples(request: Request) -> Response:

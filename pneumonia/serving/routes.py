@@ -146,6 +146,7 @@ ROUTES: tuple[Route, ...] = (
         (_parameter("view", "query", enum=list(VIEWS), default="overlay"),),
     ),
     Route("/v1/model", information.model_card, documents.Card, problems=(503,)),
+    Route("/dossier", information.dossier, "text/html", problems=(404, 503)),
     Route("/v1/samples", information.samples, documents.Samples, problems=(503,)),
     Route(
         "/v1/samples/{name}", information.sample, "image/png", problems=(404, 503),

@@ -100,7 +100,7 @@ def likelihood_ratios(even: PredictiveValues) -> tuple[dict[str, Metric], list[s
         elif math.isfinite(value):
             remarks.append(f"{name} is {value:.3g}, at least {low:.3g}, with no upper end")
         else:
-            remarks.append(f"{name} is infinite, at least {low:.3g}: no image was given that answer wrongly")
+            remarks.append(f"{name} is infinite: no image was given that answer wrongly, and there is no interval")
     return found, remarks
 
 

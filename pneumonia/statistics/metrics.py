@@ -112,6 +112,12 @@ def compute_curves(scored: Scored) -> Curves:
     )
 
 
+def reliability(scored: Scored) -> tuple[Bin, ...]:
+    """Compute the bins of the reliability diagram, of `compute_curves`; raises as that does."""
+    sample = Sample.of(scored.labels, None)
+    return _reliability(sample.labels, checked_probabilities(scored, sample))
+
+
 def at_prevalence(values: Floats, prevalence: float) -> Floats:
     """Return probabilities for equally likely classes as those at a prevalence, by adding its log odds (Bayes)."""
     weighted = values * prevalence

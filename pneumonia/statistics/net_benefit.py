@@ -9,14 +9,11 @@ Acting on nobody has 0, so that a model is of use at t where it is above 0 and a
 
 from __future__ import annotations
 
-import numpy as np
-
 from pneumonia.records.assessment import DecisionPoint
-from pneumonia.statistics.bootstrap import Floats, Sample
-from pneumonia.statistics.metrics import Scored, checked_probabilities
+from pneumonia.statistics.bootstrap import Sample
+from pneumonia.statistics.metrics import Scored, at_prevalence, checked_probabilities
 
 THRESHOLDS = tuple(percent / 100 for percent in range(1, 100))
-_EDGE = 1e-12
 
 
 def decision_curve(scored: Scored, prevalence: float | None = None) -> list[DecisionPoint]:
@@ -35,7 +32,7 @@ def decision_curve(scored: Scored, prevalence: float | None = None) -> list[Deci
     values, positive = checked_probabilities(scored, sample), sample.labels > 0
     share = float(positive.mean()) if prevalence is None else prevalence
     if prevalence is not None:
-        values = shifted(values, prevalence)
+        values = at_prevalence(values, prevalence)
     found = []
     for threshold in THRESHOLDS:
         acted, exchange = values >= threshold, threshold / (1 - threshold)
@@ -48,10 +45,3 @@ def decision_curve(scored: Scored, prevalence: float | None = None) -> list[Deci
             )
         )
     return found
-
-
-def shifted(values: Floats, prevalence: float) -> Floats:
-    """Return probabilities for equally likely classes as those at a prevalence."""
-    inner = np.clip(values, _EDGE, 1 - _EDGE)
-    odds = inner / (1 - inner) * prevalence / (1 - prevalence)
-    return np.asarray(odds / (1 + odds), dtype=np.float64)

@@ -20,6 +20,7 @@ COMMANDS = [
     ("promote",),
     ("rollback",),
     ("history",),
+    ("dossier",),
     ("verify",),
     ("reproduce",),
     ("keys",),

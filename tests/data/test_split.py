@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pneumonia.config.schema import DataConfig
-from pneumonia.data.manifest import Entry
-from pneumonia.data.split import assign
+from pneumonia.data.manifest import Entry, Manifest
+from pneumonia.data.split import assign, folds_of, held_out_rows
 from pneumonia.errors import DataError
 
 
@@ -173,3 +173,110 @@ def test_few_patients_are_left_to_train_on() -> None:
         counts = Counter((image.label, image.split) for image in assign(make_images(patients), DataConfig()))
         assert all(counts[label, split] for label in (0, 1) for split in ("train", "validation"))
         assert all((counts[label, "gate"] > 0) == (patients > 2) for label in (0, 1))
+
+
+# --- folds
+
+
+def many_images() -> list[Entry]:
+    """Patients of each subtype with one or two images, some of which are equal to another's."""
+    found = [
+        replace(entry(0, f"{kind}-{n}", label), path=f"train/{label}/{kind}-{n}_{image}.jpeg",
+                sha256=f"f{kind}-{n}{image}",
+                pixels_sha256=f"same{n}" if label and n % 10 == 0 else f"x{kind}-{n}{image}")
+        for label, kind in ((0, "normal"), (1, "bacteria"), (1, "virus"))
+        for n in range(120)
+        for image in range(1 + n % 2)
+    ]  # fmt: skip
+    found += [
+        replace(entry(0, f"t{label}{n}", label, "test"), path=f"test/{label}/{n}.jpeg", pixels_sha256=f"t{label}{n}")
+        for label in (0, 1)
+        for n in range(20)
+    ]
+    return sorted(found, key=lambda image: image.path)
+
+
+@pytest.mark.parametrize(
+    ("config", "digest"),
+    [
+        (DataConfig(), "37611a2d1517b13271d7fdd2807724f38a8c931b430c91bd2e54ea85aa45c74d"),
+        (
+            DataConfig(split_seed=3, patient_fraction=0.5),
+            "218d0165fd65f09371a9fd9c90a823c48b8eedd10a326552471b97d930249cb9",
+        ),
+    ],
+)
+def test_without_folds_every_split_is_as_it_was_before_there_were_any(config: DataConfig, digest: str) -> None:
+    """The digests are of the splits that the first release with a gate set made."""
+    assert Manifest(assign(many_images(), config)).split_digest == digest
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    folds=st.integers(2, 9),
+    seed=st.integers(0, 10**6),
+    used=st.sampled_from([0.4, 1.0]),
+    held=st.floats(0.05, 0.6),
+)
+def test_each_patient_is_held_out_once_and_never_trained_on_meanwhile(
+    folds: int, seed: int, used: float, held: float
+) -> None:
+    entries = many_images()
+    shared = {"folds": folds, "split_seed": seed, "patient_fraction": used, "validation_fraction": held}
+    ordinary = assign(entries, DataConfig(split_seed=seed, patient_fraction=used, validation_fraction=held))
+    joined = Manifest(tuple(entries)).groups
+    count = Counter[str]()
+    for fold in range(folds):
+        config = DataConfig.model_validate(shared | {"fold": fold})
+        divided, rows = assign(entries, config), held_out_rows(entries, config)
+        assert {divided[row].split for row in rows} == {"unused"}
+        left = {joined[row] for row, image in enumerate(divided) if image.split in ("train", "validation")}
+        assert left.isdisjoint(joined[row] for row in rows)
+        for name in ("gate", "test"):
+            assert [a.split == name for a in divided] == [b.split == name for b in ordinary]
+        for label in (0, 1):
+            assert {image.split for image in divided if image.label == label} >= {"train", "validation"}
+            assert any(divided[row].label == label for row in rows)
+        count.update(divided[row].path for row in rows)
+    assert set(count.values()) == {1}
+    if used == 1:
+        assert set(count) == {image.path for image in ordinary if image.split not in ("gate", "test")}
+
+
+def test_folds_are_of_equal_size_in_each_class_and_subtype() -> None:
+    entries = many_images()
+    places = folds_of(entries, DataConfig(folds=5))
+    assert patients_apart(entries, places, "normal") <= 1
+    groups = Manifest(tuple(entries)).groups
+    for kind in ("bacteria", "virus"):  # patients with an image in common are dealt once, under the first one's key
+        assert patients_apart([replace(e, patient=g) for e, g in zip(entries, groups, strict=True)], places, kind) <= 1
+
+
+def patients_apart(entries: list[Entry], places: tuple[int | None, ...], kind: str) -> int:
+    """By how many patients of a kind the largest fold is larger than the smallest."""
+    dealt = {image.patient: place for image, place in zip(entries, places, strict=True) if place is not None}
+    sizes = Counter(place for patient, place in dealt.items() if patient.startswith(kind))
+    assert len(sizes) == 5
+    return max(sizes.values()) - min(sizes.values())
+
+
+def test_a_seed_deals_anew_and_order_does_not_matter() -> None:
+    entries = many_images()
+    first = dict(zip((image.path for image in entries), folds_of(entries, DataConfig(folds=4)), strict=True))
+    turned = folds_of(entries[::-1], DataConfig(folds=4))
+    assert dict(zip((image.path for image in entries[::-1]), turned, strict=True)) == first
+    assert folds_of(entries, DataConfig(folds=4, split_seed=1)) != tuple(first.values())
+    assert set(folds_of(entries, DataConfig())) == {None}
+
+
+@pytest.mark.parametrize(("patients", "folds"), [(4, 9), (2, 2)])
+def test_too_few_patients_for_the_folds_are_refused(patients: int, folds: int) -> None:
+    with pytest.raises(DataError, match=rf"data\.folds={folds}: NORMAL has \d+ patient"):
+        assign(make_images(patients), DataConfig(folds=folds))
+
+
+@pytest.mark.parametrize(("values", "words"), [({"folds": 1}, "choose 2 or more"), ({"fold": 1}, "none of the 0 folds"),
+                                               ({"folds": 3, "fold": 3}, "none of the 3 folds")])  # fmt: skip
+def test_a_fold_that_cannot_be_is_refused(values: dict[str, int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        DataConfig.model_validate(values)

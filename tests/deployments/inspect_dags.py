@@ -31,7 +31,7 @@ def task(operator: Any) -> dict[str, Any]:
         "timeout": operator.execution_timeout and operator.execution_timeout.total_seconds(),
         "owner": operator.owner,
         "python": held(operator, "python"),
-        "source": inspect.getsource(function) if function else "",
+        "source": source(operator, function),
         "arguments": [str(argument) for argument in held(operator, "op_args", ())],
         "reserved": reserved(operator),
         "inherits": held(operator, "inherit_env"),
@@ -41,6 +41,13 @@ def task(operator: Any) -> dict[str, Any]:
         "links": [link.name for link in operator.operator_extra_links],
         "response_timeout": held(operator, "response_timeout") is not None,
     }
+
+
+def source(operator: Any, function: Any) -> str:
+    """Return the source that runs, without the decorator where Airflow itself removes it."""
+    if hasattr(operator, "get_python_source"):
+        return str(operator.get_python_source())
+    return inspect.getsource(function) if function else ""
 
 
 def reserved(operator: Any) -> list[str]:

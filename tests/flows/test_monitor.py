@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.monitor import monitor
 from pneumonia.config.schema import Config
@@ -19,13 +17,7 @@ from pneumonia.tracking.run_tags import TRACE_TAG
 from tests.support.looping import NAME, RIGHT, draw, make_data, place_of_use, settings
 from tests.support.steps import run
 
-pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("_prefect")]
 
 
 @pytest.fixture(scope="module")

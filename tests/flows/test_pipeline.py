@@ -8,7 +8,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -31,7 +30,6 @@ from prefect.flow_engine import run_flow
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL
 from prefect.states import State
-from prefect.testing.utilities import prefect_test_harness
 
 from flows.deployments import document
 from flows.pipeline import main, pipeline, retry_helps
@@ -40,13 +38,8 @@ from pneumonia.config.schema import Config
 from pneumonia.errors import ConfigError, DataError, TrackingError, TrainingInterrupted
 from tests.support.small import OPEN_GATE, SMALL, small
 
+pytestmark = pytest.mark.usefixtures("_prefect")
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 def test_four_steps_with_artifacts_and_the_second_time_the_library_finds_them_done(work: Path) -> None:

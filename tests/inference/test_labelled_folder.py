@@ -14,7 +14,7 @@ from PIL import Image
 
 from pneumonia.config.schema import CLASSES, EvaluationConfig
 from pneumonia.errors import DataError
-from pneumonia.inference.labelled_evaluation import evaluate_folder
+from pneumonia.evidence.labelled_evaluation import evaluate_folder
 from pneumonia.inference.labelled_folder import find_labelled, find_patients
 from pneumonia.inference.predictor import Predictor
 from tests.support.images import dicom, jpeg, picture

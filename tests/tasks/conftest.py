@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pneumonia.config.schema import Config
+from pneumonia.evidence import assessment_files
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.tracking import mlflow_model
 from tasks import validate_model
@@ -61,3 +62,5 @@ def _no_export_and_no_plots(request: pytest.FixtureRequest, monkeypatch: pytest.
             mlflow_model, "save_network", lambda network, example, record, path, **_: path.mkdir(parents=True)
         )
     monkeypatch.setattr(validate_model, "plots", lambda *_, **__: [])
+    monkeypatch.setattr(assessment_files, "assessment_plots", lambda *_, **__: [])
+    monkeypatch.setattr(assessment_files, "write_errors", lambda folder, *_: folder / "errors.png")

@@ -18,11 +18,13 @@ from pneumonia.errors import DataError
 from pneumonia.evaluation import scored_model
 from pneumonia.evaluation.gate_set import reference_of
 from pneumonia.evaluation.scored_model import VIEWS, Model
+from pneumonia.evidence.dossier import compose
+from pneumonia.evidence.sources import of_training
 from pneumonia.records.steps import Validation
 from pneumonia.registry import models, openings
 from pneumonia.statistics.metrics import Scored
 from tests.support.plan import planned, write_plan
-from tests.support.steps import run
+from tests.support.steps import exported, run
 
 Labels = NDArray[np.int64]
 Scores = Callable[[int, str, Labels], NDArray[np.float64]]
@@ -112,12 +114,15 @@ def test_a_model_that_reads_a_planted_feature_is_refused_by_its_name(work: Path)
     settings = ("phantom.train=260", "phantom.test=40", "phantom.size=224", "phantom.shortcut=mark")
     settings += ("phantom.opacities=false", "preprocess.size=64", "train.epochs=5", "train.threads=1")
     config = planned(work, *settings, plan=plan)
-    _, _, validation, promotion = run(config)
+    dataset, trained, validation, promotion = run(config)
     assert validation.verdict.gate_metrics[VIEWS[0]]["auroc"].value > 0.95, "as they are it is an excellent model"
     assert refused(validation) == ["shortcuts"]
     (text,) = (reason.text for reason in validation.verdict.reasons if not reason.passed)
     assert text.partition(": ")[2].startswith("mark "), "the feature is named"
     assert not promotion.promoted
+    dossier = compose(of_training(dataset, trained, exported(dataset, trained, config), validation, config))
+    serious = {each.topic for each in dossier.weaknesses if each.weight == "serious"}
+    assert serious >= {"Failed: shortcuts", "Depends on mark"}
 
 
 def test_small_losses_do_not_add_up(work: Path, scores: Install) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -23,11 +22,14 @@ from pneumonia.config.resolve import resolve
 from pneumonia.data.images import Images
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
+from pneumonia.evaluation.assessment import ScoredTable, assess
 from pneumonia.inference.predictor import Predictor
 from pneumonia.modelling.network import FlipAveraged, load_model
 from pneumonia.modelling.scoring import predict_probabilities
+from pneumonia.records.assessment import Assessment
 from pneumonia.records.steps import Dataset, Promotion, TrainedModel, Validation
 from pneumonia.registry import models
+from pneumonia.statistics.metrics import METRICS
 from pneumonia.tracking.client import mlflow_client
 from tasks.prepare_data import prepare_data
 from tasks.train_model import train_model
@@ -38,7 +40,7 @@ from tests.support.steps import exported, promoted, run
 from tests.tasks.conftest import Finished
 
 ROOT = Path(__file__).parents[2]
-METRICS = {
+LOGGED = {
     *("train_loss", "train_accuracy", "val_loss", "val_accuracy", "precision", "recall", "f1", "auroc"),
     *("learning_rate", "images_per_second", "best_epoch_val_accuracy", "release_openings"),
     *(f"test_{name}{end}" for name in ("accuracy", "sensitivity", "specificity", "auroc", "auprc")
@@ -54,7 +56,7 @@ def test_a_run_leaves_everything_that_it_says(finished: Finished) -> None:
     client = mlflow_client(trained.tracking_uri)
     logged = client.get_run(trained.run_id)
     assert logged.info.status == "FINISHED"
-    assert logged.data.metrics.keys() >= METRICS
+    assert logged.data.metrics.keys() >= LOGGED
     assert logged.data.metrics["release_openings"] == validation.openings == 1
     found = json.loads(Path(dataset.audit).read_text())["shortcuts"]["examples"]
     assert not any("test auroc" in row for row in found), "the pipeline's audit looks at the training folders"
@@ -69,8 +71,9 @@ def test_a_run_leaves_everything_that_it_says(finished: Finished) -> None:
     }
     wanted = {"config.json", "weights/model.safetensors", "data/manifest.csv", "data/audit.json", "report/report.md"}
     assert files >= wanted | {
-        f"report/{name}.png" for name in ("learning_curves", "roc", "precision_recall", "confusion")
+        f"report/{name}.png" for name in ("learning_curves", "roc", "precision_recall", "confusion", "errors")
     }
+    assert files >= {"report/scores.csv", "report/assessment.json", "report/decision_curve.png"}
     champion = models.champion(trained.tracking_uri, promotion.name)
     assert champion is not None
     assert (champion.version, champion.weights_digest, champion.phantom) == ("1", trained.weights_digest, True)
@@ -168,7 +171,6 @@ sys.path.insert(0, {root!r})
 from tests.support.small import small
 from tests.tasks.conftest import Finished
 from tasks.prepare_data import prepare_data
-from tasks.promote_model import promote_model
 from tasks.train_model import train_model
 def tell(done, total, message):
     print(done / total, flush=True)
@@ -258,11 +260,13 @@ def test_unreachable_tracking_server_is_told_before_training(work: Path) -> None
 
 def test_scores_of_the_report_give_its_metrics(finished: Finished) -> None:
     config, validation = finished.config, finished.validation
-    with (Path(validation.report).parent / "scores.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    threshold = config.operating_point.threshold
-    right = sum((float(row["probability"]) >= threshold) == (row["label"] == "1") for row in rows)
-    assert right / len(rows) == pytest.approx(validation.verdict.metrics["accuracy"].value)
+    table = ScoredTable.read(Path(validation.report).parent / "scores.csv")
+    right = (table.probabilities >= config.operating_point.threshold) == (table.labels == 1)
+    assert right.mean() == pytest.approx(validation.verdict.metrics["accuracy"].value)
+    found = Assessment.model_validate_json((Path(validation.report).parent / "assessment.json").read_text())
+    assert assess(table, config.evaluation, "release set") == found, "every number of it, from the scores alone"
+    assert {name: found.metrics[name] for name in METRICS} == validation.verdict.metrics
+    assert {image.subtype for image in table.images} == {"", "bacteria", "virus"}
     kept = json.loads((Path(validation.report).parent / "verdict.json").read_text())
     assert kept == validation.verdict.model_dump(mode="json")
 

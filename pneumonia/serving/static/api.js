@@ -105,6 +105,9 @@ export const monitored = async (hours, options) => (await ask(`v1/monitor?hours=
 // A service without a champion says so at once.
 export const card = async () => (await ask("v1/model", { tries: 1 })).json();
 
+// The page that shows how the model earned its place: one HTML file.
+export const dossier = async () => (await ask("dossier", { tries: 1 })).blob();
+
 export const samples = async () => (await (await ask("v1/samples")).json()).samples;
 
 export const sample = async (url) => (await ask(url.replace(/^\//, ""))).blob();

@@ -1,5 +1,6 @@
 // The model's card: who it is, how well it does, what it learnt from, where it ends.
 
+import { dossier as fetchDossier, identified } from "./api.js";
 import { el, english } from "./dom.js";
 import { count, date, number, percent, said, t, word } from "./i18n.js";
 
@@ -20,6 +21,7 @@ export function modelCard(card) {
     metrics(card),
     (card.outside ?? []).length ? outside(card.outside) : null,
     training(card),
+    dossier(card),
     sentences("limitsTitle", card.limits?.filter((text) => text !== card.notice), "limits"), // it stands above all
     details(card),
   ].filter(Boolean);
@@ -75,6 +77,21 @@ function training(card) {
   return el("section", {}, el("h3", {}, t("trainingTitle")), el("dl", { class: "facts" },
     row("patients", from.patients && count(from.patients)), row("profile", from.profile),
     row("data", digest(from.data_digest)), row("dvc", digest(from.dvc_md5))));
+}
+
+// A browser sends no key with a link: where there is one, the page is fetched and saved as a file.
+function dossier(card) {
+  if (!card.dossier) return null;
+  const link = el("a", { href: "dossier", target: "_blank", rel: "noopener", onclick: (event) => saved(event, card) }, t("dossierLink"));
+  return el("section", { class: "dossier" }, el("p", {}, link), el("p", { class: "hint" }, t("dossierHint")));
+}
+
+async function saved(event, card) {
+  if (!identified()) return;
+  event.preventDefault();
+  const url = URL.createObjectURL(await fetchDossier());
+  el("a", { href: url, download: `dossier-${card.model}-${card.version}.html` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }
 
 function details(card) {

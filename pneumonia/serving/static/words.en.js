@@ -215,6 +215,8 @@ export default {
   firstChampion: "none, it is the first",
   limitsTitle: "Its limits",
   detailsTitle: "Details",
+  dossierLink: "Its dossier",
+  dossierHint: "What it is for, where it is weak, and what shows how it earned its place.",
   warningsTitle: "Warnings",
   moved: (version) => `The champion has changed: version ${version} answers from now on.`,
   docs: "Programming interface",

@@ -253,6 +253,8 @@ export default {
       "Seules des radiographies thoraciques de face conviennent ; les autres sont refusées quand cela se remarque.",
   },
   detailsTitle: "Détails",
+  dossierLink: "Son dossier",
+  dossierHint: "À quoi il sert, où il est faible, et ce qui montre comment il a gagné sa place (en anglais).",
   warningsTitle: "Avertissements",
   moved: (version) => `Le champion a changé : la version ${version} répond désormais.`,
   docs: "Interface de programmation",

@@ -12,6 +12,7 @@ from pneumonia.inference.served_model import ServedModel
 from pneumonia.serving import card as model_card
 from tests.support.browser import (
     ANSWERED,
+    KEY,
     Open,
     film,
     of,
@@ -39,6 +40,27 @@ def test_the_models_card(visit: Open) -> None:
     expect(card.locator(".scores").first).to_contain_text("AUROC\n0.930 0.880 to 0.970", use_inner_text=True)
     expect(card).to_contain_text("20 normal, 30 with pneumonia")
     assert card.locator(".limits li").count() >= 2
+
+
+def test_the_dossier_is_linked_where_there_is_one(visit: Open) -> None:
+    seen = visit().open()
+    expect(seen.page.get_by_role("link", name="Its dossier")).to_have_count(0)
+    seen.page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | {"dossier": True}))
+    seen.page.reload()
+    link = seen.page.get_by_role("link", name="Its dossier")
+    expect(link).to_have_attribute("href", "dossier")
+
+
+def test_the_dossier_is_saved_where_there_is_a_key(visit: Open, locked: str) -> None:
+    seen = visit(locked)
+    seen.page.route("**/v1/model", lambda route: route.fulfill(json=route.fetch().json() | {"dossier": True}))
+    seen.page.route("**/dossier", lambda route: route.fulfill(body="<title>Dossier</title>", content_type="text/html"))
+    seen.page.goto(seen.url)
+    seen.page.evaluate(f"sessionStorage.setItem('pneumonia.key', '{KEY}')")
+    seen.page.reload()
+    with seen.page.expect_download() as begun:
+        seen.page.get_by_role("link", name="Its dossier").click()
+    assert begun.value.suggested_filename == f"dossier-{NAME}-1.html"
 
 
 def test_the_card_follows_the_champion(visit: Open) -> None:

@@ -21,8 +21,8 @@ AT_A_TIME = 1
 DOC = """
 Measures a recipe: **plan_folds** lists a configuration for every seed and fold, **prepare_data** holds the patients of
 one fold out, **train_model** trains on the others, **score_fold** scores the fold that was held out,
-**summarise_folds** writes mean, spread and interval of every metric. Gate set and official test folder are not used;
-nothing is registered. Not a medical device.
+**summarise_folds** writes mean, spread and interval of every metric. Gate set and official test folder are not used,
+and nothing is registered. Not a medical device.
 
 Every field below the first three may stay empty: the value of the profile is then used. A new run with the same
 settings finds the folds that are finished.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from airflow.sdk import Param
 
-OF_THE_FOLDS = {"data.folds", "data.fold", "data.split_seed", "train.seed"}
+OF_THE_FOLDS = {"data.split_seed", "train.seed"}
 """Settings that a cross-validation sets for each of its trainings."""
 FORM = json.loads(Path(__file__).with_name("form.json").read_text(encoding="utf-8"))
 

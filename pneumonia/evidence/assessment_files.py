@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pneumonia.config.schema import Config
 from pneumonia.evaluation.scored_table import ScoredTable
+from pneumonia.evidence.error_pictures import PixelsOf, write_errors
 from pneumonia.files import write_text
-from pneumonia.inference.error_pictures import PixelsOf, write_errors
 from pneumonia.inference.served_model import ServedModel
 from pneumonia.records.assessment import Assessment
 from pneumonia.reporting.assessment_plots import assessment_plots

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.evidence.assessment_files import write_assessment
+from pneumonia.evidence.labelled_evaluation import Evaluated
+from pneumonia.evidence.robustness import write_robustness
 from pneumonia.imaging.radiograph import read
-from pneumonia.inference.assessment_files import write_assessment
-from pneumonia.inference.labelled_evaluation import Evaluated
 from pneumonia.inference.predictor import Predictor
-from pneumonia.inference.robustness import write_robustness
 from pneumonia.records.assessment import Robustness
 from pneumonia.reporting.assessment_report import write_evaluation
 from pneumonia.reporting.plots import plots

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pneumonia.config.schema import Config, EvaluationConfig
 from pneumonia.evaluation import robustness
 from pneumonia.evaluation.robustness import CHANGES, STRENGTHS
+from pneumonia.evidence.labelled_evaluation import Evaluated
 from pneumonia.files import write_text
 from pneumonia.imaging import radiograph
-from pneumonia.inference.labelled_evaluation import Evaluated
 from pneumonia.inference.predictor import Predictor
 from pneumonia.progress import Progress, silent
 from pneumonia.records.assessment import Robustness, RobustnessRow
