@@ -110,16 +110,19 @@ class AppendOnly:
         Raises:
             PneumoniaError: the list was deleted.
         """
-        done = self.write(f"{self.key}{len(past) + 1:06d}", text, past)
+        run_id = self._find() or self._create(past)
+        done = self._write(run_id, f"{self.key}{len(past) + 1:06d}", text)
         if done:
-            self._set_head()
+            self._set_head(run_id, chain.head_of(self.title, [*past, text]))
         return done
 
-    def write(self, name: str, text: str, past: Sequence[str] = ()) -> bool:
+    def write(self, name: str, text: str) -> bool:
         """Write a parameter of any name, once; return whether it holds this text."""
+        return self._write(self._find() or self._create(()), name, text)
+
+    def _write(self, run_id: str, name: str, text: str) -> bool:
         from mlflow.exceptions import MlflowException
 
-        run_id = self._find() or self._create(past)
         try:
             self.client.log_param(run_id, name, text)
         except MlflowException:
@@ -141,23 +144,24 @@ class AppendOnly:
                 "restore the database from a backup"
             ) from None
 
-    def _set_head(self) -> None:
-        """Set the head to the last entry, until no further entry has come meanwhile."""
+    def _set_head(self, run_id: str, head: ListHead) -> None:
+        """Set the head to the entry that was appended, and to further ones that have come meanwhile."""
         from mlflow.exceptions import MlflowException
 
-        run_id, collisions = self._find(), 0
-        while run_id is not None:
-            held = self._held(self.client.get_run(run_id).data)
-            now = chain.head_of(self.title, list(held.entries.values()))
-            if held.head == now:
-                return
+        collisions = 0
+        while True:
             try:
-                self.client.set_tag(run_id, HEAD, str(now))
+                self.client.set_tag(run_id, HEAD, str(head))
             except MlflowException:
                 collisions += 1
                 if collisions == COLLISIONS:
                     raise
                 time.sleep(0.05 * collisions)
+                continue
+            held = self._held(self.client.get_run(run_id).data)
+            head = chain.head_of(self.title, list(held.entries.values()))
+            if held.head == head:
+                return
 
     def _find(self) -> str | None:
         found = self.client.get_experiment_by_name(self.title)

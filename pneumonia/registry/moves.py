@@ -107,13 +107,18 @@ def promote(
     wanted = models.get(uri, name, version)
     _check_origin(wanted)
     client = mlflow_client(uri)
+    failed: tuple[str, ...] | None = None
     while True:
         state = _settled(client, uri, name, wanted.version)
         if state.standing.champion == wanted.version:
             return Outcome(state.moves[-1], made=False)
         if against != state.standing.champion and against != state.alias:
             raise ChampionMoved(_moved(name, against, state, "validate again"), state.standing.champion)
-        move = _compose(name, state, who, why, "promote", wanted.version, _overruled(uri, wanted, state, despite))
+        if failed is None:
+            failed = verdicts.failed_criteria(uri, wanted.run_id)
+        move = _compose(
+            name, state, who, why, "promote", wanted.version, _overruled(uri, wanted, state, failed, despite)
+        )
         if _made(client, uri, name, state, move):
             return Outcome(move, made=True)
 
@@ -229,11 +234,10 @@ def _compose(
     return ledger.compose(state.moves, who, why, action, champion, to_version, previous=previous, despite=despite)
 
 
-def _overruled(uri: str, wanted: Version, state: _State, despite: bool) -> list[str]:
+def _overruled(uri: str, wanted: Version, state: _State, failed: Sequence[str], despite: bool) -> list[str]:
     """Return what a promotion overrules: failed criteria of the version's last verdict, and its withdrawal."""
     same = [each for each in models.versions(uri, wanted.name) if _same(each, wanted)]
     withdrawn = _withdrawal(state.standing, same)
-    failed = verdicts.failed_criteria(uri, wanted.run_id)
     if failed and not despite:
         raise NotApproved(not_approved(wanted.run_id, failed))
     if withdrawn is not None and not despite:

@@ -51,7 +51,8 @@ def _last(uri: str, run_id: str, tags: Mapping[str, str]) -> dict[str, Any]:
 
     A model that was promoted by hand, or validated by an earlier release, may have none.
     """
-    for path in (f"{last_folder(tags)}/verdict.json", VERDICT):
+    again = int(tags.get(VALIDATIONS_TAG, 0)) > 1
+    for path in ([f"{last_folder(tags)}/verdict.json"] if again else []) + [VERDICT]:
         try:
             return dict(load_json(uri, run_id, path))
         except TrackingError as error:
