@@ -41,6 +41,9 @@ def test_the_page_shows_the_committed_result() -> None:
     assert counts in PAGE
     minutes = sum(one["minutes"] for one in FOUND["results"])
     assert f"{minutes:.0f} minutes on one core" in PAGE
+    apart = {name: max(FOUND["metrics"][name]["values"]) - min(FOUND["metrics"][name]["values"]) for name in SHOWN}
+    words = f"AUROC differs by {apart['auroc']:.3f} from fold to fold, the sensitivity by {apart['sensitivity']:.2f}:"
+    assert words in " ".join(PAGE.split())
     assert FOUND["processor"]["features"]
 
 
