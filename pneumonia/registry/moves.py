@@ -107,15 +107,13 @@ def promote(
     wanted = models.get(uri, name, version)
     _check_origin(wanted)
     client = mlflow_client(uri)
-    failed: tuple[str, ...] | None = None
+    failed = verdicts.failed_criteria(uri, wanted.run_id)  # before the ledger is read, which others move meanwhile
     while True:
         state = _settled(client, uri, name, wanted.version)
         if state.standing.champion == wanted.version:
             return Outcome(state.moves[-1], made=False)
         if against != state.standing.champion and against != state.alias:
             raise ChampionMoved(_moved(name, against, state, "validate again"), state.standing.champion)
-        if failed is None:
-            failed = verdicts.failed_criteria(uri, wanted.run_id)
         move = _compose(
             name, state, who, why, "promote", wanted.version, _overruled(uri, wanted, state, failed, despite)
         )
