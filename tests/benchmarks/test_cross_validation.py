@@ -1,4 +1,4 @@
-"""The committed cross-validation: consistent in itself, of the recipe that it says, and told in docs/validity.md."""
+"""The committed cross-validation: consistent in itself, of the recipe that it says, and shown in docs/validity.md."""
 
 from __future__ import annotations
 

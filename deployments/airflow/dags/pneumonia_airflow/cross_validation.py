@@ -1,7 +1,7 @@
 """Define the cross-validation as an Airflow DAG: plan_folds, then prepare_data, train_model and score_fold mapped over
 the folds, and summarise_folds.
 
-The steps are those of flows/cross_validation.py; see pipeline.py for how they run. A mapped task hands on its documents
+The steps are those of flows/cross_validation.py; see pipeline.py for how they run. A mapped task returns its documents
 together, so that the next one has them of the same fold.
 """
 
