@@ -22,6 +22,8 @@ ELSEWHERE = {
     "dvc remote modify": "likewise",
     "dvc pull": "likewise",
     "data verify": "tests/cli/test_doctor_dvc.py; the data are pulled by the command before",
+    "pneumonia reproduce": "tests/tasks/test_reproduce.py; it needs the history of the checkout",
+    "cross_validation.py": "tests/flows/test_cross_validation.py",
     "data fetch": "tests/data/download/test_published.py fetches from its own server",
 }
 
@@ -132,3 +134,15 @@ def test_speeds_are_those_of_the_committed_results() -> None:
         f"| {found['data_wait_share'] * 100:.2f} % |",
     ):
         assert told in README
+
+
+def test_the_committed_dossier_is_of_the_committed_result() -> None:
+    page = (ROOT / "docs/dossier/full.html").read_text(encoding="utf-8")
+    result = json.loads((ROOT / "benchmarks/results/full.json").read_text(encoding="utf-8"))
+    assert result["weights_digest"] in page
+    assert result["data_digest"] in page
+    for name in ("auroc", "sensitivity", "specificity"):
+        found = result["metrics"][name]
+        assert f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})" in page, name
+    assert "report/errors.png" in page, "the file is listed, and its picture is not shown"
+    assert "The worst errors and the most certain right answers" not in page
