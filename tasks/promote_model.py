@@ -8,7 +8,7 @@ from pneumonia.config.schema import Config
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.model import read_record
 from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, Promotion, TrainedModel, Validation
-from pneumonia.registry import ledger, models, moves, outside
+from pneumonia.registry import ledger, models, moves, outside, registration
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.reporting.card import card
 from pneumonia.tracking.run_tags import PROMOTION_TAG, TRACE_TAG, read_tag, tag_run
@@ -49,9 +49,9 @@ def _promote(
         reason = "; ".join(reason.text for reason in verdict.reasons if not reason.passed)
         return _refused(uri, name, reason)
     progress(0.3, 1.0, f"registering {name}")
-    version = models.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
-    version = models.register_export(uri, version, exported.export_digest)
-    version = models.register_manifest(uri, version, built.manifest_digest)
+    version = registration.register(uri, read_record(Path(trained.weights)), trained.run_id, trained.model_uri)
+    version = registration.register_export(uri, version, exported.export_digest)
+    version = registration.register_manifest(uri, version, built.manifest_digest)
     plan = [] if verdict.policy is None else [f"by the change control plan {verdict.policy[:12]}"]
     trace = read_tag(uri, trained.run_id, TRACE_TAG)
     loop = [] if trace is None else [f"loop {trace}"]

@@ -26,7 +26,7 @@ from pneumonia.records.evaluation import (
 )
 from pneumonia.records.model import ModelRecord
 from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel, Validation
-from pneumonia.registry import models, moves, outside
+from pneumonia.registry import models, outside, withdrawals
 from pneumonia.reporting import report, validation_report
 from pneumonia.reporting.plots import plots
 from pneumonia.statistics.metrics import compute_curves
@@ -98,9 +98,9 @@ def _validate(
     model = Model.load(Path(trained.weights), Compute.of(config.train, precision="fp32"))
     manifest = Manifest.load(Path(dataset.manifest))
     found = Judgement(dataset, trained, config, champion, progress, model, manifest)
-    if (how := moves.withdrawal(trained.tracking_uri, model.record)) is not None:
+    if (how := withdrawals.withdrawal(trained.tracking_uri, model.record)) is not None:
         found.reasons.append(gate.withdrawn_reason(how))
-    if (how := moves.withdrawal_in_another_use(trained.tracking_uri, model.record)) is not None:
+    if (how := withdrawals.withdrawal_in_another_use(trained.tracking_uri, model.record)) is not None:
         found.reasons.append(gate.withdrawn_in_another_use_reason(how))
     if policy is None:
         found.judge_demo()

@@ -19,10 +19,20 @@ from tests.support.mlflow_server import Server
 from tests.support.runs import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from torch import Tensor, nn
 
 # Read when torch is imported: threads wait for one another where tests share the machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, one a process: Playwright allows no second one beside it."""
+    from tests.support.browser import chromium
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

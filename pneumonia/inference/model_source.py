@@ -20,7 +20,7 @@ from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingErr
 from pneumonia.files import expand_home, is_regular_file
 from pneumonia.records.export import read_model_record
 from pneumonia.records.model import ModelRecord, read_record
-from pneumonia.registry import signed
+from pneumonia.registry import signed, withdrawals
 from pneumonia.registry.mirror import Champion, read_export
 from pneumonia.registry.reader import Reader, names_to_serve, open_reader
 from pneumonia.registry.signature import SignatureRefused, demanded
@@ -236,9 +236,8 @@ def _check_weights(uri: str, run_id: str, what: str, path: Path, record: ModelRe
 
 def _warn_of_withdrawal(uri: str, record: ModelRecord, source: str, tag: str = "") -> None:
     """Warn of a model that a rollback has withdrawn, under this or another version number."""
-    from pneumonia.registry import moves
 
-    if words := moves.withdrawal(uri, record) or (tag and f"withdrawn {tag}"):
+    if words := withdrawals.withdrawal(uri, record) or (tag and f"withdrawn {tag}"):
         logger.warning("%s is a model that was withdrawn, and is not to be used: %s", source, words)
 
 

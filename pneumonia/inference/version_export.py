@@ -14,7 +14,7 @@ from pneumonia.inference.exporting import ExportData, LabelledImages, export_mod
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.export import EXPORT_FOLDER, ExportRecord
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import models, verified
+from pneumonia.registry import models, registration, verified
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.tracking.client import check_store, tracking_uri
 from pneumonia.tracking.inputs import dataset_source
@@ -56,7 +56,7 @@ def export_version(
             run.set_tags({models.EXPORT: found.digest(), "served_precision": found.precision})
         finally:
             run.release()
-    models.register_export(uri, version, found.digest())
+    registration.register_export(uri, version, found.digest())
     update_mirror(uri, Path(config.work).resolve(), version.name)
     return found
 

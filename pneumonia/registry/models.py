@@ -1,6 +1,6 @@
-"""Find and register the versions of registered models, and read who is champion and how that came.
+"""Find the versions of registered models, and read who is champion and how that came.
 
-The champion is moved by `pneumonia.registry.moves`.
+A version is registered by `pneumonia.registry.registration`, and the champion is moved by `pneumonia.registry.moves`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pneumonia.credentials import redacted
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import ledger_run
-from pneumonia.registry.folds import refuse_folds
 from pneumonia.registry.ledger import Move
 from pneumonia.tracking.client import mlflow_client, store_is_new, translated_errors, with_retries
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from types import SimpleNamespace
 
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
-    from mlflow.tracking import MlflowClient
 
     from pneumonia.registry.rest import RegistryClient
 
@@ -159,83 +157,6 @@ def versions(uri: str, name: str) -> list[Version]:
         return versions_of(client, name)
 
 
-def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Version:
-    """Register a run's model; the same weights of the same run give the version that they already have.
-
-    Args:
-        uri: of the registry.
-        record: of the model; says its registered name, and what stands in the version's tags.
-        run_id: the run that made the model.
-        source_uri: the logged model, ``models:/m-…``.
-
-    Raises:
-        PneumoniaError: the model is of one fold of a cross-validation.
-        TrackingError: the registry cannot be reached.
-    """
-    refuse_folds(record.config, f"run {run_id}")
-    client, name = mlflow_client(uri), record.name
-
-    def attempt() -> Version:
-        _create(client, name)
-        for version in versions_of(client, name):
-            if (version.run_id, version.weights_digest) == (run_id, record.weights_digest):
-                return version
-        # By the artifact location: a store without a server would look up a `models:/` source in MLflow's process-wide
-        # default store instead of in itself.
-        identity = source_uri.removeprefix("models:/")
-        place = client.get_logged_model(identity).artifact_location
-        made = client.create_model_version(name, place, run_id=run_id, tags=_tags(record), model_id=identity)
-        return _version(made, client.get_registered_model(name))
-
-    return with_retries(uri, f"register {name}", attempt)
-
-
-def register_export(uri: str, version: Version, digest: str) -> Version:
-    """Register the digest of a version's exported model, once: an export does not change.
-
-    Raises:
-        TrackingError: the registry cannot be reached.
-    """
-    if not version.export_digest:
-        client = mlflow_client(uri)
-        with_retries(
-            uri,
-            f"register the export of {version.uri}",
-            lambda: client.set_model_version_tag(version.name, version.version, EXPORT, digest),
-        )
-        return version.model_copy(update={"export_digest": digest})
-    return version
-
-
-def register_manifest(uri: str, version: Version, digest: str) -> Version:
-    """Register the digest of the list of a version's files, once: the files do not change.
-
-    Raises:
-        TrackingError: the registry cannot be reached.
-    """
-    if not version.manifest_digest:
-        client = mlflow_client(uri)
-        with_retries(
-            uri,
-            f"register the list of the files of {version.uri}",
-            lambda: client.set_model_version_tag(version.name, version.version, MANIFEST, digest),
-        )
-        return version.model_copy(update={"manifest_digest": digest})
-    return version
-
-
-def _tags(record: ModelRecord) -> dict[str, str]:
-    return {
-        "weights_digest": record.weights_digest,
-        "model_digest": record.model_digest(),
-        "architecture": record.architecture,
-        "phantom": str(record.phantom).lower(),
-        "profile": str(record.config.get("profile", "unknown")),
-        "data_digest": record.data_digest,
-        "dvc_md5": record.dvc_md5 or "none",
-    }
-
-
 def other_champions(uri: str) -> str:
     """Return, as the end of a message, which models have a champion or how to get one."""
     names = ", ".join(version.name for version in champions(uri))
@@ -273,16 +194,6 @@ def examine_ledger(uri: str, name: str) -> ledger_run.Examined:
         return empty if model is None else ledger_run.examine(client, name, model.tags)
 
 
-def _create(client: MlflowClient, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
 def _model(client: RegistryClient, name: str) -> RegisteredModel | SimpleNamespace | None:
     try:
         return client.get_registered_model(name)
@@ -316,7 +227,7 @@ def versions_of(client: RegistryClient, name: str) -> list[Version]:
     found, token = [], None
     while True:
         page = client.search_model_versions(f"name = '{name}'", page_token=token)
-        found += [_version(entry, model) for entry in page]
+        found += [version_of(entry, model) for entry in page]
         token = page.token
         if not token:
             return sorted(found, key=lambda version: int(version.version))
@@ -339,7 +250,8 @@ def tags(uri: str, version: Version) -> dict[str, str]:
     return with_retries(uri, f"read the tags of {version.uri}", lambda: tags_of(client, version))
 
 
-def _version(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | SimpleNamespace) -> Version:
+def version_of(entry: ModelVersion | SimpleNamespace, model: RegisteredModel | SimpleNamespace) -> Version:
+    """Return a version of MLflow's as this project knows it."""
     number = str(entry.version)
     return Version(
         name=entry.name,

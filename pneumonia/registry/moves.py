@@ -22,8 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pneumonia.errors import PneumoniaError
-from pneumonia.records.model import ModelRecord
-from pneumonia.registry import ledger, ledger_run, models, verdicts
+from pneumonia.registry import ledger, ledger_run, models, verdicts, withdrawals
 from pneumonia.registry.ledger import Action, Move, Standing
 from pneumonia.registry.models import APPLIED, CHAMPION, PHANTOM_SUFFIX, PREVIOUS, WITHDRAWN, Version
 from pneumonia.tracking.client import mlflow_client, store_is_new, with_retries
@@ -167,44 +166,6 @@ def standing(uri: str, name: str) -> Standing:
     return ledger.standing(models.history(uri, name))
 
 
-def withdrawal(uri: str, record: ModelRecord) -> str | None:
-    """Return in one sentence how a model was withdrawn, whichever version or run holds it; None where it was not.
-
-    Raises:
-        PneumoniaError: an entry of the ledger was damaged.
-        TrackingError: the registry cannot be reached.
-    """
-    if store_is_new(uri):
-        return None
-    return _withdrawal(
-        standing(uri, record.name), [each for each in models.versions(uri, record.name) if each.is_model(record)]
-    )
-
-
-def withdrawal_in_another_use(uri: str, record: ModelRecord) -> str | None:
-    """Return in one sentence how these weights were withdrawn with another threshold or preprocessing; or None.
-
-    Another threshold may be the remedy, so that they may become champion; the verdict warns of it.
-
-    Raises:
-        PneumoniaError: an entry of the ledger was damaged.
-        TrackingError: the registry cannot be reached.
-    """
-    if store_is_new(uri):
-        return None
-    known = models.versions(uri, record.name)
-    others = [v for v in known if v.weights_digest == record.weights_digest and not v.is_model(record)]
-    return _withdrawal(standing(uri, record.name), others)
-
-
-def _withdrawal(now: Standing, same: Sequence[Version]) -> str | None:
-    """Return in one sentence how one of the versions of a model was withdrawn."""
-    for version in same:
-        if (move := now.withdrawn.get(version.version)) is not None:
-            return f"version {version.version} was withdrawn by {move.who} at {move.when[:19]} UTC: {move.why}"
-    return None
-
-
 def last_promotion(uri: str, name: str) -> str:
     """Return when a model was last promoted, ISO 8601 in UTC; empty where none was.
 
@@ -217,13 +178,6 @@ def last_promotion(uri: str, name: str) -> str:
     return max((move.when for move in models.history(uri, name) if move.action == "promote"), default="")
 
 
-def _same(one: Version, other: Version) -> bool:
-    """Return whether two versions are one model; by the weights alone where one is of an earlier release."""
-    if one.model_digest and other.model_digest:
-        return one.model_digest == other.model_digest
-    return one.weights_digest == other.weights_digest
-
-
 def _compose(
     name: str, state: _State, who: str, why: str, action: Action, to_version: str, despite: Sequence[str] = ()
 ) -> Move:
@@ -234,8 +188,8 @@ def _compose(
 
 def _overruled(uri: str, wanted: Version, state: _State, failed: Sequence[str], despite: bool) -> list[str]:
     """Return what a promotion overrules: failed criteria of the version's last verdict, and its withdrawal."""
-    same = [each for each in models.versions(uri, wanted.name) if _same(each, wanted)]
-    withdrawn = _withdrawal(state.standing, same)
+    same = [each for each in models.versions(uri, wanted.name) if withdrawals.same_model(each, wanted)]
+    withdrawn = withdrawals.withdrawn_as(state.standing, same)
     if failed and not despite:
         raise NotApproved(not_approved(wanted.run_id, failed))
     if withdrawn is not None and not despite:
@@ -260,7 +214,7 @@ def _word(uri: str, name: str, state: _State) -> str:
     held = next((version for version in known if version.version == state.alias), None)
     if held is None:
         return ""
-    withdrawn = _withdrawal(state.standing, [each for each in known if _same(each, held)])
+    withdrawn = withdrawals.withdrawn_as(state.standing, [each for each in known if withdrawals.same_model(each, held)])
     return " --despite-verdict" if withdrawn or verdicts.failed_criteria(uri, held.run_id) else ""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import models, moves, verdicts, verified
+from pneumonia.registry import models, moves, registration, verdicts, verified
 from pneumonia.registry.folds import refuse_folds
 from pneumonia.tracking.client import mlflow_client, translated_errors
 
@@ -105,6 +105,6 @@ def _register(uri: str, run: Run, record: ModelRecord) -> models.Version:
     if not outputs:
         raise PneumoniaError(f"run {run.info.run_id} logged no model; its training did not finish, so start it again")
     source = f"models:/{outputs[-1].model_id}"
-    version = models.register(uri, record, run.info.run_id, source)
+    version = registration.register(uri, record, run.info.run_id, source)
     listed = run.data.tags.get(models.MANIFEST)
-    return version if listed is None else models.register_manifest(uri, version, listed)
+    return version if listed is None else registration.register_manifest(uri, version, listed)

@@ -12,7 +12,7 @@ from pneumonia.files import write_bytes
 from pneumonia.progress import Progress, silent
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
 from pneumonia.records.signature import MANIFEST_FILE, SIGNATURE_FILE, SIGNATURE_FOLDER, Manifest, SignedManifest
-from pneumonia.registry import manifest, models, verified
+from pneumonia.registry import manifest, models, registration, verified
 from pneumonia.registry.models import MANIFEST
 from pneumonia.registry.signature import can_sign, sign_folder
 from pneumonia.tracking.run import Run
@@ -112,7 +112,7 @@ def _log(uri: str, version: models.Version, place: Path, found: Manifest) -> Non
         run.set_tags({MANIFEST: found.digest()})
     finally:
         run.release()
-    models.register_manifest(uri, version, found.digest())
+    registration.register_manifest(uri, version, found.digest())
 
 
 def _of_folders(

@@ -16,7 +16,7 @@ from pneumonia.data.patients import identify
 from pneumonia.files import printable
 from pneumonia.inference.predictor import Predictor
 from pneumonia.records.model import read_record
-from pneumonia.registry import models
+from pneumonia.registry import registration
 from pneumonia.statistics.metrics import Scored, compute_metrics
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.cli.console import call
@@ -353,7 +353,7 @@ def test_a_withdrawn_model_is_told_by_whatever_address(
             assert call("promote", "--run", run, "--why", "x").exit_code == 0
     assert call("rollback", "--from", "2", "--why", "false alarms").exit_code == 0
     source = mlflow_client(uri).get_run(run).outputs.model_outputs[0].model_id
-    models.register(uri, read_record(other), run, f"models:/{source}")  # the same model as another version
+    registration.register(uri, read_record(other), run, f"models:/{source}")  # the same model as another version
     for address in (f"models:/{NAME}/2", f"models:/{NAME}/3", f"runs:/{run}"):
         caplog.clear()
         assert call("predict", str(image), "--model", address).exit_code == 0

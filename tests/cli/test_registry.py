@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pneumonia.records.model import read_record
-from pneumonia.registry import models
+from pneumonia.registry import models, registration
 from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.cli.console import call
 from tests.support.registered import registered
@@ -37,7 +37,7 @@ def two(uri: str, work: Path, weights: Path) -> list[str]:
     client = mlflow_client(uri)
     for run in found:
         source = client.get_run(run).outputs.model_outputs[0].model_id
-        models.register(uri, record, run, f"models:/{source}")
+        registration.register(uri, record, run, f"models:/{source}")
     return found
 
 

@@ -55,5 +55,5 @@ def test_the_served_graph_answers_as_the_network(shared: Path, tmp_path: Path, f
         expected = predict_probabilities(loaded, np.stack(pixels), np.arange(len(pixels)))
     assert np.array(found) == pytest.approx(expected, abs=1e-4)
     assert np.ptp(expected) > 0.2
-    evaluated = served._read_then_score(files, lambda *_: None, lambda _: None)
+    evaluated = served._read_then_score(files, lambda *_: None, lambda _: None, None)
     assert [each.get("probability") for each in evaluated] == [each.get("probability") for each in results]

@@ -9,7 +9,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pneumonia.errors import PneumoniaError, TrackingError
-from pneumonia.registry import models, moves
+from pneumonia.registry import models, moves, registration, withdrawals
 from pneumonia.tracking.client import mlflow_client
 from tests.support.mlflow_server import free_port
 from tests.support.registered import NAME, promote, promoted, registered
@@ -21,8 +21,8 @@ def test_the_same_weights_of_the_same_run_are_registered_once(any_uri: str) -> N
     first = registered(any_uri, name, "ab" * 32)
     model = mlflow_client(any_uri).search_logged_models(["0"], filter_string=f"source_run_id = '{first.run_id}'")[0]
     source = f"models:/{model.model_id}"
-    again = models.register(any_uri, record_of(name, "ab" * 32), first.run_id, source)
-    other = models.register(any_uri, record_of(name, "cd" * 32), first.run_id, source)
+    again = registration.register(any_uri, record_of(name, "ab" * 32), first.run_id, source)
+    other = registration.register(any_uri, record_of(name, "cd" * 32), first.run_id, source)
     assert again == first
     assert [version.version for version in models.versions(any_uri, name)] == ["1", "2"]
     assert (other.version, other.uri) == ("2", f"models:/{name}/2")
@@ -60,7 +60,7 @@ def test_a_machine_without_a_database_has_no_models_and_gets_none(tmp_path: Path
     assert models.versions(uri, NAME) == models.champions(uri) == models.history(uri, NAME) == []
     with pytest.raises(PneumoniaError, match=r"flows/pipeline\.py"):
         moves.rollback(uri, NAME, "ada", "why", leaving="1")
-    assert moves.withdrawal(uri, record_of(NAME, "ab" * 32)) is None
+    assert withdrawals.withdrawal(uri, record_of(NAME, "ab" * 32)) is None
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from pneumonia.errors import PneumoniaError
-from pneumonia.registry import ledger, models, moves
+from pneumonia.registry import ledger, models, moves, withdrawals
 from pneumonia.registry.moves import ChampionMoved, Outcome, VersionWithdrawn
 from pneumonia.tracking.client import mlflow_client
 from tests.support.registered import NAME, assert_one_order, champion_of, promote, promoted, registered, state
@@ -124,8 +124,8 @@ def test_the_same_model_of_another_run_is_withdrawn_too(uri: str) -> None:
     registered(uri, weights="ab" * 32)
     with pytest.raises(VersionWithdrawn, match="version 2 was withdrawn"):
         promote(uri, "3")
-    assert moves.withdrawal(uri, record_of(NAME, "ab" * 32)) is not None
-    assert moves.withdrawal(uri, record_of(NAME, "cd" * 32)) is None
+    assert withdrawals.withdrawal(uri, record_of(NAME, "ab" * 32)) is not None
+    assert withdrawals.withdrawal(uri, record_of(NAME, "cd" * 32)) is None
     registered(uri, weights="ab" * 32, threshold=0.7)
     assert promote(uri, "4").made, "another threshold is another model"
 

@@ -17,7 +17,7 @@ from pneumonia.inference.exporting import export_model
 from pneumonia.records.evaluation import Metric, Reason, Verdict
 from pneumonia.records.export import EXPORT_FOLDER
 from pneumonia.records.model import WEIGHTS_ARTIFACT, read_record
-from pneumonia.registry import models, signing
+from pneumonia.registry import models, registration, signing
 from pneumonia.registry.mirror import read_export
 from pneumonia.registry.signature import make_keys
 from pneumonia.tracking.client import mlflow_client, tracking_uri
@@ -78,10 +78,10 @@ def evidenced(
             signing.sign_run(uri, run, parts, record, signed or SigningConfig())
     model = client.create_logged_model(experiment, "model", source_run_id=run)
     client.finalize_logged_model(model.model_id, "READY")
-    version = models.register(uri, record, run, f"models:/{model.model_id}")
-    version = models.register_export(uri, version, read_export(files / EXPORT_FOLDER).digest())
+    version = registration.register(uri, record, run, f"models:/{model.model_id}")
+    version = registration.register_export(uri, version, read_export(files / EXPORT_FOLDER).digest())
     tag = client.get_run(run).data.tags.get(models.MANIFEST)
-    return version if tag is None else models.register_manifest(uri, version, tag)
+    return version if tag is None else registration.register_manifest(uri, version, tag)
 
 
 def artifact(config: Config, version: models.Version, path: str) -> Path:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pneumonia.config.schema import Config
 from pneumonia.records.export import EXPORT_FOLDER, MODEL_RECORD
 from pneumonia.records.model import ModelRecord
-from pneumonia.registry import models, moves
+from pneumonia.registry import models, moves, registration
 from pneumonia.registry.mirror import read_export
 from pneumonia.registry.models import Version
 from pneumonia.registry.moves import Outcome
@@ -32,7 +32,7 @@ def exported(config: Config, folder: Path, **record: object) -> Version:
     described = ModelRecord.model_validate_json((folder / MODEL_RECORD).read_text(encoding="utf-8"))
     version = _registered(uri, described.model_copy(update=record), open_experiment(client, config))
     client.log_artifacts(version.run_id, str(folder), EXPORT_FOLDER)
-    return models.register_export(uri, version, read_export(folder).digest())
+    return registration.register_export(uri, version, read_export(folder).digest())
 
 
 def _registered(uri: str, record: ModelRecord, experiment: str = "0") -> Version:
@@ -40,7 +40,7 @@ def _registered(uri: str, record: ModelRecord, experiment: str = "0") -> Version
     run = client.create_run(experiment, tags={"verdict": "passed"}).info.run_id
     model = client.create_logged_model(experiment, "model", source_run_id=run)
     client.finalize_logged_model(model.model_id, "READY")
-    return models.register(uri, record, run, f"models:/{model.model_id}")
+    return registration.register(uri, record, run, f"models:/{model.model_id}")
 
 
 def champion_of(uri: str, name: str = NAME) -> str | None:

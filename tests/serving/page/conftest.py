@@ -12,14 +12,8 @@ from playwright.sync_api import Browser
 
 from pneumonia.records.evaluation import Metric, OutsideMetrics
 from pneumonia.registry.mirror import Mirror
-from tests.support.browser import KEY, Open, Visit, chromium
+from tests.support.browser import KEY, Open, Visit
 from tests.support.serving import NAME, mirror, server_of
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="session")
