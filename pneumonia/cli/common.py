@@ -56,6 +56,12 @@ OnUnreadable = Annotated[
         show_default=False,
     ),
 ]
+VERSION = "Number or alias of a registered version, models:/NAME/VERSION or models:/NAME@ALIAS"
+Number = Annotated[str, typer.Argument(metavar="VERSION", help=VERSION)]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="Registered model; pneumonia-resnet18 by default", show_default=False),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output")]
 
 
@@ -167,3 +173,13 @@ def progress(description: str, *, of_bytes: bool = False) -> Iterator[Progress]:
 
 def _amount(number: float, of_bytes: bool) -> str:
     return f"{number / 2**20:.0f} MiB" if of_bytes else f"{number:.0f}"
+
+
+def address_of(version: str, name: str | None) -> str:
+    """Return the address of a version that may be named by its number or alias alone."""
+    if version.startswith("models:"):
+        return version
+    from pneumonia.config.schema import RegistryConfig
+
+    title = name or RegistryConfig().name
+    return f"models:/{title}/{version}" if version.isdecimal() else f"models:/{title}@{version}"

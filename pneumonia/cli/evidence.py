@@ -13,7 +13,10 @@ import typer
 from pneumonia.cli.common import (
     ConfigFile,
     Json,
+    Name,
+    Number,
     Settings,
+    address_of,
     complain,
     disclaim,
     emit,
@@ -21,20 +24,16 @@ from pneumonia.cli.common import (
     resolve_config,
     working,
 )
-from pneumonia.cli.signing import Title, address_of
 
 REGISTERED = "registered"
 """Folder of the files as they were signed, beside the page of today."""
-Number = Annotated[
-    str, typer.Argument(metavar="VERSION", help="Number or alias of a registered version, or models:/NAME/VERSION")
-]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the dossier; created where it is missing")]
 
 
 def dossier(
     version: Number,
     out: Out,
-    name: Title = None,
+    name: Name = None,
     without_images: Annotated[
         bool,
         typer.Option(

@@ -12,6 +12,7 @@ from pneumonia.cli.common import (
     FINDING,
     ConfigFile,
     Json,
+    Name,
     Settings,
     complain,
     emit,
@@ -26,10 +27,6 @@ from pneumonia.errors import PneumoniaError
 if TYPE_CHECKING:
     from pneumonia.registry.ledger import Move
 
-Name = Annotated[
-    str | None,
-    typer.Option("--name", metavar="NAME", help="Registered model; pneumonia-resnet18 by default", show_default=False),
-]
 Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason, for the ledger")]
 Who = Annotated[
     str | None, typer.Option("--who", metavar="NAME", help="Who decides; by default GIT_AUTHOR_NAME or the account")

@@ -11,7 +11,10 @@ from pneumonia.cli.common import (
     FINDING,
     ConfigFile,
     Json,
+    Name,
+    Number,
     Settings,
+    address_of,
     complain,
     disclaim,
     emit,
@@ -21,20 +24,17 @@ from pneumonia.cli.common import (
     resolve_config,
     working,
 )
-from pneumonia.cli.signing import Title, address_of
 
 if TYPE_CHECKING:
     from pneumonia.records.reproduction import Reproduction, Row
 
 
 def reproduce(
-    version: Annotated[
-        str, typer.Argument(metavar="VERSION", help="Number or alias of a registered version, or models:/NAME/VERSION")
-    ],
+    version: Number,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train again with the recorded code, and compare weights and scores")
     ] = False,
-    name: Title = None,
+    name: Name = None,
     data: Annotated[
         Path | None,
         typer.Option(

@@ -7,25 +7,20 @@ from typing import Annotated
 
 import typer
 
-from pneumonia.cli.common import ConfigFile, Json, Settings, complain, emit, emit_json, path_of, resolve_config, working
-
-Address = Annotated[
-    str, typer.Argument(metavar="VERSION", help="models:/NAME/VERSION, models:/NAME@ALIAS, or a number or alias alone")
-]
-Title = Annotated[
-    str | None,
-    typer.Option("--name", metavar="NAME", help="Registered model; pneumonia-resnet18 by default", show_default=False),
-]
-
-
-def address_of(version: str, name: str | None) -> str:
-    """Return the address of a version that may be named by its number or alias alone."""
-    if version.startswith("models:"):
-        return version
-    from pneumonia.config.schema import RegistryConfig
-
-    title = name or RegistryConfig().name
-    return f"models:/{title}/{version}" if version.isdecimal() else f"models:/{title}@{version}"
+from pneumonia.cli.common import (
+    ConfigFile,
+    Json,
+    Name,
+    Number,
+    Settings,
+    address_of,
+    complain,
+    emit,
+    emit_json,
+    path_of,
+    resolve_config,
+    working,
+)
 
 
 def keys(
@@ -50,8 +45,8 @@ def keys(
 
 
 def sign(
-    version: Address,
-    name: Title = None,
+    version: Number,
+    name: Name = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,

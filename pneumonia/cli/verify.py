@@ -7,8 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumonia.cli.common import FINDING, ConfigFile, Json, Settings, emit, emit_json, path_of, resolve_config, working
-from pneumonia.cli.signing import Title, address_of
+from pneumonia.cli.common import (
+    FINDING,
+    VERSION,
+    ConfigFile,
+    Json,
+    Name,
+    Settings,
+    address_of,
+    emit,
+    emit_json,
+    path_of,
+    resolve_config,
+    working,
+)
 
 if TYPE_CHECKING:
     from pneumonia.records.verification import Verification
@@ -17,9 +29,9 @@ if TYPE_CHECKING:
 def verify(
     version: Annotated[
         str | None,
-        typer.Argument(metavar="VERSION", help="Number or alias of a registered version, or models:/NAME/VERSION"),
+        typer.Argument(metavar="VERSION", help=VERSION),
     ] = None,
-    name: Title = None,
+    name: Name = None,
     bundle: Annotated[
         Path | None,
         typer.Option(
