@@ -37,11 +37,11 @@ from prefect.artifacts import create_markdown_artifact
 import tasks.plan_folds as plan
 import tasks.score_fold as score
 import tasks.summarise_folds as summary
+from flows.options import ConfigFile, Data, OnUnreadable, Profile, Settings, Weights, resolved
 from flows.parameters import guarded
 from flows.pipeline import prepare_data, step, train_model
 from flows.progress import told
 from flows.terminal import announce, failures, summarise_cross_validation
-from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.records.cross_validation import CrossValidation, FoldResult
 from pneumonia.records.steps import Dataset, TrainedModel
@@ -109,7 +109,7 @@ def cross_validation(config: Config, seeds: Sequence[int] = (0,), folds: int = 5
 
 
 def main(
-    profile: Annotated[str, typer.Option(help="fast: 10 % of the patients, one epoch; full: everything")] = "fast",
+    profile: Profile = "fast",
     folds: Annotated[int, typer.Option(help="folds that the patients are dealt into; each is held out once")] = 5,
     seeds: Annotated[
         list[int] | None,
@@ -117,17 +117,11 @@ def main(
             help="seed of a division into folds and of its trainings, 0 by default; repeatable, all folds for each"
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="folder with train/ and test/; phantom; auto: data/chest_xray if it is there, or phantoms"),
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a ResNet18 state dict (FILE)")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. train.epochs=3; repeatable"),
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")] = None,
-    on_unreadable: Annotated[str | None, typer.Option(help="fail, or skip images that cannot be read")] = None,
+    data: Data = None,
+    weights: Weights = None,
+    settings: Settings = None,
+    file: ConfigFile = None,
+    on_unreadable: OnUnreadable = None,
 ) -> None:
     """Measure a recipe by cross-validation: how good its models are on patients that they have never seen, and how
     much that varies.
@@ -142,10 +136,10 @@ def main(
 
     Not a medical device.
     """
-    named = {"data.root": data, "model.weights": weights, "data.on_unreadable": on_unreadable}
-    assignments = [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
     with failures():
-        config = resolve(profile, file=file, assignments=assignments)
+        config = resolved(
+            profile, file, settings, data_root=data, model_weights=weights, data_on_unreadable=on_unreadable
+        )
         announce(config)
         found = cross_validation(config, seeds or [0], folds)
         summarise_cross_validation(config, found, summary.folder_of(found, config) / REPORT)

@@ -40,10 +40,10 @@ import tasks.prepare_data as prepare
 import tasks.promote_model as promote
 import tasks.train_model as train
 import tasks.validate_model as validate
+from flows.options import ConfigFile, Data, OnUnreadable, Profile, Settings, Weights, resolved
 from flows.parameters import guarded
 from flows.progress import told
 from flows.terminal import announce, failures, summarise
-from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, worth_retrying
 from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, Promotion, TrainedModel, Validation
@@ -181,25 +181,19 @@ def pipeline(
 
 
 def main(
-    profile: Annotated[str, typer.Option(help="fast: 10 % of the patients, one epoch; full: everything")] = "fast",
-    data: Annotated[
-        str | None,
-        typer.Option(help="folder with train/ and test/; phantom; auto: data/chest_xray if it is there, or phantoms"),
-    ] = None,
-    weights: Annotated[str | None, typer.Option(help="imagenet, none, or a ResNet18 state dict (FILE)")] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. train.epochs=3; repeatable"),
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")] = None,
-    on_unreadable: Annotated[str | None, typer.Option(help="fail, or skip images that cannot be read")] = None,
+    profile: Profile = "fast",
+    data: Data = None,
+    weights: Weights = None,
+    settings: Settings = None,
+    file: ConfigFile = None,
+    on_unreadable: OnUnreadable = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="train anew, although this training was done before")] = False,
 ) -> None:
     """Take radiographs to a validated, registered model. Not a medical device."""
-    named = {"data.root": data, "model.weights": weights, "data.on_unreadable": on_unreadable}
-    assignments = [*(settings or []), *(f"{key}={value}" for key, value in named.items() if value is not None)]
     with failures():
-        config = resolve(profile, file=file, assignments=assignments)
+        config = resolved(
+            profile, file, settings, data_root=data, model_weights=weights, data_on_unreadable=on_unreadable
+        )
         announce(config)
         trained, validation, promotion = pipeline(config, fresh)
         summarise(config, trained, validation, promotion)
