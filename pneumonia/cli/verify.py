@@ -63,7 +63,7 @@ def verify(
         else:
             from pneumonia.inference.version_export import find_version
 
-            uri, held = find_version(config, address_of(str(version), name))
+            uri, held = find_version(config, address_of(str(version), name), damaged=True)
             found = verify_version(uri, held, config.signing)
     _print(found, as_json)
     if not found.passed:

@@ -5,27 +5,23 @@ Each check is a row of a table and none ends the others, so that everything that
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from pneumonia.config.service import SigningConfig
 from pneumonia.errors import DataError, PneumoniaError
-from pneumonia.records.evaluation import Verdict
+from pneumonia.evidence import approval
 from pneumonia.records.export import EXPORT_FOLDER
 from pneumonia.records.model import WEIGHTS_ARTIFACT, read_record
 from pneumonia.records.signature import MANIFEST_FILE, SIGNATURE_FILE, SIGNATURE_FOLDER, ListHead, Manifest
 from pneumonia.records.verification import Check, Verification
-from pneumonia.registry import ledger_run, manifest, models, openings, verdicts, verified
-from pneumonia.registry.ledger import Move, standing
+from pneumonia.registry import ledger_run, manifest, models, openings, verified
 from pneumonia.registry.mirror import read_export
 from pneumonia.registry.signature import SignatureRefused, check_signature, demanded
 
-EARLIER_OVERRIDE = "[despite the "
-"""In the reason of a move of an earlier release, which had no field for what it overrules."""
+DIGITS = 12
+"""Of a digest, in a message."""
 
 
 def verify_version(uri: str, version: models.Version, signing: SigningConfig) -> Verification:
@@ -40,8 +36,9 @@ def verify_version(uri: str, version: models.Version, signing: SigningConfig) ->
         manifest.fetch(uri, version.run_id, folder)
         checks, found = check_folder(folder, signing, whole=True)
         checks += _registered(version, folder, found)
+        checks += _run(version, signing, found)
         checks += _record(uri, version, folder, found)
-        checks.append(_approval(uri, version, folder))
+        checks += approval.checks(uri, version, folder)
         checks += _ledgers(uri, version.name, found)
     return Verification.of(version.uri, checks)
 
@@ -49,8 +46,10 @@ def verify_version(uri: str, version: models.Version, signing: SigningConfig) ->
 def verify_bundle(folder: Path, signing: SigningConfig) -> Verification:
     """Check a folder with the files of a version, without a registry: those that it holds, and their signature.
 
+    A folder that lacks most of the listed files has failed: little of the version was looked at.
+
     Args:
-        folder: holds ``signature`` and any of the files in its list; or a folder ``registered`` with these.
+        folder: holds ``signature`` and most of the files in its list; or a folder ``registered`` with these.
         signing: names the public key.
 
     Raises:
@@ -64,7 +63,9 @@ def verify_bundle(folder: Path, signing: SigningConfig) -> Verification:
             f"{place}: has no {SIGNATURE_FOLDER}/{MANIFEST_FILE} to be verified against; write the version's files "
             "with pneumonia dossier VERSION --out DIR"
         )
-    checks, _ = check_folder(place, signing, whole=False)
+    checks, found = check_folder(place, signing, whole=False)
+    if found is not None:
+        checks.append(_at_hand(checks, found))
     return Verification.of(str(folder), checks)
 
 
@@ -94,7 +95,7 @@ def check_folder(folder: Path, signing: SigningConfig, *, whole: bool) -> tuple[
     for path, digest in sorted(found.files.items()):
         checks.append(_file(path, digest, present.get(path), whole=whole))
     for path in present.keys() - found.files.keys():
-        if path.partition("/")[0] in manifest.PARTS:
+        if path.partition("/")[0] in manifest.parts(found):
             checks.append(Check(name=path, outcome="failed", detail="is not in the list of files"))
     return checks, found
 
@@ -117,9 +118,25 @@ def _file(path: str, digest: str, place: Path | None, *, whole: bool) -> Check:
         return Check(name=path, outcome="failed" if whole else "not done", detail="is missing" if whole else "not here")
     found = manifest.file_digest(place)
     if found != digest:
-        words = f"was changed: it has the digest {found[:12]}, and {digest[:12]} was listed"
-        return Check(name=path, outcome="failed", detail=words)
+        here, listed = _two(found, digest)
+        return Check(
+            name=path, outcome="failed", detail=f"was changed: it has the digest {here}, and {listed} was listed"
+        )
     return Check(name=path, outcome="ok", detail=digest[:12])
+
+
+def _at_hand(checks: list[Check], found: Manifest) -> Check:
+    """Fail where most of the listed files are not there, since hardly anything was then held against the list."""
+    missing = sum(check.outcome == "not done" and check.name in found.files for check in checks)
+    words = f"{missing} of {len(found.files)} listed files are not here"
+    return Check(name="files at hand", outcome="failed" if 2 * missing > len(found.files) else "ok", detail=words)
+
+
+def _two(one: str, other: str) -> tuple[str, str]:
+    """Return the first digits of two digests: as many as show that they differ."""
+    same = next((at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), 0)
+    digits = max(DIGITS, same + 4)
+    return one[:digits], other[:digits]
 
 
 def _registered(version: models.Version, folder: Path, found: Manifest | None) -> list[Check]:
@@ -130,9 +147,24 @@ def _registered(version: models.Version, folder: Path, found: Manifest | None) -
     if not version.manifest_digest:
         return [Check(name=name, outcome="failed", detail="its digest was not registered with the version")]
     if version.manifest_digest != digest:
-        words = f"another was registered ({version.manifest_digest[:12]}; this one is {digest[:12]})"
+        wanted, here = _two(version.manifest_digest, digest)
+        words = f"another was registered ({wanted}; this one is {here})"
         return [Check(name=name, outcome="failed", detail=words)]
     return [Check(name=name, outcome="ok", detail=digest[:12])]
+
+
+def _run(version: models.Version, signing: SigningConfig, found: Manifest | None) -> list[Check]:
+    """Hold the run that the list is of against the version's: a list that was copied from another version fits it."""
+    if found is None:
+        return []
+    name = "listed run"
+    if not found.run_id:
+        words = "the list is of an earlier release and names no run; pneumonia sign makes one that does"
+        return [Check(name=name, outcome="failed" if demanded(signing) else "not done", detail=words)]
+    if found.run_id != version.run_id:
+        words = f"the list is of the run {found.run_id}, and the version of {version.run_id or 'none'}"
+        return [Check(name=name, outcome="failed", detail=words)]
+    return [Check(name=name, outcome="ok", detail=found.run_id)]
 
 
 def _record(uri: str, version: models.Version, folder: Path, found: Manifest | None) -> list[Check]:
@@ -143,9 +175,8 @@ def _record(uri: str, version: models.Version, folder: Path, found: Manifest | N
         record = read_record(path)
         verified.check_registered(version, record)
         if (digest := verified.weights_digest(path)) != record.weights_digest:
-            raise DataError(
-                f"the weights have the digest {digest[:12]}, and by their record {record.weights_digest[:12]}"
-            )
+            here, recorded = _two(digest, record.weights_digest)
+            raise DataError(f"the weights have the digest {here}, and by their record {recorded}")
         return f"weights {record.weights_digest[:12]}, model {record.model_digest()[:12]}"
 
     def identity() -> str:
@@ -173,56 +204,6 @@ def _attempt(name: str, check: Callable[[], str]) -> Check:
         return Check(name=name, outcome="ok", detail=check())
     except PneumoniaError as error:
         return Check(name=name, outcome="failed", detail=str(error))
-
-
-def _approval(uri: str, version: models.Version, folder: Path) -> Check:
-    """Check that no failed criterion carries an approval: the verdict against the version's last promotion."""
-    name = "verdict against approval"
-    try:
-        failed = _failed_by_verdict(folder)
-    except DataError as error:
-        return Check(name=name, outcome="failed", detail=str(error))
-    moves = models.examine_ledger(uri, version.name).moves
-    promotions = [move for move in moves if (move.action, move.to_version) == ("promote", version.version)]
-    if not promotions:
-        words = f"not promoted; its verdict has failed: {', '.join(failed)}" if failed else "not promoted"
-        return Check(name=name, outcome="ok", detail=words)
-    move = promotions[-1]
-    who = f"promoted by {move.who} at {move.when[:19]} UTC"
-    if overruled := _overruled(move):
-        return Check(name=name, outcome="failed", detail=f"{who} as an override, despite {overruled}")
-    if last := verdicts.failed_criteria(uri, version.run_id):
-        return Check(name=name, outcome="failed", detail=f"{who} although it has failed: {', '.join(last)}")
-    later = "by a later validation, which is not in the list of files; " if failed else ""
-    back = standing(moves).withdrawn.get(version.version)
-    since = "" if back is None else f"; withdrawn since by {back.who}: {back.why}"
-    return Check(name=name, outcome="ok", detail=f"{later}{who}; every criterion has passed{since}")
-
-
-def _overruled(move: Move) -> str:
-    """Return what a promotion overrules, in words; empty where it overrules nothing."""
-    _, found, words = move.why.rpartition(EARLIER_OVERRIDE)
-    return ", ".join(move.despite) or (words.rstrip("]") if found else "")
-
-
-def _failed_by_verdict(folder: Path) -> tuple[str, ...]:
-    """Return the criteria that the listed verdict has failed; of a version without a verdict none is known.
-
-    Raises:
-        DataError: the verdict contradicts its own reasons, or cannot be read.
-    """
-    path = folder / verdicts.VERDICT
-    if not path.is_file():
-        return ()
-    try:
-        found: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))
-        Verdict.model_validate(found)
-    except ValidationError as error:
-        words = "; ".join(each["msg"] for each in error.errors()[:3])
-        raise DataError(f"{verdicts.VERDICT}: {words}") from None
-    except ValueError:
-        raise DataError(f"{verdicts.VERDICT}: cannot be read") from None
-    return verdicts.failed_of(found)
 
 
 def _ledgers(uri: str, name: str, found: Manifest | None) -> list[Check]:

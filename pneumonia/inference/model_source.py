@@ -219,6 +219,7 @@ def _check_export(uri: str, version: Version, folder: Path, config: Config) -> N
             folder,
             config.signing,
             name=version.name,
+            run_id=version.run_id,
             model_digest=version.model_digest,
             manifest_digest=version.manifest_digest,
         )

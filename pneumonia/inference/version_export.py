@@ -15,6 +15,7 @@ from pneumonia.progress import Progress, silent, within
 from pneumonia.records.export import EXPORT_FOLDER, ExportRecord
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry import models, registration, verified
+from pneumonia.registry.ledger_run import LedgerDamaged
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.tracking.client import check_store, tracking_uri
 from pneumonia.tracking.inputs import dataset_source
@@ -61,8 +62,13 @@ def export_version(
     return found
 
 
-def find_version(config: Config, source: str) -> tuple[str, models.Version]:
+def find_version(config: Config, source: str, *, damaged: bool = False) -> tuple[str, models.Version]:
     """Return the store and the registered version of an address ``models:/NAME/VERSION`` or ``models:/NAME@ALIAS``.
+
+    Args:
+        config: names the store.
+        source: the address.
+        damaged: to be looked at only: the champion of a damaged ledger is the version with the alias.
 
     Raises:
         ConfigError: another address.
@@ -74,7 +80,12 @@ def find_version(config: Config, source: str) -> tuple[str, models.Version]:
         raise ConfigError(f"--model {source}: name a registered version: models:/NAME/VERSION or models:/NAME@ALIAS")
     uri = tracking_uri(config)
     check_store(uri)
-    return uri, models.get(uri, match[1], match[2])
+    try:
+        return uri, models.get(uri, match[1], match[2])
+    except LedgerDamaged:
+        if not damaged:
+            raise
+        return uri, models.get(uri, match[1], match[2], damaged=True)
 
 
 def training_data(uri: str, version: models.Version) -> Path:

@@ -40,6 +40,8 @@ class Manifest(Document):
 
     Attributes:
         name: registered model.
+        run_id: the run whose files these are; empty in manifests of earlier releases, which are not accepted where a
+            signature is demanded.
         model_digest, weights_digest, data_digest: of the model's record.
         git_commit: of the code that trained; None where it is not known.
         created: ISO 8601 in UTC.
@@ -50,6 +52,7 @@ class Manifest(Document):
 
     format: Literal[1] = 1
     name: str
+    run_id: str = ""
     model_digest: str
     weights_digest: str
     data_digest: str
@@ -62,7 +65,9 @@ class Manifest(Document):
     def content(self) -> bytes:
         """Return the bytes of its file, the same for equal manifests."""
         ordered = self.model_copy(update={"files": dict(sorted(self.files.items()))})
-        return f"{ordered.model_dump_json(indent=2)}\n".encode()
+        # one of an earlier release keeps its bytes, of which the digest was registered
+        left_out = set() if self.run_id else {"run_id"}
+        return f"{ordered.model_dump_json(indent=2, exclude=left_out)}\n".encode()
 
     def digest(self) -> str:
         """Return the sha256, in hex, of its file."""

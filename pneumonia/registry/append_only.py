@@ -82,6 +82,8 @@ class AppendOnly:
         if held.head is not None and held.head.entries > len(held.entries):
             # a database may answer with the tags of a later moment: the entries that they count are read after them
             held = held._replace(entries=self._held(self.client.get_run(run_id).data).entries)
+        elif held.head is None and chain.is_chained(held.entries):
+            held = self._held(self.client.get_run(run_id).data)  # or of an earlier one, before the first head was set
         return held
 
     def problems(self, held: Held) -> list[str]:
@@ -89,6 +91,8 @@ class AppendOnly:
         found = chain.gaps(self.key, held.entries) or chain.links(self.title, held.entries)
         if held.head is not None:
             found += [each for each in self.against(held, held.head) if each not in found]
+        elif chain.is_chained(held.entries):
+            found.append(f"the tag {HEAD}, which every list with chained entries has, is missing")
         return found
 
     def against(self, held: Held, head: ListHead) -> list[str]:
@@ -111,6 +115,9 @@ class AppendOnly:
             PneumoniaError: the list was deleted.
         """
         run_id = self._find() or self._create(past)
+        if HEAD not in self.client.get_run(run_id).data.tags:
+            # of an earlier release: the head comes before the first chained entry, which is damaged without one
+            self._set_head(run_id, chain.head_of(self.title, past))
         done = self._write(run_id, f"{self.key}{len(past) + 1:06d}", text)
         if done:
             self._set_head(run_id, chain.head_of(self.title, [*past, text]))

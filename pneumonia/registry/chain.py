@@ -82,6 +82,11 @@ def unchained(entries: Mapping[str, str]) -> int:
     return sum(not previous_of(text) for text in entries.values())
 
 
+def is_chained(entries: Mapping[str, str]) -> bool:
+    """Return whether an entry holds the digest of the one before it, so that the list must have a head."""
+    return any(previous_of(text) for text in entries.values())
+
+
 def previous_of(text: str) -> str:
     """Return the digest that an entry holds of the one before it; empty where it holds none."""
     try:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pneumonia.registry.rest import RegistryClient
 
 KEY = "move-"
+APPLIED = "ledger-applied"
+"""Tag of a registered model: the number of the move that its aliases were last set for."""
 EARLIER = "ledger."
 """Start of the registered model's tags that held one move each before the ledger had a run."""
 
@@ -77,7 +79,7 @@ def read(client: RegistryClient, name: str, tags: Mapping[str, str]) -> Ledger:
     kept = _list(client, name)
     held = _held(kept, tags)
     moves = [_parse(name, key, text) for key, text in held.entries.items()]
-    if problems := kept.problems(held):
+    if problems := [*kept.problems(held), *_lost(held, tags)]:
         raise LedgerDamaged(
             f"{name}: the ledger is not as it was written: {'; '.join(problems)}. The champion in use stays, and none "
             f"is promoted, rolled back or newly served; see pneumonia history --name {name}, and restore the run of "
@@ -101,7 +103,9 @@ def examine(client: RegistryClient, name: str, tags: Mapping[str, str]) -> Exami
         except LedgerDamaged:
             problems.append(f"{key} cannot be read: {text[:80]!r}")
     head = chain.head_of(kept.title, list(held.entries.values())) if held.entries else None
-    return Examined(moves, [*problems, *kept.problems(held)], chain.unchained(held.entries), head, held.entries)
+    return Examined(
+        moves, [*problems, *kept.problems(held), *_lost(held, tags)], chain.unchained(held.entries), head, held.entries
+    )
 
 
 def compare(name: str, found: Examined, head: ListHead) -> list[str]:
@@ -140,6 +144,14 @@ def _list(client: RegistryClient, name: str) -> AppendOnly:
 
 def _held(kept: AppendOnly, tags: Mapping[str, str]) -> Held:
     return kept.read() or Held({key: tags[key] for key in sorted(tags) if key.startswith(EARLIER)}, None)
+
+
+def _lost(held: Held, tags: Mapping[str, str]) -> list[str]:
+    """Say in a sentence that the aliases were set for a move that is not there; `tags` are no newer than the ledger."""
+    applied = int(tags.get(APPLIED, 0))
+    if applied <= len(held.entries):
+        return []
+    return [f"there are {len(held.entries)} moves, and the aliases were set for move {applied} (tag {APPLIED})"]
 
 
 def _parse(name: str, key: str, text: str) -> Move:

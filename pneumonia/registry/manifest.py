@@ -1,4 +1,4 @@
-"""List the files of a version by digest: weights, export, report and dossier, as the artifacts of its run.
+"""List the files of a version by digest: weights, export, report, dossier, data and configuration, as its run has them.
 
 Since the list holds digests, whoever has a part of the files, such as a server that has the export alone, can hold that
 part against it.
@@ -19,8 +19,11 @@ from pneumonia.registry import models, openings
 from pneumonia.tracking.client import download_artifact
 from pneumonia.tracking.run_tags import read_tag
 
-PARTS = ("weights", "export", "report", "dossier")
+FOLDERS = ("weights", "export", "report", "dossier")
 """Artifact folders of a run whose files are listed."""
+INPUTS = ("config.json", "data")
+"""Artifacts of the training's inputs, which are listed too; not in manifests of earlier releases."""
+PARTS = (*FOLDERS, *INPUTS)
 COMMIT_TAG = "mlflow.source.git.commit"
 
 logger = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ def compose(uri: str, run_id: str, record: ModelRecord, files: Mapping[str, str]
     """
     return Manifest(
         name=record.name,
+        run_id=run_id,
         model_digest=record.model_digest(),
         weights_digest=record.weights_digest,
         data_digest=record.data_digest,
@@ -79,6 +83,11 @@ def compose(uri: str, run_id: str, record: ModelRecord, files: Mapping[str, str]
         ledger=models.examine_ledger(uri, record.name).head,
         openings=openings.examine(uri).head,
     )
+
+
+def parts(found: Manifest) -> tuple[str, ...]:
+    """Return the artifacts of the run of which a manifest lists every file."""
+    return PARTS if found.run_id else FOLDERS
 
 
 def read(folder: Path) -> Manifest:
@@ -97,7 +106,7 @@ def read(folder: Path) -> Manifest:
 
 
 def fetch(uri: str, run_id: str, folder: Path, parts: tuple[str, ...] = (*PARTS, SIGNATURE_FOLDER)) -> list[str]:
-    """Download the files of a run, each part into a folder of its name.
+    """Download the files of a run, each part into a folder (or, where it is one file, a file) of its name.
 
     Returns:
         The parts that the run has.
@@ -115,4 +124,4 @@ def fetch(uri: str, run_id: str, folder: Path, parts: tuple[str, ...] = (*PARTS,
             logger.debug("run %s has no %s: %s", run_id, part, error)
         else:
             found.append(part)
-    return [part for part in found if any((folder / part).rglob("*"))]
+    return [part for part in found if (folder / part).is_file() or any((folder / part).rglob("*"))]

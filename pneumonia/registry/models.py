@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from pneumonia.registry.rest import RegistryClient
 
 CHAMPION, PREVIOUS = "champion", "previous"
-APPLIED = "ledger-applied"
-"""Tag of a registered model: the number of the move that its aliases were last set for."""
+APPLIED = ledger_run.APPLIED
 WITHDRAWN = "withdrawn"
 """Tag of a version that a rollback has left: who left it, when and why."""
 EXPORT = "export_digest"
@@ -126,15 +125,22 @@ def names(uri: str) -> list[str]:
         return sorted(model.name for model in client.search_registered_models(max_results=1000))
 
 
-def get(uri: str, name: str, version_or_alias: str) -> Version:
+def get(uri: str, name: str, version_or_alias: str, *, damaged: bool = False) -> Version:
     """Return the version with this number or alias.
 
+    Args:
+        uri: of the registry.
+        name: of the registered model.
+        version_or_alias: which one.
+        damaged: to be looked at only: the champion is then the version with the alias, whatever the ledger says.
+
     Raises:
+        LedgerDamaged: the champion is asked for, and the ledger is not as it was written.
         PneumoniaError: there is none; the message lists the versions that exist.
         TrackingError: the registry cannot be reached.
     """
     known = versions(uri, name)
-    if version_or_alias == CHAMPION and (held := champion(uri, name)) is not None:
+    if version_or_alias == CHAMPION and not damaged and (held := champion(uri, name)) is not None:
         return held
     for version in known:
         if version_or_alias == version.version or version_or_alias in version.aliases:
@@ -191,7 +197,13 @@ def examine_ledger(uri: str, name: str) -> ledger_run.Examined:
     client = mlflow_client(uri)
     with translated_errors(uri, f"read the ledger of {name}"):
         model = _model(client, name)
-        return empty if model is None else ledger_run.examine(client, name, model.tags)
+        if model is None:
+            return empty
+        found = ledger_run.examine(client, name, model.tags)
+    if not found.entries and (held := aliases(model).get(CHAMPION)) is not None:
+        words = f"version {held} has the alias {CHAMPION}, and the ledger is empty"
+        return found._replace(problems=[*found.problems, words])
+    return found
 
 
 def _model(client: RegistryClient, name: str) -> RegisteredModel | SimpleNamespace | None:

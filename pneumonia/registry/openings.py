@@ -5,15 +5,15 @@ before, so that each opening is entered in one list for all experiments of the s
 run ``openings`` of the experiment ``release set openings``. The same model for the same purpose is one opening, however
 often it is repeated. Openings by demos are entered too and are counted apart.
 
-Beside the entries stand the images of every release set, by the first digits of their files' digests, so that a folder
-which holds some of them is recognised, whatever it is called and whatever else it holds.
+Beside the entries stand the images of every release set (`pneumonia.registry.image_lists`), so that a folder which holds
+some of them is recognised, whatever it is called and whatever else it holds. Every entry names its set's list by digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -21,15 +21,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pneumonia.errors import PneumoniaError
 from pneumonia.records.signature import ListHead
-from pneumonia.registry import chain, ledger
+from pneumonia.registry import chain, image_lists, ledger
 from pneumonia.registry.append_only import AppendOnly, Held
 from pneumonia.tracking.client import mlflow_client, store_is_new, with_retries
 
 EXPERIMENT = "release set openings"
 KEY = "opening-"
-ROWS = "rows-"
-DIGITS = 12  # of a file's digest: among a million other images one in 400 runs would be taken for one of 624
-CHUNK = 400  # of such digests in a parameter, which holds 6,000 characters
 
 GATE = "gate"
 """Purpose of the pipeline; others name their command or script."""
@@ -52,6 +49,7 @@ class Opening(BaseModel):
         weights: digest of the model's weights.
         model: its registered name, or what its file is called.
         demo: by a demo profile, or of phantoms.
+        images: digest of the list of the images, `image_lists.digest`; empty in entries of earlier releases.
         previous: sha256 of the entry before this one; empty in entries of earlier releases, which are not chained.
     """
 
@@ -64,6 +62,7 @@ class Opening(BaseModel):
     weights: str
     model: str
     demo: bool = False
+    images: str = ""
     previous: str = ""
 
     def is_same(self, other: Opening) -> bool:
@@ -104,7 +103,7 @@ def openings(uri: str) -> list[Opening]:
         PneumoniaError: the list was deleted, or an entry was changed, removed or reordered.
         TrackingError: the store cannot be reached.
     """
-    return _read(uri)[0]
+    return _read(uri).openings
 
 
 def examine(uri: str) -> Examined:
@@ -116,9 +115,12 @@ def examine(uri: str) -> Examined:
     """
     if (held := _held(uri)) is None:
         return Examined([], 0, None, {})
-    unread = [f"{key} cannot be read: {text[:80]!r}" for key, text in held.entries.items() if _parse(text) is None]
+    found = {key: _parse(text) for key, text in held.entries.items()}
+    unread = [f"{key} cannot be read: {held.entries[key][:80]!r}" for key, opening in found.items() if opening is None]
+    known = [opening for opening in found.values() if opening is not None]
+    problems = [*unread, *_list(uri).problems(held), *_list_problems(_parameters(uri), known)]
     head = chain.head_of(EXPERIMENT, list(held.entries.values()))
-    return Examined([*unread, *_list(uri).problems(held)], chain.unchained(held.entries), head, held.entries)
+    return Examined(problems, chain.unchained(held.entries), head, held.entries)
 
 
 def compare(found: Examined, head: ListHead) -> list[str]:
@@ -126,18 +128,41 @@ def compare(found: Examined, head: ListHead) -> list[str]:
     return chain.against_head(KEY, EXPERIMENT, found.entries, head)
 
 
-def _read(uri: str) -> tuple[list[Opening], list[str]]:
-    """Return the openings and their texts, oldest first, once the chain is checked."""
+class _Register(NamedTuple):
+    """What was read, oldest first, once it is checked: the openings, their texts, and all parameters."""
+
+    openings: list[Opening]
+    texts: list[str]
+    parameters: dict[str, str]
+
+
+def _read(uri: str) -> _Register:
     if (held := _held(uri)) is None:
-        return [], []
+        return _Register([], [], {})
     found = {key: _parse(text) for key, text in held.entries.items()}
     unread = [f"{key} cannot be read" for key, opening in found.items() if opening is None]
-    if problems := [*unread, *_list(uri).problems(held)]:
+    known = [opening for opening in found.values() if opening is not None]
+    parameters = _parameters(uri)
+    if problems := [*unread, *_list(uri).problems(held), *_list_problems(parameters, known)]:
         raise PneumoniaError(
             f"the register of openings is not as it was written: {'; '.join(problems)}. The release set is not opened "
             f"until it is; restore the run of the experiment {EXPERIMENT!r} in the database from a backup"
         )
-    return [opening for opening in found.values() if opening is not None], list(held.entries.values())
+    return _Register(known, list(held.entries.values()), parameters)
+
+
+def _list_problems(parameters: Mapping[str, str], known: Sequence[Opening]) -> list[str]:
+    """Return, in sentences, which lists of images are not as they were written or as the openings name them."""
+    named: dict[str, set[str]] = {}
+    for opening in known:
+        if opening.images:
+            named.setdefault(opening.rows, set()).add(opening.images)
+    return image_lists.problems(parameters, named)
+
+
+def _parameters(uri: str) -> dict[str, str]:
+    """Return the parameters of the register; read after the entries, which follow the lists that they name."""
+    return with_retries(uri, "read the images of the release sets", lambda: _list(uri).parameters()) or {}
 
 
 def _held(uri: str) -> Held | None:
@@ -175,10 +200,19 @@ def enter_images(uri: str, files: Collection[str]) -> str:
         The digest of the set, for `enter`.
 
     Raises:
+        PneumoniaError: the list of these images is there and was changed.
         TrackingError: the store cannot be reached.
     """
     rows = rows_digest(files)
-    _enter_rows(uri, rows, files)
+    wanted = image_lists.parameters_of(rows, files)
+    there = {} if store_is_new(uri) else _parameters(uri)
+    held = image_lists.lists(there).get(rows, {})
+    missing = sorted(wanted.keys() - held.keys())
+    if not (held.items() <= wanted.items() and all(_write(uri, name, wanted[name]) for name in missing)):
+        raise PneumoniaError(
+            f"the list of the images of the release set {rows[:12]} was changed in the register of openings; the "
+            f"release set is not opened until it is restored: the run of the experiment {EXPERIMENT!r}, from a backup"
+        )
     return rows
 
 
@@ -213,7 +247,7 @@ def enter(
         TrackingError: the store cannot be reached.
     """
     while True:
-        past, texts = _read(uri)
+        past, texts, parameters = _read(uri)
         mine = Opening(
             when=datetime.now(UTC).isoformat(timespec="microseconds"),
             who=ledger.who(),
@@ -222,6 +256,7 @@ def enter(
             weights=weights,
             model=model,
             demo=demo,
+            images=image_lists.digest(parameters, rows),
             previous=chain.follow(EXPERIMENT, texts),
         )
         there = [opening for opening in past if opening.rows == rows]
@@ -241,29 +276,16 @@ def recognised(uri: str, files: Collection[str]) -> list[str]:
     Args:
         uri: of the store.
         files: sha256 of the files.
+
+    Raises:
+        PneumoniaError: the register, or a list in it, was changed, so that an opening might go unnoticed.
+        TrackingError: the store cannot be reached.
     """
-    if store_is_new(uri):
-        return []
-    wanted = {digest[:DIGITS] for digest in files}
-    parameters = with_retries(uri, "read the images of the release sets", lambda: _list(uri).parameters()) or {}
-    found = []
-    for name, text in parameters.items():
-        if name.startswith(ROWS) and not wanted.isdisjoint(text.split()):
-            found.append(name.removeprefix(ROWS).partition("-")[0])
-    return sorted(set(found))
+    return image_lists.holding(_read(uri).parameters, files)
 
 
-def _enter_rows(uri: str, rows: str, files: Collection[str]) -> None:
-    digits = sorted({digest[:DIGITS] for digest in files})
-    there = with_retries(uri, "read the images of the release sets", lambda: _list(uri).parameters()) or {}
-    for number, at in enumerate(range(0, len(digits), CHUNK)):
-        name, text = f"{ROWS}{rows}-{number:04d}", " ".join(digits[at : at + CHUNK])
-        if name not in there:
-            _write(uri, name, text)
-
-
-def _write(uri: str, name: str, text: str) -> None:
-    with_retries(uri, "enter the images of the release set", lambda: _list(uri).write(name, text))
+def _write(uri: str, name: str, text: str) -> bool:
+    return with_retries(uri, "enter the images of the release set", lambda: _list(uri).write(name, text))
 
 
 def _append(uri: str, past: Sequence[str], mine: Opening) -> bool:

@@ -154,6 +154,7 @@ class Reader:
             folder,
             self.signing,
             name=champion.name,
+            run_id=champion.run_id,
             model_digest=champion.model_digest,
             manifest_digest=champion.manifest_digest,
         )

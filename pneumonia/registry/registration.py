@@ -54,12 +54,20 @@ def register_export(uri: str, version: Version, digest: str) -> Version:
     return _register_digest(uri, version, EXPORT, digest, "the export")
 
 
-def register_manifest(uri: str, version: Version, digest: str) -> Version:
+def register_manifest(uri: str, version: Version, digest: str, *, upgraded: bool = False) -> Version:
     """Register the digest of the list of a version's files, once: the files do not change.
+
+    Args:
+        uri: of the registry.
+        version: whose list it is.
+        digest: of the list.
+        upgraded: in place of the list of an earlier release, which names no run.
 
     Raises:
         TrackingError: the registry cannot be reached.
     """
+    if upgraded and version.manifest_digest != digest:
+        version = version.model_copy(update={MANIFEST: ""})
     return _register_digest(uri, version, MANIFEST, digest, "the list of the files")
 
 

@@ -24,16 +24,18 @@ def check_files(
     files: Mapping[str, str],
     *,
     name: str,
+    run_id: str,
     model_digest: str,
     manifest_digest: str = "",
 ) -> Manifest:
-    """Check the signature in a folder, and that it is of this model and of these files.
+    """Check the signature in a folder, and that it is of this run, this model and these files.
 
     Args:
         folder: holds manifest and signature.
         signing: whose signature is demanded.
         files: sha256, in hex, of the files at hand, by their paths in the run.
         name, model_digest: of the model that they are of.
+        run_id: of the run that they are of.
         manifest_digest: as it was registered; empty: not registered.
 
     Raises:
@@ -46,6 +48,12 @@ def check_files(
         raise SignatureRefused(str(error)) from None
     if (found.name, found.model_digest) != (name, model_digest):
         raise SignatureRefused(f"what was signed is another model ({found.name}, {found.model_digest[:12]})")
+    if found.run_id != run_id:
+        raise SignatureRefused(
+            f"what was signed is of another run ({found.run_id})"
+            if found.run_id
+            else "its manifest is of an earlier release and names no run, so that another version's would pass for it"
+        )
     if manifest_digest and manifest.file_digest(folder / MANIFEST_FILE) != manifest_digest:
         raise SignatureRefused("what was signed is another manifest than was registered")
     for path, digest in files.items():
@@ -57,7 +65,7 @@ def check_files(
 
 
 def check_export(
-    folder: Path, signing: SigningConfig, *, name: str, model_digest: str, manifest_digest: str = ""
+    folder: Path, signing: SigningConfig, *, name: str, run_id: str, model_digest: str, manifest_digest: str = ""
 ) -> None:
     """Check the signature beside an exported model whose files were held against its record.
 
@@ -68,7 +76,9 @@ def check_export(
     files = {f"{EXPORT_FOLDER}/{file}": digest for file, digest in record.files.items()}
     files[f"{EXPORT_FOLDER}/{EXPORT_RECORD}"] = manifest.file_digest(folder / EXPORT_RECORD)
     place = folder / SIGNATURE_FOLDER
-    check_files(place, signing, files, name=name, model_digest=model_digest, manifest_digest=manifest_digest)
+    check_files(
+        place, signing, files, name=name, run_id=run_id, model_digest=model_digest, manifest_digest=manifest_digest
+    )
 
 
 def refused(what: str, error: SignatureRefused) -> SignatureRefused:
@@ -95,7 +105,7 @@ def check_weights(
         manifest.fetch(uri, run_id, Path(place), (SIGNATURE_FOLDER,))
         files = {f"weights/{weights.name}": manifest.file_digest(weights)}
         folder = Path(place) / SIGNATURE_FOLDER
-        check_files(folder, signing, files, name=name, model_digest=model_digest)
+        check_files(folder, signing, files, name=name, run_id=run_id, model_digest=model_digest)
 
 
 def fetch_beside(uri: str, run_id: str, folder: Path) -> None:

@@ -85,6 +85,9 @@ def sign_version(uri: str, version: models.Version, signing: SigningConfig) -> S
         if SIGNATURE_FOLDER in there:
             found = _held(place, version.manifest_digest)
             _check(version, found, files)
+            if not found.run_id:  # of an earlier release: the same list, of its run, with the inputs
+                found = found.model_copy(update={"run_id": version.run_id, "files": files})
+                write_bytes(place / MANIFEST_FILE, found.content())
         elif version.manifest_digest:
             raise DataError(f"{version.uri}: its manifest is gone from the run; restore the artifact from a backup")
         else:
@@ -97,7 +100,13 @@ def sign_version(uri: str, version: models.Version, signing: SigningConfig) -> S
 
 
 def _check(version: models.Version, found: Manifest, files: Mapping[str, str]) -> None:
-    differing = sorted(path for path in {*files, *found.files} if files.get(path) != found.files.get(path))
+    if found.run_id not in ("", version.run_id):
+        raise DataError(
+            f"{version.uri}: not signed, because its manifest is of another run ({found.run_id}); restore the run's "
+            "artifacts from a backup"
+        )
+    wanted = {path: digest for path, digest in files.items() if path.partition("/")[0] in manifest.parts(found)}
+    differing = sorted(path for path in {*wanted, *found.files} if wanted.get(path) != found.files.get(path))
     if differing:
         raise DataError(
             f"{version.uri}: not signed, because these files are not the ones in its manifest: {', '.join(differing)}; "
@@ -112,14 +121,17 @@ def _log(uri: str, version: models.Version, place: Path, found: Manifest) -> Non
         run.set_tags({MANIFEST: found.digest()})
     finally:
         run.release()
-    registration.register_manifest(uri, version, found.digest())
+    registration.register_manifest(uri, version, found.digest(), upgraded=True)
 
 
 def _of_folders(
     uri: str, run_id: str, folders: Mapping[str, Path], place: Path, record: ModelRecord, held: str | None
 ) -> Manifest:
     """Return the list of a run that no version refers to: the one that is there, where the files are still those."""
-    files = manifest.collect(folders)
+    with tempfile.TemporaryDirectory() as inputs:
+        # as the run has them: a training that is used again was given them in another folder
+        there = manifest.fetch(uri, run_id, Path(inputs), manifest.INPUTS)
+        files = manifest.collect({**folders, **{part: Path(inputs) / part for part in there}})
     if held is not None and (place / MANIFEST_FILE).exists():
         found = manifest.read(place)
         if (found.digest(), found.files, found.model_digest) == (held, files, record.model_digest()):
