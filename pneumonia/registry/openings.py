@@ -5,8 +5,9 @@ before, so that each opening is entered in one list for all experiments of the s
 run ``openings`` of the experiment ``release set openings``. The same model for the same purpose is one opening, however
 often it is repeated. Openings by demos are entered too and are counted apart.
 
-Beside the entries stand the images of every release set (`pneumonia.registry.image_lists`), so that a folder which holds
-some of them is recognised, whatever it is called and whatever else it holds. Every entry names its set's list by digest.
+Beside the entries stand the images of every release set (`pneumonia.registry.image_lists`), so that a folder which
+holds some of them is recognised, whatever it is called and whatever else it holds. Every entry names its set's list by
+digest.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def test_a_signed_and_approved_version_passes(config: Config, version: Version) 
 
 def test_a_changed_byte_of_a_file_is_named(config: Config, version: Version) -> None:
     listed = manifest.read(artifact(config, version, "signature")).files
-    assert len(listed) == 8, "weights, three of the export and its reference, verdict, scores, dossier"
+    assert len(listed) == 10, "weights, three of the export and its reference, verdict, scores, dossier, data, config"
     for path in listed:
         place = artifact(config, version, path)
         flip(place, place.stat().st_size // 2)
@@ -273,6 +273,8 @@ def test_a_part_of_the_files_is_verified_without_a_registry(config: Config, vers
     assert {each.name for each in found.checks if each.outcome == "not done"} == {
         "weights/model.safetensors",
         "dossier/dossier.json",
+        "config.json",
+        "data/manifest.csv",
     }
     flip(place / "report" / "scores.csv")
     assert list(failed(verify_bundle(place, keys()))) == ["report/scores.csv"]

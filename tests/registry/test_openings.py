@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from pneumonia.registry import openings
+from pneumonia.errors import PneumoniaError
+from pneumonia.registry import image_lists, openings
 from pneumonia.registry.openings import GATE, ReleaseSetSpent, counted, enter, enter_images, recognised, rows_digest
 
 
@@ -81,3 +84,54 @@ def test_many_at_once_lose_none_and_keep_the_limit(any_uri: str) -> None:
     assert sum(done) == 4
     mine = counted(openings.openings(any_uri), rows_digest(other))
     assert sorted(int(opening.weights) for opening in mine) == [number for number, ok in enumerate(done) if ok]
+
+
+LISTS = {
+    "all of them": ["UPDATE params SET value = 'aaaa' WHERE key LIKE 'rows-%'"],
+    "one image": ["UPDATE params SET value = '000000000000' || substr(value, 13) WHERE key LIKE 'rows-%-0000'"],
+    "removed": ["DELETE FROM params WHERE key LIKE 'rows-%'"],
+    "the last chunk removed": ["DELETE FROM params WHERE key LIKE 'rows-%-0002'"],
+    "another key": ["UPDATE params SET key = replace(key, 'rows-', 'rows-0') WHERE key LIKE 'rows-%'"],
+}
+
+
+@pytest.mark.parametrize("statements", LISTS.values(), ids=LISTS)
+def test_a_changed_list_of_images_loses_no_opening(work: Path, uri: str, statements: list[str]) -> None:
+    opened(uri, "a")
+    assert openings.examine(uri).problems == []
+    for statement in statements:
+        with sqlite3.connect(work / "mlflow.db") as database:
+            assert database.execute(statement).rowcount > 0
+        database.close()
+    named = f"the list of the images of the release set {ROWS[:12]}"
+    assert any(named in each for each in openings.examine(uri).problems)
+    for act in (
+        lambda: recognised(uri, FILES[:1]),
+        lambda: recognised(uri, files(1, 5000)),
+        lambda: openings.openings(uri),
+        lambda: opened(uri, "b"),
+    ):
+        with pytest.raises(PneumoniaError, match=named):
+            act()
+
+
+def test_a_list_that_no_opening_names_is_held_against_its_form(work: Path, uri: str) -> None:
+    """As in stores of earlier releases; the next opening of the set names it."""
+    enter_images(uri, FILES)
+    with sqlite3.connect(work / "mlflow.db") as database:
+        database.execute("UPDATE params SET value = 'aaaa' WHERE key LIKE 'rows-%-0001'")
+    database.close()
+    with pytest.raises(PneumoniaError, match="was changed"):
+        recognised(uri, FILES[:1])
+    with pytest.raises(PneumoniaError, match="was changed in the register of openings"):
+        enter_images(uri, FILES)
+
+
+def test_a_list_that_was_cut_short_is_completed(uri: str) -> None:
+    wanted = image_lists.parameters_of(ROWS, FILES)
+    first = min(wanted)
+    openings._write(uri, first, wanted[first])
+    enter(uri, ROWS, weights="early", model="m", purpose=GATE)
+    assert opened(uri, "a") == 2
+    assert recognised(uri, FILES[999:]) == [ROWS]
+    assert openings.examine(uri).problems == []

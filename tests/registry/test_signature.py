@@ -14,9 +14,12 @@ import pytest
 from pneumonia.config.schema import Config
 from pneumonia.config.service import SigningConfig
 from pneumonia.errors import ConfigError, DataError, PneumoniaError
+from pneumonia.evidence.verify import verify_version
+from pneumonia.inference.model_source import find_model
 from pneumonia.records.model import WEIGHTS_ARTIFACT, read_record
 from pneumonia.records.signature import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from pneumonia.registry import manifest, models, signature, signing
+from pneumonia.registry.models import Version
 from pneumonia.registry.signature import SignatureRefused, check_signature, make_keys, sign_folder
 from pneumonia.registry.signed import check_files
 from pneumonia.tracking.client import mlflow_client, tracking_uri
@@ -40,6 +43,7 @@ def folder(tmp_path: Path) -> Path:
     record = read_record(made() / WEIGHTS_ARTIFACT)
     found = Manifest(
         name=record.name,
+        run_id="a",
         model_digest=record.model_digest(),
         weights_digest=record.weights_digest,
         data_digest=record.data_digest,
@@ -135,11 +139,12 @@ def test_another_key_a_missing_file_and_a_file_too_many_are_refused(folder: Path
 
 def test_the_signature_of_another_model_or_file_is_refused(folder: Path) -> None:
     found = manifest.read(folder)
-    names = {"name": found.name, "model_digest": found.model_digest}
+    names = {"name": found.name, "run_id": "a", "model_digest": found.model_digest}
     check_files(folder, keys(), found.files, **names)
     for changed, words in (
         ({"name": "another"}, "another model"),
         ({"model_digest": "0" * 64}, "another model"),
+        ({"run_id": "b"}, r"of another run \(a\)"),
         ({"manifest_digest": "0" * 64}, "another manifest than was registered"),
     ):
         with pytest.raises(SignatureRefused, match=words):
@@ -210,3 +215,39 @@ def test_another_list_in_the_run_is_not_signed(config: Config) -> None:
     with pytest.raises(PneumoniaError, match="another than was registered"):
         signing.sign_version(uri, version, keys())
     assert mlflow_client(uri).get_run(version.run_id).data.tags[models.MANIFEST] == version.manifest_digest
+
+
+def of_earlier_release(config: Config, version: Version) -> Version:
+    """Give a version the signed list of an earlier release: without the run, and without the inputs."""
+    uri, place = tracking_uri(config), artifact(config, version, "signature")
+    found = manifest.read(place)
+    files = {path: digest for path, digest in found.files.items() if path.partition("/")[0] in manifest.FOLDERS}
+    (place / MANIFEST_FILE).write_bytes(found.model_copy(update={"run_id": "", "files": files}).content())
+    assert b"run_id" not in (place / MANIFEST_FILE).read_bytes(), "as an earlier release wrote it"
+    (place / SIGNATURE_FILE).unlink()
+    sign_folder(place, keys())
+    digest = manifest.file_digest(place / MANIFEST_FILE)
+    assert manifest.read(place).digest() == digest, "its bytes stay"
+    mlflow_client(uri).set_model_version_tag(NAME, version.version, models.MANIFEST, digest)
+    mlflow_client(uri).set_tag(version.run_id, models.MANIFEST, digest)
+    return models.get(uri, NAME, version.version)
+
+
+def test_the_list_of_an_earlier_release_is_read_and_not_accepted_until_it_is_signed_anew(config: Config) -> None:
+    uri, private = tracking_uri(config), keys()
+    version = of_earlier_release(config, evidenced(config, private))
+    assert verify_version(uri, version, SigningConfig()).passed
+    found = {each.name: each for each in verify_version(uri, version, private).checks if each.outcome == "failed"}
+    assert list(found) == ["listed run"]
+    demanding = config.model_copy(update={"signing": SigningConfig(public_key=private.public_key)})
+    with pytest.raises(SignatureRefused, match=r"of an earlier release and names no run.*pneumonia sign"):
+        find_model(version.uri, demanding)
+    done = signing.sign_version(uri, version, private)
+    assert (done.manifest.run_id, {"config.json", "data/manifest.csv"} - set(done.manifest.files)) == (
+        version.run_id,
+        set(),
+    )
+    version = models.get(uri, NAME, version.version)
+    assert version.manifest_digest == done.digest
+    assert verify_version(uri, version, private).passed
+    assert find_model(version.uri, demanding).folder.is_dir()

@@ -13,8 +13,11 @@ import pytest
 
 from pneumonia.config.schema import Config
 from pneumonia.config.service import ServingConfig, SigningConfig
+from pneumonia.errors import DataError
+from pneumonia.evidence.verify import verify_version
 from pneumonia.inference.model_source import find_model
 from pneumonia.records.signature import MANIFEST_FILE, SIGNATURE_FILE
+from pneumonia.registry import models
 from pneumonia.registry.ledger_run import LedgerDamaged
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.registry.models import Version
@@ -23,7 +26,7 @@ from pneumonia.registry.signature import SignatureRefused
 from pneumonia.registry.signing import sign_version
 from pneumonia.serving.follower import Follower
 from pneumonia.serving.metrics import Metrics
-from pneumonia.tracking.client import tracking_uri
+from pneumonia.tracking.client import mlflow_client, tracking_uri
 from tests.support.evidenced import NAME, artifact, evidenced, flip, keys
 from tests.support.mlflow_server import Server
 from tests.support.registered import promote
@@ -158,3 +161,29 @@ def test_a_signature_that_is_gone_from_the_run_is_missed(work: Path) -> None:
     shutil.rmtree(artifact(config, version, "signature"))
     with pytest.raises(SignatureRefused, match="it has no manifest"):
         find_model(version.uri, config)
+
+
+def test_another_versions_signed_files_do_not_pass_under_this_number(work: Path) -> None:
+    """Everything signed is genuine, and of the first version: its files and registered digests under the second's."""
+    config = config_of(work, keys())
+    uri, first, second = tracking_uri(config), promoted(config, keys()), evidenced(config, keys(), seed=1)
+    for part in ("weights", "export", "report", "dossier", "signature"):
+        place = artifact(config, second, part)
+        shutil.rmtree(place)
+        shutil.copytree(artifact(config, first, part), place)
+    for tag in ("weights_digest", "model_digest", "export_digest", "manifest_digest"):
+        mlflow_client(uri).set_model_version_tag(NAME, second.version, tag, getattr(first, tag))
+    replayed = models.get(uri, NAME, second.version)
+    words = rf"models:/{NAME}/2: its signature is refused: what was signed is of another run \({first.run_id}\)"
+    with pytest.raises(SignatureRefused, match=words):
+        find_model(second.uri, config)
+    with pytest.raises(SignatureRefused, match="of another run"):
+        find_model(f"runs:/{second.run_id}", config)
+    promote(uri, second.version, NAME)
+    update_mirror(uri, work, NAME)
+    with pytest.raises(SignatureRefused, match="of another run"):
+        find_model(None, config)
+    found = {each.name for each in verify_version(uri, replayed, config.signing).checks if each.outcome == "failed"}
+    assert found == {"listed run"}
+    with pytest.raises(DataError, match="its manifest is of another run"):
+        sign_version(uri, replayed, keys())

@@ -42,6 +42,9 @@ def made(seed: int = 0, name: str = NAME) -> Path:
         (place / name).mkdir()
     (place / "report" / "scores.csv").write_text("path,patient,label,probability\n")
     (place / "dossier" / "dossier.json").write_text(json.dumps({"weaknesses": "all"}))
+    (place / "data").mkdir()
+    (place / "data" / "manifest.csv").write_text("path,split,label,sha256\n")
+    (place / "config.json").write_text(json.dumps({"profile": "fast"}))
     return place
 
 
