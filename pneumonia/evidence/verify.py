@@ -36,7 +36,7 @@ def verify_version(uri: str, version: models.Version, signing: SigningConfig) ->
         manifest.fetch(uri, version.run_id, folder)
         checks, found = check_folder(folder, signing, whole=True)
         checks += _registered(version, folder, found)
-        checks += _run(version, signing, found)
+        checks += _run(uri, version, signing, found)
         checks += _record(uri, version, folder, found)
         checks += approval.checks(uri, version, folder)
         checks += _ledgers(uri, version.name, found)
@@ -153,7 +153,7 @@ def _registered(version: models.Version, folder: Path, found: Manifest | None) -
     return [Check(name=name, outcome="ok", detail=digest[:12])]
 
 
-def _run(version: models.Version, signing: SigningConfig, found: Manifest | None) -> list[Check]:
+def _run(uri: str, version: models.Version, signing: SigningConfig, found: Manifest | None) -> list[Check]:
     """Hold the run that the list is of against the version's: a list that was copied from another version fits it."""
     if found is None:
         return []
@@ -163,6 +163,10 @@ def _run(version: models.Version, signing: SigningConfig, found: Manifest | None
         return [Check(name=name, outcome="failed" if demanded(signing) else "not done", detail=words)]
     if found.run_id != version.run_id:
         words = f"the list is of the run {found.run_id}, and the version of {version.run_id or 'none'}"
+        return [Check(name=name, outcome="failed", detail=words)]
+    known = models.versions(uri, version.name)
+    if others := [each for each in known if each.run_id == version.run_id and each.version != version.version]:
+        words = f"the run {found.run_id} is also the one of {models.listed(others)}: each version has a run of its own"
         return [Check(name=name, outcome="failed", detail=words)]
     return [Check(name=name, outcome="ok", detail=found.run_id)]
 

@@ -145,6 +145,14 @@ def test_a_withdrawn_version_is_named_whatever_its_number(config: Config) -> Non
     assert call("verify", version.version, "--name", NAME, *options(config)).exit_code == 1
 
 
+def test_a_version_that_refers_to_another_versions_run_is_named(config: Config) -> None:
+    first, second = evidenced(config, keys()), evidenced(config, keys(), seed=1)
+    assert failed(config, second) == {}
+    statement = "UPDATE model_versions SET run_id = ? WHERE version = 2"
+    assert execute(config, statement, first.run_id) == 1
+    assert failed(config, second)["listed run"].startswith(f"the run {first.run_id} is also the one of 1: ")
+
+
 def test_a_folder_that_lacks_most_files_has_failed(config: Config, tmp_path: Path) -> None:
     version = evidenced(config, keys())
     for part in ("signature", "report"):
