@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pneumonia.evidence.reported_epochs import REPORT, ROUNDED
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
 from pneumonia.records.reproduction import Row, compare, not_recomputed
@@ -78,16 +79,19 @@ def compare_logged(
     return [*rows, *(not_recomputed(PART, name, value, _reason(name)) for name, value in sorted(rest.items()))]
 
 
-def compare_trained(logged: Mapping[str, float], retrained: Mapping[str, float] | None) -> list[Row]:
+def compare_trained(
+    logged: Mapping[str, float], retrained: Mapping[str, float] | None, reported: Mapping[str, float]
+) -> list[Row]:
     """Return one row for each metric that the training logged: of its epochs, and of the validation images.
 
     Args:
         logged: metrics of the run.
         retrained: those of the retraining; None where there was none.
+        reported: of `reported_epochs`, which are compared where there was none.
     """
     before = {name: value for name, value in sorted(logged.items()) if of_a_training(name)}
     if retrained is None:
-        return [not_recomputed(PART, name, value, BY_TRAINING) for name, value in before.items()]
+        return [_reported(name, before.get(name), reported.get(name)) for name in {**before, **reported}]
     now = {name: value for name, value in sorted(retrained.items()) if of_a_training(name)}
     return [
         compare(PART, name, before.get(name), now[name], "by the retraining")
@@ -95,6 +99,15 @@ def compare_trained(logged: Mapping[str, float], retrained: Mapping[str, float] 
         else not_recomputed(PART, name, before[name], NOT_BY_RETRAINING)
         for name in {**before, **now}
     ]
+
+
+def _reported(name: str, logged: float | None, reported: float | None) -> Row:
+    """Return the row of a metric that the report may show, with four decimals."""
+    if reported is None:
+        return not_recomputed(PART, name, logged, BY_TRAINING)
+    row = compare(PART, name, logged, reported, f"as in {REPORT}, which shows four decimals")
+    near = row.difference is not None and abs(row.difference) <= ROUNDED
+    return row.model_copy(update={"verdict": "equal"}) if near else row
 
 
 def of_a_training(name: str) -> bool:

@@ -56,17 +56,13 @@ def recompute(folder: Path, record: ModelRecord, logged: Mapping[str, float]) ->
     return [*rows, *logged_metrics.compare_logged(logged, by_scores, _repeated(folder, record, verdict))]
 
 
-def _repeated(
-    folder: Path, record: ModelRecord, verdict: Mapping[str, Any]
-) -> list[tuple[str, dict[str, float]]]:
+def _repeated(folder: Path, record: ModelRecord, verdict: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
     """Return what the files of a version hold of MLflow's metrics, without the files that it lacks."""
     dependence = _document(folder / DEPENDENCE) if (folder / DEPENDENCE).is_file() else {}
     exported = _document(folder / EXPORTED) if (folder / EXPORTED).is_file() else {}
     try:
         return list(
-            logged_metrics.in_documents(
-                verdict, dependence, exported.get("agreement", {}), record.calibration or {}
-            )
+            logged_metrics.in_documents(verdict, dependence, exported.get("agreement", {}), record.calibration or {})
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise DataError(
@@ -145,7 +141,7 @@ def _dossier(
     """Compare what the dossier repeats of verdict and assessment: a row each, or those of the numbers that differ."""
     rows = []
     if isinstance(claimed := dossier.get("verdict"), Mapping):
-        given = dict(leaves(verdict))
+        given = {row.name: row.claimed for row in _verdict(verdict, metrics)}
         parts = _verdict(claimed, metrics, DOSSIER)
         kept = [  # nothing gives these again, but the verdict's own file says what they were
             compare(DOSSIER, row.name, row.claimed, given[row.name], f"as in {VERDICT}")
@@ -155,9 +151,7 @@ def _dossier(
         ]
         rows += _in_one("verdict", [row.model_copy(update={"name": f"verdict.{row.name}"}) for row in kept])
     if isinstance(claimed := dossier.get("assessment"), Mapping):
-        rows += _in_one(
-            "assessment", compare_documents(DOSSIER, claimed, found.model_dump(mode="json"), "assessment")
-        )
+        rows += _in_one("assessment", compare_documents(DOSSIER, claimed, found.model_dump(mode="json"), "assessment"))
     return rows
 
 

@@ -14,6 +14,7 @@ from pneumonia.evidence import logged_metrics, recompute, retraining
 from pneumonia.evidence.artifact_names import named_by_artifact
 from pneumonia.evidence.checkout import PROJECT, bring_data, worktree
 from pneumonia.evidence.machine import describe_here
+from pneumonia.evidence.reported_epochs import REPORT, reported_epochs
 from pneumonia.progress import Progress, silent
 from pneumonia.records.dossier import Environment
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
@@ -62,7 +63,7 @@ def reproduce_version(
         commit = tags.get(COMMIT_TAG)
         progress(0.3, 1.0, f"checking out {str(commit)[:12]}, and bringing the data")
         again, notes, retrained = _again(folder, record, machines, commit, data, repository, retrain=retrain)
-        trained = logged_metrics.compare_trained(logged, retrained)
+        trained = logged_metrics.compare_trained(logged, retrained, reported_epochs(folder / REPORT))
         rows += [*again, *(retraining.expected(row, notes) for row in trained)]
         notes = [*_unused(record, data), *machines.locks(), *notes]
     passed = all(row.verdict != "differs" for row in rows)
