@@ -64,7 +64,7 @@ def _not_recomputed(rows: Sequence[Row], *, verbose: bool) -> Iterator[str]:
 def _counts(rows: Sequence[Row]) -> Iterator[tuple[str, ...]]:
     """Yield the lines of a table: how many claims of each part have which verdict."""
     yield ("part", *VERDICTS)
-    counted = Counter((row.part, row.verdict) for row in rows)
+    counted = Counter[tuple[str, str]]((row.part, row.verdict) for row in rows)
     for part in dict.fromkeys(row.part for row in rows):
         yield (part, *(str(counted[part, verdict] or "-") for verdict in VERDICTS))
 
