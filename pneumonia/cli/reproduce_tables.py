@@ -41,7 +41,7 @@ def print_reproduction(found: Reproduction, *, verbose: bool) -> None:
         f"{found.version}: {len(found.rows)} claims, {counted['differs']} differ, {counted['may differ']} may differ, "
         f"{counted['not recomputed']} were not recomputed" + ("" if verbose else "; all rows: --verbose or --json")
     )
-    for row in found.rows:
+    for row in found.rows if verbose else ():  # the short table has no other rows
         if row.verdict == "differs":
             emit(f"DIFFERS  {row.part} {row.name}")
 
