@@ -110,7 +110,9 @@ def cross_validation(config: Config, seeds: Sequence[int] = (0,), folds: int = 5
 
 def main(
     profile: Profile = "fast",
-    folds: Annotated[int, typer.Option(help="folds that the patients are dealt into; each is held out once")] = 5,
+    folds: Annotated[
+        int, typer.Option(min=2, max=100, help="folds that the patients are dealt into; each is held out once")
+    ] = 5,
     seeds: Annotated[
         list[int] | None,
         typer.Option(

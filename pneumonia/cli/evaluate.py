@@ -21,6 +21,7 @@ from pneumonia.cli.common import (
     working,
 )
 from pneumonia.cli.evaluate_tables import print_evaluation, print_robustness
+from pneumonia.cli.out_folder import check_out
 from pneumonia.cli.predict import Model, Threshold, load_predictor
 from pneumonia.config.schema import Config, RegistryConfig
 
@@ -83,6 +84,8 @@ def evaluate(
         from pneumonia.inference import outside_set
         from pneumonia.inference.labelled_folder import find_labelled, find_patients
 
+        if out is not None:
+            check_out(out)  # before the opening is entered, which cannot be taken back
         images = find_labelled(folder)
         if words := summarise(images.passed_over, images.litter):
             complain(words)

@@ -21,13 +21,19 @@ from pneumonia.cli.common import (
     disclaim,
     emit,
     emit_json,
+    path_of,
     resolve_config,
     working,
 )
+from pneumonia.cli.out_folder import check_out
+from pneumonia.errors import ConfigError
 
 REGISTERED = "registered"
 """Folder of the files as they were signed, beside the page of today."""
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the dossier; created where it is missing")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", parser=path_of, help="Folder for the dossier; created where it is missing"),
+]
 
 
 def dossier(
@@ -54,13 +60,18 @@ def dossier(
     """
     config = resolve_config(file, settings, any_model=True)
     with working(), tempfile.TemporaryDirectory() as place:
+        check_out(out)
+        if without_images:
+            _refuse_images_in(out)
+        from pneumonia.evidence.artifact_names import named_by_artifact
         from pneumonia.evidence.dossier import build
         from pneumonia.evidence.sources import attached, gather
         from pneumonia.inference.version_export import find_version
         from pneumonia.records.dossier import DOSSIER_JSON, DOSSIER_PAGE, Dossier
 
         uri, found = find_version(config, address_of(version, name))
-        folder = build(replace(gather(uri, found, Path(place)), images=not without_images), out)
+        with named_by_artifact(Path(place)):
+            folder = build(replace(gather(uri, found, Path(place)), images=not without_images), out)
         kept = {} if without_images else attached(Path(place))
         for path, source in kept.items():
             target = folder / REGISTERED / path
@@ -77,3 +88,13 @@ def dossier(
         for each in made.weaknesses:
             emit(f"  {each.weight:<9}  {each.topic}: {each.text}")
     disclaim(as_json)
+
+
+def _refuse_images_in(out: Path) -> None:
+    """Refuse a folder that holds the images of an earlier dossier, which would be passed on with the page."""
+    kept = out / REGISTERED
+    if kept.exists() or kept.is_symlink():
+        raise ConfigError(
+            f"{kept}: is there from an earlier dossier and holds images of patients, which --without-images is to keep "
+            "back; remove that folder, or name another one with --out"
+        )

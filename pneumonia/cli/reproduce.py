@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -17,16 +17,13 @@ from pneumonia.cli.common import (
     address_of,
     complain,
     disclaim,
-    emit,
     emit_json,
     path_of,
     progress,
     resolve_config,
     working,
 )
-
-if TYPE_CHECKING:
-    from pneumonia.records.reproduction import Reproduction, Row
+from pneumonia.cli.reproduce_tables import print_reproduction
 
 
 def reproduce(
@@ -53,14 +50,17 @@ def reproduce(
             show_default=False,
         ),
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print every row, those that are equal too")] = False,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
 ) -> None:
     """Compute again what a version claims, from its commit, its data and its stored scores.
 
-    Each number is a row: claimed, recomputed, difference, verdict. A number that differs ends the command with 1. The
-    checkout is not touched; the recorded commit is checked out beside it, and runs in this environment.
+    Each number is a row: claimed, recomputed, difference, verdict. Printed are those that differ or may differ, what
+    was not recomputed and why, and counts. A number that differs ends the command with 1. The stored scores are taken
+    as they are: only --retrain makes them anew. The checkout is not touched; the recorded commit is checked out beside
+    it, and runs in this environment.
 
     Example: `pneumonia reproduce champion --retrain`
     """  # fmt: skip
@@ -74,38 +74,12 @@ def reproduce(
         found = reproduce_version(
             uri, held, retrain=retrain, data=data, repository=repository or PROJECT, progress=on_progress
         )
-    _print(found, as_json)
-    disclaim(as_json)
-    if not found.passed:
-        raise typer.Exit(FINDING)
-
-
-def _print(found: Reproduction, as_json: bool) -> None:
     for note in found.notes:
         complain(f"note: {note}")
     if as_json:
         emit_json(found.model_dump(mode="json"))
-        return
-    lines = [("claim", "claimed", "recomputed", "difference", "verdict"), *map(_line, found.rows)]
-    wide = [max(len(line[at]) for line in lines) for at in range(5)]
-    for line in lines:
-        emit("  ".join(text.ljust(width) for text, width in zip(line, wide, strict=True)).rstrip())
-    for row in found.rows:
-        if row.note and row.verdict in ("differs", "may differ"):
-            complain(f"{row.part} {row.name}: {row.verdict}: {row.note}")
-    differing = [f"{row.part} {row.name}" for row in found.rows if row.verdict == "differs"]
-    kept = sum(row.verdict == "not recomputed" for row in found.rows)
-    emit(f"{found.version}: {len(found.rows)} claims, {len(differing)} differ, {kept} cannot be recomputed")
-    for each in differing:
-        emit(f"DIFFERS  {each}")
-
-
-def _line(row: Row) -> tuple[str, str, str, str, str]:
-    difference = "" if row.difference is None else f"{row.difference:+.3g}"
-    return f"{row.part} {row.name}", _value(row.claimed), _value(row.recomputed), difference, row.verdict
-
-
-def _value(value: float | str | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.6g}" if isinstance(value, float) else value[:24]
+    else:
+        print_reproduction(found, verbose=verbose)
+    disclaim(as_json)
+    if not found.passed:
+        raise typer.Exit(FINDING)

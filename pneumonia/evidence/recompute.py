@@ -13,23 +13,25 @@ from pneumonia.config.policy import MINIMUMS
 from pneumonia.config.schema import EvaluationConfig
 from pneumonia.errors import DataError
 from pneumonia.evaluation.assessment import ScoredTable, assess
+from pneumonia.evidence import logged_metrics
 from pneumonia.records.assessment import Assessment
 from pneumonia.records.evaluation import Metric
+from pneumonia.records.export import EXPORT_FOLDER, EXPORT_RECORD
 from pneumonia.records.model import ModelRecord
 from pneumonia.records.reproduction import Row, compare, not_recomputed
 from pneumonia.statistics.metrics import METRICS
 
 SCORES, VERDICT, ASSESSMENT = "report/scores.csv", "report/verdict.json", "report/assessment.json"
 SETTINGS, DOSSIER = "report/evaluation.json", "dossier/dossier.json"
-PREFIXES = {"release set": "test_", "gate set": "gate_"}
-"""Start of the names of MLflow's metrics, by the images that the verdict's metrics are of."""
+DEPENDENCE, EXPORTED = "report/dependence.json", f"{EXPORT_FOLDER}/{EXPORT_RECORD}"
 AS_THEY_ARE = "as they are"
 NO_SCORES = "its scores were not kept"
-ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 
 
 def recompute(folder: Path, record: ModelRecord, logged: Mapping[str, float]) -> list[Row]:
     """Return one row for each number that files and metrics of a version claim.
+
+    Metrics that only a training gives are not among them (`logged_metrics.compare_trained`).
 
     Args:
         folder: the files of the version's run.
@@ -48,8 +50,24 @@ def recompute(folder: Path, record: ModelRecord, logged: Mapping[str, float]) ->
     rows += _verdict(verdict, metrics)
     rows += _assessment(ASSESSMENT, _document(folder / ASSESSMENT), found)
     if (folder / DOSSIER).is_file():
-        rows += _dossier(_document(folder / DOSSIER), found, metrics)
-    return [*rows, *_logged(logged, PREFIXES.get(measured_on, ""), metrics)]
+        rows += _dossier(_document(folder / DOSSIER), verdict, found, metrics)
+    prefix = logged_metrics.PREFIXES.get(measured_on, "")
+    by_scores = logged_metrics.intervals(prefix, metrics) if prefix else {}
+    return [*rows, *logged_metrics.compare_logged(logged, by_scores, _repeated(folder, record, verdict))]
+
+
+def _repeated(folder: Path, record: ModelRecord, verdict: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Return what the files of a version hold of MLflow's metrics, without the files that it lacks."""
+    dependence = _document(folder / DEPENDENCE) if (folder / DEPENDENCE).is_file() else {}
+    exported = _document(folder / EXPORTED) if (folder / EXPORTED).is_file() else {}
+    try:
+        return list(
+            logged_metrics.in_documents(verdict, dependence, exported.get("agreement", {}), record.calibration or {})
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise DataError(
+            f"{VERDICT}, {DEPENDENCE} or {EXPORTED}: is damaged; restore the run's artifacts from a backup"
+        ) from None
 
 
 def settings(folder: Path, record: ModelRecord) -> EvaluationConfig:
@@ -117,26 +135,32 @@ def _assessment(part: str, claimed: Mapping[str, Any], found: Assessment) -> lis
     return compare_documents(part, claimed, found.model_dump(mode="json"))
 
 
-def _dossier(dossier: Mapping[str, Any], found: Assessment, metrics: Mapping[str, Metric]) -> list[Row]:
-    """Compare what the dossier repeats of verdict and assessment."""
+def _dossier(
+    dossier: Mapping[str, Any], verdict: Mapping[str, Any], found: Assessment, metrics: Mapping[str, Metric]
+) -> list[Row]:
+    """Compare what the dossier repeats of verdict and assessment: a row each, or those of the numbers that differ."""
     rows = []
-    if isinstance(verdict := dossier.get("verdict"), Mapping):
-        found_in = _verdict(verdict, metrics, DOSSIER)
-        rows += [row.model_copy(update={"name": f"verdict.{row.name}"}) for row in found_in]
+    if isinstance(claimed := dossier.get("verdict"), Mapping):
+        given = {row.name: row.claimed for row in _verdict(verdict, metrics)}
+        parts = _verdict(claimed, metrics, DOSSIER)
+        kept = [  # nothing gives these again, but the verdict's own file says what they were
+            compare(DOSSIER, row.name, row.claimed, given[row.name], f"as in {VERDICT}")
+            if row.verdict == "not recomputed" and row.name in given
+            else row
+            for row in parts
+        ]
+        rows += _in_one("verdict", [row.model_copy(update={"name": f"verdict.{row.name}"}) for row in kept])
     if isinstance(claimed := dossier.get("assessment"), Mapping):
-        rows += compare_documents(DOSSIER, claimed, found.model_dump(mode="json"), "assessment")
+        rows += _in_one("assessment", compare_documents(DOSSIER, claimed, found.model_dump(mode="json"), "assessment"))
     return rows
 
 
-def _logged(logged: Mapping[str, float], prefix: str, metrics: Mapping[str, Metric]) -> list[Row]:
-    """Compare the metrics that MLflow shows with the run."""
-    if not prefix:
-        return []
-    names = ((name, end, field) for name in METRICS for end, field in ENDS)
-    return [
-        compare("MLflow", f"{prefix}{name}{end}", logged.get(f"{prefix}{name}{end}"), getattr(metrics[name], field))
-        for name, end, field in names
-    ]
+def _in_one(name: str, rows: Sequence[Row]) -> list[Row]:
+    """Return one row for what a document repeats and is equal, before those that are not."""
+    equal, others = [row for row in rows if row.verdict == "equal"], [row for row in rows if row.verdict != "equal"]
+    note = "one row for what another file holds too"
+    whole = compare(DOSSIER, name, f"{len(equal)} values", f"{len(equal)} values", note)
+    return [*([whole] if equal else []), *others]
 
 
 def _dumped(metrics: Mapping[str, Metric]) -> dict[str, Any]:

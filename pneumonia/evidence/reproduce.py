@@ -10,9 +10,11 @@ from pathlib import Path
 from pneumonia.data.manifest import Manifest
 from pneumonia.errors import DataError
 from pneumonia.evaluation.assessment import ScoredTable, assess
-from pneumonia.evidence import recompute, retraining
+from pneumonia.evidence import logged_metrics, recompute, retraining
+from pneumonia.evidence.artifact_names import named_by_artifact
 from pneumonia.evidence.checkout import PROJECT, bring_data, worktree
 from pneumonia.evidence.machine import describe_here
+from pneumonia.evidence.reported_epochs import REPORT, reported_epochs
 from pneumonia.progress import Progress, silent
 from pneumonia.records.dossier import Environment
 from pneumonia.records.model import WEIGHTS_ARTIFACT, ModelRecord, read_record
@@ -49,7 +51,7 @@ def reproduce_version(
         DataError: a file of the run is missing or damaged.
         TrackingError: the store cannot be reached.
     """
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, named_by_artifact(Path(place)):
         folder = Path(place)
         progress(0.0, 1.0, "fetching the files of the version")
         download_all(uri, version.run_id, folder)
@@ -60,9 +62,10 @@ def reproduce_version(
         rows = [*_digests(version, folder, record), *recompute.recompute(folder, record, logged)]
         commit = tags.get(COMMIT_TAG)
         progress(0.3, 1.0, f"checking out {str(commit)[:12]}, and bringing the data")
-        again, notes = _again(folder, record, machines, commit, data, repository, retrain=retrain)
-        notes = [*machines.locks(), *notes]
-        rows += again
+        again, notes, retrained = _again(folder, record, machines, commit, data, repository, retrain=retrain)
+        trained = logged_metrics.compare_trained(logged, retrained, reported_epochs(folder / REPORT))
+        rows += [*again, *(retraining.expected(row, notes) for row in trained)]
+        notes = [*_unused(record, data), *machines.locks(), *notes]
     passed = all(row.verdict != "differs" for row in rows)
     return Reproduction(version=version.uri, commit=commit, passed=passed, notes=tuple(notes), rows=tuple(rows))
 
@@ -76,22 +79,36 @@ def _again(
     repository: Path,
     *,
     retrain: bool,
-) -> tuple[list[Row], list[str]]:
-    """Run the recorded code on the recorded data, and compare; return also in what the machines differ."""
+) -> tuple[list[Row], list[str], dict[str, float] | None]:
+    """Run the recorded code on the recorded data, and compare.
+
+    Returns:
+        Rows, in what the machines differ, and the metrics that a retraining has logged.
+    """
     table = ScoredTable.read(folder / recompute.SCORES)
     measured_on = _measured_on(folder)
     with worktree(commit, repository) as code:
-        root = "phantom" if record.phantom and record.config["data"]["root"] == "phantom" else str(data or "")
+        root = "phantom" if _is_drawn(record) else str(data or "")
         if not root:
             root = str(bring_data(code, record.dvc_md5, record.config["data"]["root"], repository))
         found = retraining.run_again(code, record, root, measured_on, train=retrain)
         rows = retraining.compare_data(record, found)
         if not retrain:
-            return rows, []
+            return rows, [], None
         differences = machines.differences(record.computed_with, found["computed_with"])
         rows += retraining.compare_training(record, found, table, differences)
     metrics = _retrained_metrics(folder, record, table, found["scores"], measured_on)
-    return [*rows, *(retraining.expected(row, differences) for row in metrics)], differences
+    rows += [retraining.expected(row, differences) for row in metrics]
+    return rows, differences, dict(found["metrics"])
+
+
+def _is_drawn(record: ModelRecord) -> bool:
+    return bool(record.phantom and record.config["data"]["root"] == "phantom")
+
+
+def _unused(record: ModelRecord, data: Path | None) -> list[str]:
+    """Return, in a sentence, that a folder was named in vain."""
+    return [f"--data {data} is not used: the phantoms are drawn again"] if data and _is_drawn(record) else []
 
 
 def _retrained_metrics(
@@ -124,8 +141,8 @@ def _digests(version: models.Version, folder: Path, record: ModelRecord) -> list
     if (folder / MANIFEST).is_file():
         found = Manifest.load(folder / MANIFEST)
         rows += [
-            compare("record", "data_digest", record.data_digest, found.digest, MANIFEST),
-            compare("record", "split_digest", record.split_digest, found.split_digest, MANIFEST),
+            compare(MANIFEST, "data_digest", record.data_digest, found.digest),
+            compare(MANIFEST, "split_digest", record.split_digest, found.split_digest),
         ]
     return rows
 

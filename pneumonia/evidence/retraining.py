@@ -40,6 +40,7 @@ config = Config.model_validate(given["config"])
 dataset = prepare_data(config)
 found = {"data_digest": dataset.digest, "split_digest": dataset.split_digest, "dvc_md5": dataset.dvc_md5}
 if given["train"]:
+    import mlflow
     from pneumonia.data import packing
     from pneumonia.data.manifest import Manifest
     from pneumonia.evaluation.scored_model import Model, Split
@@ -55,6 +56,7 @@ if given["train"]:
         "weights_digest": trained.weights_digest,
         "model_digest": model.record.model_digest(),
         "computed_with": list(trained.computed_with),
+        "metrics": dict(mlflow.MlflowClient(trained.tracking_uri).get_run(trained.run_id).data.metrics),
         "scores": dict(zip(split.paths, [float(each) for each in scored.probabilities])),
     }
 Path(sys.argv[2]).write_text(json.dumps(found))

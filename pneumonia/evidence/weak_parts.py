@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pneumonia.records.assessment import RobustnessRow, Slice
+from pneumonia.evaluation.robustness import SIDE
+from pneumonia.records.assessment import Robustness, RobustnessRow, Slice
 from pneumonia.records.dossier import Dossier, Weakness
 from pneumonia.records.evaluation import Metric
 
@@ -52,6 +53,7 @@ def weak_changes(dossier: Dossier) -> Iterator[Weakness]:
         )
         yield Weakness(weight="not known", topic="No robustness test", text=text, section="robustness")
         return
+    yield from _scaled(dossier, found)
     mildest: dict[str, tuple[int, float, str, RobustnessRow]] = {}
     for row in found.rows:
         for name in NAMES:
@@ -66,6 +68,36 @@ def weak_changes(dossier: Dossier) -> Iterator[Weakness]:
         )
         weight = "serious" if strength <= 2 else "caution"
         yield Weakness(weight=weight, topic=f"Sensitive to {row.change}", text=text, section="robustness")
+
+
+def _scaled(dossier: Dossier, found: Robustness) -> Iterator[Weakness]:
+    """Compare the unchanged images, which were scaled like the changed ones, with the release set at full size.
+
+    The falls by a change are measured from that reference, so that one by the scaling alone shows in none of them.
+    """
+    verdict = dossier.verdict
+    if verdict is None or verdict.measured_on != "release set":
+        return
+    whole = verdict.metrics
+    outside = [
+        name
+        for name in NAMES
+        if name in whole
+        and name in found.reference
+        and not whole[name].low <= found.reference[name].value <= whole[name].high
+    ]
+    if not outside:
+        return
+    pairs = "; ".join(f"{NAMES[name]} {_shown(found.reference[name])}, there {_shown(whole[name])}" for name in outside)
+    text = (
+        f"On {found.images} images that were scaled to {SIDE} pixels and not changed otherwise, from "
+        f"{found.measured_on}, it does otherwise than on the release set: {pairs}. The falls by changes are measured "
+        "from these numbers."
+    )
+    serious = any(abs(whole[name].value - found.reference[name].value) >= SERIOUS for name in outside)
+    yield Weakness(
+        weight="serious" if serious else "caution", topic="Sensitive to scaling", text=text, section="robustness"
+    )
 
 
 def _counted(each: Slice, name: str) -> int:

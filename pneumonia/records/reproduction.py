@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Literal, TypeGuard
 
 from pneumonia.records.base import Document
 
@@ -53,7 +54,7 @@ TOLERANCE = 1e-9
 
 def compare(part: str, name: str, claimed: object, recomputed: object, note: str = "") -> Row:
     """Return the row of a claim; numbers within `TOLERANCE` are equal."""
-    numbers = [each for each in (claimed, recomputed) if isinstance(each, int | float) and not isinstance(each, bool)]
+    numbers = [each for each in (claimed, recomputed) if _is_number(each)]
     if len(numbers) == 2:
         before, now = float(numbers[0]), float(numbers[1])
         difference = now - before
@@ -67,10 +68,15 @@ def compare(part: str, name: str, claimed: object, recomputed: object, note: str
 
 def not_recomputed(part: str, name: str, claimed: object, note: str) -> Row:
     """Return the row of a claim that nothing was kept for to compute it again."""
-    value = float(claimed) if isinstance(claimed, int | float) and not isinstance(claimed, bool) else _text(claimed)
+    value = float(claimed) if _is_number(claimed) else _text(claimed)
     return Row(
         part=part, name=name, claimed=value, recomputed=None, difference=None, verdict="not recomputed", note=note
     )
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Return whether a value is a finite number; others are compared as text, which a document can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _text(value: object) -> str | None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from pneumonia.cli.common import DISCLAIMER
+from pneumonia.cli.out_folder import check_out
 from pneumonia.config.schema import Config, EvaluationConfig
 from pneumonia.evaluation.assessment import assess
 from pneumonia.evaluation.scored_table import ScoredTable
+from pneumonia.inference import outside_set
 from pneumonia.records.assessment import Assessment, Robustness
 from pneumonia.registry import models, robustness
 from pneumonia.tracking.client import tracking_uri
@@ -76,6 +78,21 @@ def test_age_and_view_come_from_dicom_as_groups(weights: Path, tmp_path: Path) -
     assert slices["view", "PA"]["images"] == slices["view", "other"]["images"] == 4
     written = (tmp_path / "page" / "scores.csv").read_text()
     assert not any(secret in written for secret in ("MILLER", "P00", "004Y", "047Y"))
+
+
+def test_a_page_that_cannot_be_written_is_found_before_the_opening(
+    weights: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[object] = []
+    monkeypatch.setattr(outside_set, "enter", lambda *given: entered.append(given))
+    (tmp_path / "file").write_text("mine")
+    for place in ("file", "file/below", "/proc/page"):
+        done = call("evaluate", str(labelled), "--model", str(weights), "--out", place, *OPTIONS)
+        assert done.exit_code == 2, done.stderr
+        assert f"--out {place}: nothing can be written there" in done.stderr
+    assert entered == []
+    check_out(tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists(), "the trial leaves nothing behind"
 
 
 @pytest.mark.integration

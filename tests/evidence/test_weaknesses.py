@@ -57,6 +57,18 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a rare disease": ({"assessment": assessment(predictive_values=[RARE])}, "caution", "70 % of its", "inside"),
     "no assessment": ({"assessment": None}, "not known", "No assessment", "inside"),
     "a blur": ({"robustness": dossiers.robustness(0.5)}, "serious", "Sensitive to blur", "robustness"),
+    "a scaling": (
+        {"robustness": dossiers.robustness(reference=GOOD | {"specificity": metric(0.84)})},
+        "caution",
+        "specificity 0.840 (0.830 to 0.850), there 0.950 (0.920 to 0.970)",
+        "robustness",
+    ),
+    "a scaling that matters": (
+        {"robustness": dossiers.robustness(0.6, reference=GOOD | {"specificity": metric(0.6)})},
+        "serious",
+        "Sensitive to scaling",
+        "robustness",
+    ),
     "no robustness": ({"robustness": None}, "not known", "No robustness test", "robustness"),
     "no folds": ({"cross_validation": None}, "not known", "No cross-validation", "cross-validation"),
     "openings": ({"openings": (OTHER,)}, "caution", "1 other model too", "openings"),

@@ -96,7 +96,7 @@ def assessment(**changes: Any) -> Assessment:
     return Assessment.model_validate(values | changes)
 
 
-def robustness(fallen: float = 0.95) -> Robustness:
+def robustness(fallen: float = 0.95, reference: dict[str, Metric] | None = None) -> Robustness:
     row = RobustnessRow(
         change="blur",
         strength=2,
@@ -113,7 +113,7 @@ def robustness(fallen: float = 0.95) -> Robustness:
         positives=100,
         rows_digest="r" * 64,
         seed=0,
-        reference=GOOD,
+        reference=reference or GOOD,
         rows=(row,),
     )
 

@@ -134,6 +134,28 @@ def test_the_page_that_is_passed_on_shows_no_image(finished: Finished, tmp_path:
     assert "report/errors.png" not in shown
 
 
+def test_the_images_of_an_earlier_dossier_are_not_passed_on(finished: Finished, tmp_path: Path) -> None:
+    uri, name = finished.trained.tracking_uri, finished.config.registry.name
+    kept = tmp_path / "out" / "registered" / "dossier" / DOSSIER_PAGE
+    kept.parent.mkdir(parents=True)
+    kept.write_text("with images")
+    where = ("--name", name, "--out", str(tmp_path / "out"), "--set", f"tracking.uri={uri}")
+    done = call("dossier", "champion", *where, "--without-images")
+    assert done.exit_code == 2
+    assert f"{tmp_path / 'out' / 'registered'}: is there from an earlier dossier" in done.stderr
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [kept], "nothing is written"
+
+
+def test_a_file_is_no_place_for_a_dossier(finished: Finished, tmp_path: Path) -> None:
+    uri, name = finished.trained.tracking_uri, finished.config.registry.name
+    (tmp_path / "file").write_text("mine")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = call("dossier", "champion", "--name", name, "--out", str(place), "--set", f"tracking.uri={uri}")
+        assert done.exit_code == 2
+        assert "name another folder with --out" in done.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 def test_other_weights_than_were_registered_have_no_dossier(finished: Finished, tmp_path: Path) -> None:
     version = models.get(finished.trained.tracking_uri, finished.config.registry.name, "champion")
     other = version.model_copy(update={"weights_digest": "0" * 64})

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from pneumonia.config.schema import Config
-from pneumonia.evidence import recompute, reproduce, retraining
+from pneumonia.errors import DataError
+from pneumonia.evidence import logged_metrics, recompute, reproduce, retraining
 from pneumonia.evidence.machine import describe_here
+from pneumonia.evidence.reported_epochs import REPORT, reported_epochs
 from pneumonia.evidence.verify import verify_version
 from pneumonia.records.model import WEIGHTS_ARTIFACT, read_record
 from pneumonia.records.reproduction import Reproduction, compare
@@ -67,7 +69,9 @@ def test_a_retrained_model_has_the_same_digest(
 ) -> None:
     commit, run = git(repository, "rev-parse", "HEAD"), reproduce._run
     monkeypatch.setattr(reproduce, "_run", lambda *of: ({reproduce.COMMIT_TAG: commit}, run(*of)[1]))
-    found = reproduce.reproduce_version(version_uri(finished), version, retrain=True, repository=repository)
+    found = reproduce.reproduce_version(
+        version_uri(finished), version, retrain=True, data=Path("elsewhere"), repository=repository
+    )
     assert [row for row in found.rows if row.verdict in ("differs", "may differ")] == []
     assert found.passed
     names = {(row.part, row.name): row for row in found.rows}
@@ -81,10 +85,18 @@ def test_a_retrained_model_has_the_same_digest(
         (retraining.RETRAINED, "metrics.auroc.low"),
         (recompute.VERDICT, "metrics.auroc.value"),
         (recompute.ASSESSMENT, "metrics.ece.high"),
-        (recompute.DOSSIER, "assessment.metrics.auroc.value"),
+        (recompute.DOSSIER, "assessment"),
+        (recompute.DOSSIER, "verdict"),
         ("MLflow", "test_auroc_low"),
+        ("MLflow", "val_loss"),
+        ("MLflow", "auroc"),
+        ("MLflow", "best_epoch_val_accuracy"),
+        ("MLflow", "validation_auroc_low"),
     ):
-        assert names[claim].verdict == "equal"
+        assert names[claim].verdict == "equal", claim
+    assert len(names) == len(found.rows), "no row twice"
+    assert {name for part, name in names if part == "MLflow"} == set(logged(finished)), "every metric is a row"
+    assert any("--data elsewhere is not used" in note for note in found.notes)
     assert git(repository, "worktree", "list").count("\n") == 0, "the checkout is as it was"
     assert git(repository, "status", "--porcelain") == ""
     assert Reproduction.model_validate_json(found.model_dump_json()) == found
@@ -126,7 +138,70 @@ def test_a_number_that_was_edited_by_hand_is_found(finished: Finished, folder: P
         assert found[0][0] == file
         name = ".".join(map(str, keys))
         assert found[0][1] == name or name.startswith("reasons.0")
-    assert differing(folder, metrics | {"test_auroc_low": 0.9999}) == [("MLflow", "test_auroc_low")]
+    for name in ("test_auroc_low", "shortcut_dependence_mark_high", "export_int8_labels", "gate_f1"):
+        assert differing(folder, metrics | {name: 0.9999}) == ([("MLflow", name)] if name in metrics else [])
+    assert {"shortcut_dependence_mark_high", "test_auroc_low"} <= set(metrics)
+    assert differing(folder, {key: value for key, value in metrics.items() if key != "test_auroc"}) == [
+        ("MLflow", "test_auroc")
+    ]
+
+
+def test_every_metric_of_the_run_is_a_row(finished: Finished, folder: Path) -> None:
+    metrics = logged(finished) | {"made_up": 0.5, "seconds": float("inf")}
+    rows = [
+        *recompute.recompute(folder, read_record(folder / WEIGHTS_ARTIFACT), metrics),
+        *logged_metrics.compare_trained(metrics, None, reported_epochs(folder / REPORT)),
+    ]
+    found = {row.name: row for row in rows if row.part == "MLflow"}
+    assert set(found) == set(metrics)
+    assert len(rows) == len({(row.part, row.name) for row in rows}), "no row twice"
+    without = {name: row.note for name, row in found.items() if row.verdict == "not recomputed"}
+    assert without["learning_rate"] == without["validation_auroc"] == logged_metrics.BY_TRAINING
+    assert without["made_up"] == logged_metrics.UNKNOWN
+    assert "of the machine" in without["seconds"]
+    epochs = ("val_loss", "auroc", "epoch", "best_epoch", "best_epoch_val_accuracy")
+    assert {found[name].verdict for name in epochs} == {"equal"}, "the signed report has them"
+    assert not [name for name in without if name.startswith(("test_", "gate_", "shortcut_", "export_", "calibration_"))]
+
+
+def test_metrics_of_the_training_are_held_against_the_retraining() -> None:
+    before, again = (
+        {"val_loss": 0.99, "validation_auroc": 0.9, "auroc": 0.9},
+        {"val_loss": 0.5, "validation_auroc": 0.9},
+    )
+    rows = {row.name: row.verdict for row in logged_metrics.compare_trained(before, again | {"validation_f1": 0.8}, {})}
+    assert rows == {
+        "val_loss": "differs", "validation_auroc": "equal", "auroc": "not recomputed", "validation_f1": "differs",
+    }  # fmt: skip
+    reported = {"val_loss": 0.9899, "auroc": 0.9}
+    found = {row.name: row.verdict for row in logged_metrics.compare_trained(before, None, reported)}
+    assert found == {"val_loss": "differs", "validation_auroc": "not recomputed", "auroc": "equal"}
+
+
+def test_a_number_that_only_the_verdict_keeps_is_held_against_the_dossier(folder: Path) -> None:
+    record = read_record(folder / WEIGHTS_ARTIFACT)
+    verdict = json.loads((folder / recompute.VERDICT).read_text())
+    dossier = json.loads((folder / recompute.DOSSIER).read_text())
+    verdict["comparisons"] = {"the champion": {"auroc": {"value": 0.1, "low": 0.0, "high": 0.2}}}
+    dossier["verdict"]["comparisons"] = {"the champion": {"auroc": {"value": 0.3, "low": 0.0, "high": 0.2}}}
+    (folder / recompute.VERDICT).write_text(json.dumps(verdict))
+    (folder / recompute.DOSSIER).write_text(json.dumps(dossier))
+    found = {row.name for row in recompute.recompute(folder, record, {}) if row.part == recompute.DOSSIER}
+    assert found == {"assessment", "verdict", "verdict.comparisons.the champion.auroc.value"}
+
+
+def test_a_damaged_file_is_named_by_its_path_in_the_run(
+    finished: Finished, version: models.Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(uri: str, run_id: str, folder: Path) -> dict[str, Path]:
+        found = download_all(uri, run_id, folder)
+        (folder / recompute.SCORES).write_text("a,b\n")
+        return found
+
+    monkeypatch.setattr(reproduce, "download_all", damaged)
+    with pytest.raises(DataError) as caught:
+        reproduce.reproduce_version(version_uri(finished), version)
+    assert str(caught.value).startswith("report/scores.csv: ")
 
 
 def test_scores_that_were_edited_contradict_every_file(finished: Finished, folder: Path) -> None:
