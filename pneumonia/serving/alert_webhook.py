@@ -187,6 +187,7 @@ def run(orchestrator: Orchestrator, host: str, port: int, token: str, mlflow: st
         timeout_graceful_shutdown=20,
     )
     with contextlib.closing(bound(host, port, "--port")) as listener:
+        listener.listen()  # before the address is written: whoever reads it may connect at once
         print(f"{address_of(listener)}/alerts: Alertmanager's webhook")
         sys.stdout.flush()
         logging.getLogger().setLevel(logging.INFO)

@@ -65,6 +65,7 @@ def run_server(
         try:
             if config.metrics_port:
                 _serve_metrics(config.metrics_port, metrics)
+            listener.listen(BACKLOG)  # before the address is written: whoever reads it may connect at once
             _say(listener, follower, keys)
             logging.getLogger().setLevel(logging.INFO)
             server.run(sockets=[listener])
