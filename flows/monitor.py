@@ -35,11 +35,11 @@ import tasks.detect_drift as detect
 import tasks.finish_loop as finish
 import tasks.ingest_feedback as ingest
 import tasks.recalibrate_model as recalibrating
+from flows.options import ConfigFile, Settings, resolved
 from flows.parameters import guarded
 from flows.pipeline import pipeline, step
 from flows.progress import told
 from flows.terminal import check_servers, failures
-from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.monitoring import loops
 from pneumonia.monitoring.database import Database
@@ -128,16 +128,13 @@ def _loop(decision: Decision, config: Config) -> LoopResult:
 
 def main(
     profile: Annotated[str, typer.Option(help="Profile whose registry and work folder are used")] = "fast",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. monitoring.window=500; repeatable"),
-    ] = None,
-    file: Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")] = None,
+    settings: Settings = None,
+    file: ConfigFile = None,
     trigger: Annotated[str, typer.Option(help="what has started this run, for its record")] = "command line",
 ) -> None:
     """Look at the champion's stream for drift, and do what follows from it. Not a medical device."""
     with failures():
-        config = resolve(profile, file=file, assignments=settings or [])
+        config = resolved(profile, file, settings)
         print(f"Watching the champion of {', '.join(names_to_serve(config))}, the first that there is", flush=True)
         check_servers(config)
         check, decision, result = monitor(config, trigger)

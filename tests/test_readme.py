@@ -146,3 +146,9 @@ def test_the_committed_dossier_is_of_the_committed_result() -> None:
         assert f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})" in page, name
     assert "report/errors.png" in page, "the file is listed, and its picture is not shown"
     assert "The worst errors and the most certain right answers" not in page
+
+
+def test_the_cross_validation_is_the_committed_one() -> None:
+    result = json.loads((ROOT / "benchmarks/results/cross_validation.json").read_text(encoding="utf-8"))
+    found = result["metrics"]["auroc"]
+    assert f"AUROC of {found['mean']:.3f} ± {found['sd']:.3f} over five folds" in " ".join(README.split())

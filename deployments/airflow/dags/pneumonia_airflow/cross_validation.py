@@ -12,8 +12,7 @@ from datetime import timedelta
 from airflow.sdk import DAG, dag, task
 
 from pneumonia_airflow.form import cross_validation_params
-from pneumonia_airflow.outcome import log_failure, log_retry
-from pneumonia_airflow.pipeline import ORIGIN, RETRIES, SENT, SETTINGS, STEP, TRAINING
+from pneumonia_airflow.pipeline import DEFAULTS, ORIGIN, SENT, SETTINGS, STEP, TRAINING
 
 DAG_ID = "pneumonia_cross_validation"
 AT_A_TIME = 1
@@ -125,12 +124,7 @@ def cross_validation() -> DAG:
         is_paused_upon_creation=False,
         params=cross_validation_params(),
         tags=["pneumonia", "cross-validation"],
-        default_args={
-            "owner": "pneumonia",
-            "on_failure_callback": log_failure,
-            "on_retry_callback": log_retry,
-            **RETRIES,
-        },
+        default_args=DEFAULTS,
     )
     def graph() -> None:
         prepared = prepare_data.expand(config=plan_folds(SETTINGS, SENT))

@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
 from airflow.sdk import DAG, Param, dag, task
 
-from pneumonia_airflow.outcome import log_failure, log_retry
-from pneumonia_airflow.pipeline import RETRIES, STEP
+from pneumonia_airflow.pipeline import DEFAULTS, STEP
 
 DAG_ID = "pneumonia_monitor"
 EVERY = timedelta(hours=1)
@@ -125,12 +124,7 @@ def monitor() -> DAG:
         is_paused_upon_creation=False,
         params={"trigger": Param("schedule", type="string", description="What has started this run")},
         tags=["pneumonia", "monitor"],
-        default_args={
-            "owner": "pneumonia",
-            "on_failure_callback": log_failure,
-            "on_retry_callback": log_retry,
-            **RETRIES,
-        },
+        default_args=DEFAULTS,
     )
     def graph() -> None:
         decision = decide_action(detect_drift(ORIGIN), "airflow {{ run_id }}", LONGEST.total_seconds())

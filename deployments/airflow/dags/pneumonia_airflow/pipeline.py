@@ -38,6 +38,13 @@ training, which writes a checkpoint; a new run with the same settings resumes fr
 """
 # a retry after 10 s, then after a minute; Airflow's jitter can double both
 RETRIES = {"retries": 2, "retry_delay": timedelta(seconds=10), "retry_exponential_backoff": 6.0}
+DEFAULTS = {
+    "owner": "pneumonia",
+    "on_failure_callback": log_failure,
+    "on_retry_callback": log_retry,
+    **RETRIES,
+}
+"""What the tasks of every DAG share."""
 TRAINING = {"fast": timedelta(hours=2), "full": timedelta(days=1)}
 SETTINGS = "{{ params | tojson }}"
 SENT = "{{ dag_run.conf | tojson }}"  # before Airflow has laid it over the form: here a mistyped name can be seen
@@ -174,12 +181,7 @@ def pipeline(profile: str) -> DAG:
         is_paused_upon_creation=False,
         params=params(profile),
         tags=["pneumonia", profile],
-        default_args={
-            "owner": "pneumonia",
-            "on_failure_callback": log_failure,
-            "on_retry_callback": log_retry,
-            **RETRIES,
-        },
+        default_args=DEFAULTS,
     )
     def graph() -> None:
         prepared = prepare_data(profile, SETTINGS, SENT)
