@@ -69,13 +69,13 @@ serve: install ## answer with the champion on 8000, a page and an API; Ctrl-C en
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 MARKS ?= not nightly
 
-test: install install-airflow ## run the test suite but for the nightly tests; MARKS="not nightly and not stack" leaves more out
+test: install install-airflow install-delivery ## run the test suite but for the nightly tests; MARKS="not nightly and not stack" leaves more out
 	$(PYTEST) -m "$(MARKS)" $(ARGS)
 
 test-quick: install ## run the tests that start no process, run no step of the pipeline and need no data
 	$(PYTEST) -m "not integration and not stack and not nightly and not real" $(ARGS)
 
-test-nightly: install install-airflow ## run the tests that are too long for every change
+test-nightly: install install-airflow install-delivery ## run the tests that are too long for every change
 	$(BIN)/python -m pytest -m nightly $(ARGS)
 
 lint: install ## ruff, mypy, and the rooms' import contracts
@@ -104,4 +104,4 @@ lock-check:
 	  --target .venv/nothing --requirement requirements-cuda.lock || exit 1; done
 
 clean: ## remove .venv and what runs left behind; data stays
-	rm -rf .venv .venv-airflow .pneumonia
+	rm -rf .venv .venv-airflow .venv-delivery .pneumonia

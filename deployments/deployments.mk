@@ -9,7 +9,7 @@ export GIT_COMMIT ?= $(shell git describe --always --abbrev=40 --match= --dirty 
 ON_LINUX := --python-platform x86_64-unknown-linux-gnu
 COMPOSE_HERE = $(COMPOSE) --env-file "$(ENV_FILE)"
 
-.PHONY: up down logs backup restore data-pull install-airflow form dashboards lock-stack
+.PHONY: up down logs backup restore data-pull install-airflow install-delivery form dashboards lock-stack
 
 up: ## start PostgreSQL, MLflow, Airflow, the service and Prometheus in containers; DEMO=1: login airflow/airflow
 	@ENV_FILE="$(ENV_FILE)" PYTHON="$(PYTHON)" deployments/scripts/up.sh $(if $(DEMO),--demo)
@@ -37,6 +37,14 @@ install-airflow: .venv-airflow/.installed ## make .venv-airflow, in which the te
 	  --requirement deployments/airflow/requirements.lock
 	@touch $@
 
+install-delivery: .venv-delivery/.installed ## make .venv-delivery, whose tools check charts, clouds and workflows
+
+.venv-delivery/.installed: deployments/delivery/requirements.lock $(INSTALLED)
+	@$(UV) venv --quiet --clear --python $(BIN)/python .venv-delivery
+	@$(STEP) --bar "the tools of delivery in .venv-delivery" $(UV) pip install --python .venv-delivery $(QUIET) --no-deps --require-hashes \
+	  --requirement deployments/delivery/requirements.lock
+	@touch $@
+
 form: install ## write the form of Airflow's page anew from the configuration
 	$(BIN)/python deployments/scripts/write_form.py
 
@@ -45,6 +53,7 @@ dashboards: ## write Grafana's dashboards anew from the list of their panels
 
 lock-stack: ## resolve the images' locks again; after make lock
 	$(UV_COMPILE) $(ON_LINUX) deployments/airflow/requirements.in --output-file deployments/airflow/requirements.lock
+	$(UV_COMPILE) deployments/delivery/requirements.in --output-file deployments/delivery/requirements.lock
 	$(UV_COMPILE) $(ON_LINUX) deployments/mlflow/requirements.in --constraint requirements.lock \
 	  --output-file deployments/mlflow/requirements.lock
 	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/library/requirements.in --extra training --extra dicom \
