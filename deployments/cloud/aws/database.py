@@ -14,7 +14,9 @@ from deployments.cloud.shape import Shape
 
 
 class Database(Stack):
-    """One PostgreSQL instance, which from version 15 on takes TLS alone; the machine makes the three roles in it (deployments/postgres/10-roles.sh).
+    """One PostgreSQL instance, which takes TLS alone (RDS' default from version 15 on).
+
+    The machine makes the three roles in it (deployments/postgres/10-roles.sh).
 
     Attributes:
         instance: the database.

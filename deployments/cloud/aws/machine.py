@@ -17,7 +17,7 @@ UBUNTU = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/eb
 
 
 class Machine(Stack):
-    """MLflow, Airflow and what watches them; people reach it by Session Manager, service and trainings on MLflow's port.
+    """MLflow, Airflow and what watches them; people reach it by Session Manager, the service on MLflow's port.
 
     Attributes:
         instance: the machine.
@@ -43,7 +43,7 @@ class Machine(Stack):
         )
         storage.allow(self.role, "machine")
         settings = {
-            "COMPOSE_FILE": "docker-compose.yml:deployments/compose.cloud.yml",
+            "COMPOSE_FILE": "docker-compose.yml:deployments/compose.managed.yml",
             "DATABASE_HOST": database,
             "ARTIFACTS_DESTINATION": f"s3://{storage.buckets['artifacts'].bucket_name}",
             "DVC_REMOTE_URL": f"s3://{storage.buckets['data'].bucket_name}",

@@ -2,8 +2,8 @@
 
     .venv-delivery/bin/python create_and_delete.py FOLDER
 
-FOLDER holds the templates. Types that moto's CloudFormation does not know are taken out first, and named; secrets are made
-directly, because the other stacks refer to them.
+FOLDER holds the templates. Types that moto's CloudFormation does not know are taken out first, and named; secrets
+are made directly, because the other stacks refer to them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 ORDER = ("network", "storage", "database", "machine", "serving", "training", "budget")
@@ -55,8 +56,8 @@ def replaced(node: Any, references: dict[str, Any], attributes: dict[str, Any]) 
 def known(cloud: Cloud, template: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the template without what moto does not know, and the types that were taken out.
 
-    moto gives no attribute of a file system or of Batch's parts to other resources, wants a service role where AWS has one
-    of its own for Batch, and knows the kind of an environment in capitals alone.
+    moto gives no attribute of a file system or of Batch's parts to other resources, wants a service role where AWS has
+    one of its own for Batch, and knows the kind of an environment in capitals alone.
     """
     references, attributes = {}, {}
     left = {name: one for name, one in template["Resources"].items() if one["Type"] not in UNKNOWN}
@@ -108,6 +109,21 @@ def create(cloud: Cloud, name: str, template: dict[str, Any]) -> dict[str, Any]:
     return {"status": status, "resources": counted, "missing": missing, "left_out": left_out}
 
 
+def delete(cloud: Cloud, name: str) -> None:
+    """Delete a stack; moto leaves route tables, which are then in the way of their network."""
+    try:
+        cloud.client("cloudformation").delete_stack(StackName=f"pneumonia-{name}")
+    except ClientError as error:
+        if name != "network" or error.response["Error"]["Code"] != "DependencyViolation":
+            raise
+        ec2 = cloud.client("ec2")
+        (network,) = (one["VpcId"] for one in ec2.describe_vpcs()["Vpcs"] if not one["IsDefault"])
+        for table in ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [network]}])["RouteTables"]:
+            if not any(one.get("Main") for one in table["Associations"]):
+                ec2.delete_route_table(RouteTableId=table["RouteTableId"])
+        ec2.delete_vpc(VpcId=network)
+
+
 def an_image(cloud: Cloud) -> str:
     return str(cloud.client("ec2").describe_images()["Images"][0]["ImageId"])
 
@@ -129,8 +145,6 @@ def there(cloud: Cloud) -> dict[str, Any]:
         "machines": [
             one["InstanceType"] for group in machines for one in group["Instances"] if one["State"]["Name"] == "running"
         ],
-        "services": cloud.client("ecs").list_clusters()["clusterArns"],
-        "queues": [one["jobQueueName"] for one in cloud.client("batch").describe_job_queues()["jobQueues"]],
     }
 
 
@@ -141,7 +155,7 @@ def main(folder: Path) -> None:
         created = {name: create(cloud, name, templates[name]) for name in ORDER}
         found = there(cloud)
         for name in reversed([name for name in ORDER if created[name]["status"] != "not tried"]):
-            cloud.client("cloudformation").delete_stack(StackName=f"pneumonia-{name}")
+            delete(cloud, name)
         print(json.dumps({"created": created, "there": found, "after": there(cloud)}))
     finally:
         cloud.server.stop()
