@@ -26,7 +26,7 @@ def free_port() -> int:
 class Server:
     """``mlflow server`` on a folder that holds ``mlflow.db``; it can be stopped and started again.
 
-    Artifacts lie in the folder too, or where `artifacts` says, which the server reaches with the variables `environment`.
+    Artifacts lie in the folder too, or where `artifacts` says; the server gets the variables `environment` besides.
     """
 
     def __init__(self, folder: Path, artifacts: str = "", environment: dict[str, str] | None = None) -> None:
