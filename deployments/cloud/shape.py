@@ -52,7 +52,7 @@ class Shape:
     serving: Serving
     training: Training
     database: dict[str, Any]
-    secrets: dict[str, str]
+    secrets: tuple[str, ...]
     roles: dict[str, Role]
 
     def name(self, part: str) -> str:
@@ -64,8 +64,9 @@ def read_shape(file: Path = FILE) -> Shape:
     """Read the file; raise where a key is missing or unknown, or a role names what does not exist."""
     found = tomllib.loads(file.read_text(encoding="utf-8"))
     roles = {name: Role(dict(role["buckets"]), tuple(role["secrets"])) for name, role in found.pop("roles").items()}
+    secrets = tuple(found.pop("secrets"))
     serving, training = Serving(**found.pop("serving")), Training(**found.pop("training"))
-    shape = Shape(roles=roles, serving=serving, training=training, **found)
+    shape = Shape(roles=roles, secrets=secrets, serving=serving, training=training, **found)
     for name, role in roles.items():
         strange = (set(role.buckets) - set(shape.buckets)) | (set(role.secrets) - set(shape.secrets))
         if strange or not set(role.buckets.values()) <= {"read", "write"}:

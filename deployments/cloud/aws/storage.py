@@ -41,7 +41,7 @@ class Storage(Stack):
         )
         self.buckets = {name: self._bucket(name, lifecycle=old, log=self.logs) for name in shape.buckets}
         self.images = {name: self._images(name) for name in IMAGES}
-        self.secrets = {name: self._secret(name, what) for name, what in shape.secrets.items()}
+        self.secrets = {name: self._secret(name) for name in shape.secrets}
 
     def _bucket(
         self, name: str, lifecycle: s3.LifecycleRule, versioned: bool = True, log: s3.IBucket | None = None
@@ -74,14 +74,14 @@ class Storage(Stack):
             removal_policy=self.removal,
         )
 
-    def _secret(self, name: str, what: str) -> secretsmanager.Secret:
-        """Create a random secret; hexadecimal digits' neighbours alone, since some become part of a URL."""
+    def _secret(self, name: str) -> secretsmanager.Secret:
+        """Create a random secret of letters and digits alone, since some become part of a URL."""
         made = secretsmanager.SecretStringGenerator(password_length=48, exclude_punctuation=True)
         secret = secretsmanager.Secret(
             self,
             name.lower(),
             secret_name=self.shape.name(name),
-            description=what,
+            description=f"{name} of .env",
             generate_secret_string=made,
             removal_policy=self.removal,
         )

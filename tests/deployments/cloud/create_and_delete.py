@@ -9,6 +9,7 @@ are made directly, because the other stacks refer to them.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from moto.server import ThreadedMotoServer
 
 ORDER = ("network", "storage", "database", "machine", "serving", "training", "budget")
 REGION = "eu-central-1"
+ROOT = Path(__file__).parents[3]
 UNKNOWN = {
     "AWS::SecretsManager::Secret",
     "AWS::Budgets::Budget",
@@ -148,12 +150,26 @@ def there(cloud: Cloud) -> dict[str, Any]:
     }
 
 
+def fetched(cloud: Cloud) -> list[str]:
+    """Return the names of the variables that a new machine gets from the secrets."""
+    names = [one["Name"] for one in cloud.client("secretsmanager").list_secrets()["SecretList"]]
+    done = subprocess.run(
+        [sys.executable, ROOT / "deployments/cloud/fetch_secrets.py", "aws", REGION, *names],
+        env={"AWS_ENDPOINT_URL": cloud.url, "AWS_ACCESS_KEY_ID": "one", "AWS_SECRET_ACCESS_KEY": "two"},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [line.removesuffix("=drawn") for line in done.stdout.splitlines()]
+
+
 def main(folder: Path) -> None:
     cloud = Cloud()
     try:
         templates = {name: json.loads((folder / f"{name}.template.json").read_text()) for name in ORDER}
         created = {name: create(cloud, name, templates[name]) for name in ORDER}
-        found = there(cloud)
+        found = there(cloud) | {"env": fetched(cloud)}
         for name in reversed([name for name in ORDER if created[name]["status"] != "not tried"]):
             delete(cloud, name)
         print(json.dumps({"created": created, "there": found, "after": there(cloud)}))
