@@ -3,9 +3,9 @@
 python benchmarks/restore.py > benchmarks/results/restore.json
 
 Boots a stack of its own, as benchmarks/stack.py does, makes a champion of phantoms and a backup, and removes all
-containers and volumes: what is left is the backup and .env, as on a new machine. Then the stack is started, restored, and
-asked until its service is ready with the champion of before; images are in the builder's cache. At last the service's
-container is replaced while it is asked every 50 ms. `load` is what the machine was doing before.
+containers and volumes: what is left is the backup and .env, as on a new machine. Then the stack is started, restored,
+and asked until its service is ready with the champion of before; images are in the builder's cache. At last the
+service's container is replaced while it is asked every 50 ms. `load` is what the machine was doing before.
 """
 
 from __future__ import annotations
