@@ -60,6 +60,7 @@ GROUPS = {
     "tests/registry/": "mlflow server",
     "tests/deployments/test_child": "dags",
     "tests/deployments/test_dags": "dags",
+    "tests/deployments/test_chart": "chart",
     "tests/deployments/test_form": "dags",
     "tests/deployments/test_parity": "dags",
     "tests/deployments/test_monitor_parity": "dags",
@@ -90,7 +91,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 HISTORIES = ("test_moves.py", "test_health.py")
 """Tests that make many moves in a registry, or ask a server in a thread."""
-SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "docker", "engine"}
+SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "rendered_sets", "docker", "engine"}
 """Fixtures, and the parameter of one, that start a process."""
 
 
