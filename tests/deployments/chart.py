@@ -21,12 +21,13 @@ DELIVERY_PYTHON = ROOT / ".venv-delivery/bin/python"
 Resource = dict[str, Any]
 S3 = {"mlflow": {"artifacts": {"destination": "s3://bucket/mlflow"}}}
 OUTSIDE = {"postgres": {"enabled": False}}
+NO_LIMITS = {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": None}
 REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("additional properties 'replica' not allowed", {"serving": {"replica": 3}}),
     ("minimum: got 0, want 1", {"serving": {"replicas": 0}}),
     ("value must be one of 'Always', 'IfNotPresent', 'Never'", {"image": {"pullPolicy": "Sometimes"}}),
     ("got string, want boolean", {"networkPolicy": {"enabled": "no"}}),
-    ("missing property 'limits'", {"serving": {"resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": None}}}),
+    ("missing property 'limits'", {"serving": {"resources": NO_LIMITS}}),
     ("invalid propertyName 'serving.threads'", {"serving": {"settings": {"serving.threads": 2}}}),
     ("invalid propertyName 'train.epochs'", {"serving": {"settings": {"train.epochs": 2}}}),
     ("does not match pattern '^sha256:", {"image": {"digests": {"serving": "latest"}}}),

@@ -93,7 +93,7 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 @pytest.fixture(scope="session")
 def rendered_sets() -> dict[str, Any]:
     """What Helm makes of the chart with every set of values, right and wrong; some ten seconds of one core."""
-    sets: dict[str, Any] = rendered(value_sets() | {words: values for words, values in REFUSED})["sets"]
+    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED))["sets"]
     return sets
 
 

@@ -1,4 +1,4 @@
-"""The Helm chart: it renders for every set of values, fits several Kubernetes and a policy, and agrees with the stack."""
+"""The Helm chart: it renders for every set of values, fits several Kubernetes, and agrees with the stack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from pneumonia.serving.gate import OPEN
 from pneumonia.serving.routes import ROUTES
 from tests.deployments.chart import CHART, REFUSED, Rendered, read, stage_of, value_sets
-
 from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
@@ -125,9 +124,10 @@ def test_parts_run_what_the_stack_runs(charts: dict[str, Rendered]) -> None:
     assert [re.sub("=http.*", "", each) for each in webhook["args"]] == [
         re.sub("=http.*", "", each) for each in services["alert-webhook"]["command"]
     ]
-    assert f":{webhook['ports'][0]['containerPort']}" in read(ROOT / "deployments/prometheus/prometheus.yml")[
-        "scrape_configs"
-    ][1]["static_configs"][0]["targets"][0]
+    assert (
+        f":{webhook['ports'][0]['containerPort']}"
+        in read(ROOT / "deployments/prometheus/prometheus.yml")["scrape_configs"][1]["static_configs"][0]["targets"][0]
+    )
 
 
 def test_what_the_chart_starts_from_the_image_is_in_it(charts: dict[str, Rendered]) -> None:
@@ -141,7 +141,7 @@ def test_what_the_chart_starts_from_the_image_is_in_it(charts: dict[str, Rendere
 
 def test_services_lead_to_ports_that_their_pods_have(charts: dict[str, Rendered]) -> None:
     for name in SETS:
-        pods = {part: pod for part, pod in charts[name].pods()}
+        pods = dict(charts[name].pods())
         for service in charts[name].of_kind("Service"):
             pod = pods[service["spec"]["selector"]["app.kubernetes.io/component"]]
             named = {port["name"] for container in pod["containers"] for port in container["ports"]}

@@ -62,7 +62,7 @@ securityContext:
 {{/* A variable from the Secret, under the same name as in .env: list $ "VARIABLE" "KEY". */}}
 {{- define "pneumonia.secretVariable" -}}
 - name: {{ index . 1 }}
-  valueFrom: {secretKeyRef: {name: {{ (index . 0).Values.existingSecret }}, key: {{ index . 2 }}}}
+  valueFrom: {secretKeyRef: {name: {{ (index . 0).Values.secretName }}, key: {{ index . 2 }}}}
 {{- end }}
 
 {{- define "pneumonia.databaseHost" -}}
@@ -75,19 +75,19 @@ securityContext:
 {{- with (index . 0).Values.database.sslmode }}
 - {name: PGSSLMODE, value: {{ . }}}
 {{- end }}
-{{- if (index . 0).Values.database.caSecret }}
+{{- if (index . 0).Values.database.caSecretName }}
 - {name: PGSSLROOTCERT, value: /etc/postgresql-ca/ca.crt}
 {{- end }}
 {{- end }}
 
 {{- define "pneumonia.databaseMount" -}}
-{{- if .Values.database.caSecret }}
+{{- if .Values.database.caSecretName }}
 - {name: database-ca, mountPath: /etc/postgresql-ca, readOnly: true}
 {{- end }}
 {{- end }}
 
 {{- define "pneumonia.databaseVolume" -}}
-{{- with .Values.database.caSecret }}
+{{- with .Values.database.caSecretName }}
 - name: database-ca
   secret: {secretName: {{ . }}, defaultMode: 292}  # 0444
 {{- end }}
