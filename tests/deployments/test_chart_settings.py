@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pneumonia.config.resolve import resolve
-from tests.deployments.chart import CHART, Rendered, cores, environment_of, read, value_sets, variables_of
+from tests.deployments.chart import CHART, FOLDER, Rendered, cores, environment_of, read, value_sets, variables_of
 from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
@@ -24,12 +22,13 @@ ALLOCATOR = {"MALLOC_ARENA_MAX"}
 
 
 @pytest.fixture(scope="module")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The Secret that docs/kubernetes.md makes: kubectl's, of the file that write_env.py writes."""
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The keys of the Secrets that docs/kubernetes.md makes, by name."""
     file = tmp_path_factory.mktemp("secrets") / "cluster.env"
     subprocess.run([sys.executable, ROOT / "deployments/scripts/write_env.py", file], check=True, timeout=30)
-    lines = [line.partition("=") for line in file.read_text().splitlines() if line]
-    return {name: value for name, _, value in lines}
+    command = [sys.executable, FOLDER / "write_secrets.py", file, "service"]
+    printed = subprocess.run(command, check=True, timeout=30, capture_output=True, text=True).stdout
+    return {each["metadata"]["name"]: set(each["data"]) for each in json.loads(printed)["items"]}
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -95,30 +94,28 @@ def secret_keys(chart: Rendered) -> set[str]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_what_is_secret_comes_from_the_secret_that_the_documented_command_makes(
-    charts: dict[str, Rendered], secrets: dict[str, str], name: str
+    charts: dict[str, Rendered], secrets: dict[str, set[str]], name: str
 ) -> None:
     keys = secret_keys(charts[name])
     assert keys
-    assert keys <= set(secrets)
+    assert keys <= secrets["pneumonia"]
     for part, container in charts[name].containers():
         for variable in container["env"]:
             if re.search(r"PASSWORD|_KEY$|TOKEN", variable["name"]):
                 assert set(variable) == {"name", "valueFrom"}, (part, variable["name"])
 
 
-def test_kubectl_makes_that_secret(tmp_path: Path, secrets: dict[str, str]) -> None:
-    file = tmp_path / "cluster.env"
-    file.write_text("".join(f"{name}={value}\n" for name, value in secrets.items()))
-    command = ["kubectl", "create", "secret", "generic", "pneumonia", f"--from-env-file={file}"]
-    try:
-        done = subprocess.run(
-            [*command, "--dry-run=client", "--output=json"], capture_output=True, text=True, timeout=60, check=False
-        )
-    except FileNotFoundError:
-        pytest.skip("kubectl is not installed")
-    assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)["data"]
-    assert {name: base64.b64decode(value).decode() for name, value in data.items()} == secrets
+def test_every_secret_that_is_made_is_used(charts: dict[str, Rendered], secrets: dict[str, set[str]]) -> None:
+    used = set().union(*(secret_keys(charts[name]) for name in SETS))
+    assert used == secrets["pneumonia"]
+    mounted = [
+        volume["secret"]["secretName"]
+        for name in SETS
+        for _, pod in charts[name].pods()
+        for volume in pod.get("volumes", ())
+        if "secret" in volume
+    ]
+    assert set(mounted) - {"postgres-ca"} == set(secrets) - {"pneumonia"}
 
 
 def test_values_hold_names_of_secrets_and_no_secret(charts: dict[str, Rendered]) -> None:
