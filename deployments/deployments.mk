@@ -9,7 +9,7 @@ export GIT_COMMIT ?= $(shell git describe --always --abbrev=40 --match= --dirty 
 ON_LINUX := --python-platform x86_64-unknown-linux-gnu
 COMPOSE_HERE = $(COMPOSE) --env-file "$(ENV_FILE)"
 
-.PHONY: up down logs backup restore data-pull install-airflow install-delivery form dashboards lock-stack
+.PHONY: up down logs backup restore data-pull install-airflow install-delivery form dashboards lock-stack release
 
 up: ## start PostgreSQL, MLflow, Airflow, the service and Prometheus in containers; DEMO=1: login airflow/airflow
 	@ENV_FILE="$(ENV_FILE)" PYTHON="$(PYTHON)" deployments/scripts/up.sh $(if $(DEMO),--demo)
@@ -44,6 +44,9 @@ install-delivery: .venv-delivery/.installed ## make .venv-delivery, whose tools 
 	@$(STEP) --bar "the tools of delivery in .venv-delivery" $(UV) pip install --python .venv-delivery $(QUIET) --no-deps --require-hashes \
 	  --requirement deployments/delivery/requirements.lock
 	@touch $@
+
+release: install ## build wheel, source archive, bill of materials and checksums of this commit into OUT=dist
+	$(BIN)/python deployments/release/build.py --out "$(or $(OUT),dist)"
 
 form: install ## write the form of Airflow's page anew from the configuration
 	$(BIN)/python deployments/scripts/write_form.py
