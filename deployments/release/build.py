@@ -21,12 +21,22 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = "requirements.lock"
 TORCH = "deployments/library/torch.txt"
 SUMS = "SHA256SUMS"
 SPECIFICATION = "1.6"
 """CycloneDX's."""
+MACHINES = (
+    {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},
+    {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
+    {"sys_platform": "darwin", "platform_system": "Darwin", "platform_machine": "arm64"},
+)
+"""Those that the lock is for, as a requirement's marker asks for them."""
+PYTHONS = ("3.11.0", "3.11.99")
+"""The first and the last that the project runs on: the list must not depend on the Python that writes it."""
 UMASKS = (0o022, 0o077)
 """Of the two copies: a checkout's permissions are its owner's matter, and no part of the release."""
 
@@ -81,13 +91,13 @@ def _archives(root: Path, work: Path, umask: int) -> dict[str, str]:
 def write_bill(source: Path, folder: Path) -> Path:
     """Write the bill of materials of the lock, CycloneDX, beside the archives: every package with version and hashes.
 
-    Torch is not in the lock, since its CPU build is not in the package index; its pinned version is added without a hash.
+    Torch is not in the lock, since the package index lacks its CPU build; its pinned version is added, without a hash.
 
     Raises:
         Refused: CycloneDX's tool has failed.
     """
     project = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lock = "".join((source / name).read_text(encoding="utf-8") for name in (LOCK, TORCH))
+    lock = "".join(_used((source / name).read_text(encoding="utf-8")) for name in (LOCK, TORCH))
     command = [sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements", "--sv", SPECIFICATION]
     options = ["--of", "JSON", "--output-reproducible", "--no-validate", "--pyproject", "pyproject.toml", "-"]
     document = json.loads(_run([*command, *options], source, text=lock))
@@ -105,6 +115,18 @@ def write_bill(source: Path, folder: Path) -> Path:
     path = folder / f"{project['name']}-{project['version']}.cdx.json"
     path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
+
+
+def _used(lock: str) -> str:
+    """Return a lock without what none of the machines installs: a universal resolution is for later Pythons too."""
+    entries = re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.MULTILINE)[1:]
+    kinds = [
+        {**machine, "python_version": "3.11", "python_full_version": python}
+        for machine in MACHINES
+        for python in PYTHONS
+    ]
+    markers = {entry: Requirement(entry.split(" \\\n")[0].strip()).marker for entry in entries}
+    return "".join(entry for entry, marker in markers.items() if marker is None or any(map(marker.evaluate, kinds)))
 
 
 def _name(part: dict[str, Any]) -> None:

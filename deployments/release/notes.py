@@ -26,7 +26,7 @@ def notes(changelog: str, version: str, links_to: str = "") -> str:
     Raises:
         ValueError: there is no such heading, or nothing below it.
     """
-    match = re.search(rf"^## {re.escape(version)}(?: - .*)?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
+    match = re.search(rf"^## {re.escape(version)}(?: - [^\n]*)?\n(.*?)(?=^## |\Z)", changelog, re.MULTILINE | re.DOTALL)
     if match is None or not match[1].strip():
         raise ValueError(f"CHANGELOG.md: says nothing of {version}; its heading is '## {version} - <date>'")
     body = match[1].strip() + "\n"

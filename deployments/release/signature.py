@@ -31,16 +31,17 @@ def sign(folder: Path, key: Path) -> Path:
     """Sign a folder's checksums once every file fits them, and return the signature's file.
 
     Raises:
-        ValueError: a file does not fit, or the key is none of an elliptic curve.
+        ValueError: a file does not fit, or the key cannot be read as one.
         OSError: a file cannot be read.
-        TypeError: the key is encrypted and its password is not set, or the other way round.
+        TypeError: the key is none of an elliptic curve; or it is encrypted and its password is not set, or the other way
+            round.
     """
     if wrong := differing(folder):
         raise ValueError("; ".join(wrong))
     password = os.environ.get(PASSWORD, "").encode() or None
     private = serialization.load_pem_private_key(key.read_bytes(), password)
     if not isinstance(private, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{key}: is no key of an elliptic curve; make one: pneumonia keys")
+        raise TypeError(f"{key}: is no key of an elliptic curve; make one: pneumonia keys")
     target = folder / SIGNATURE
     target.write_bytes(private.sign((folder / SUMS).read_bytes(), ec.ECDSA(hashes.SHA256())))
     return target
@@ -50,12 +51,13 @@ def problems(folder: Path, key: Path) -> list[str]:
     """Return what is wrong with a release, in words; empty where the signature and every file are right.
 
     Raises:
-        ValueError: the key is none of an elliptic curve.
+        TypeError: the key is none of an elliptic curve.
+        ValueError: it cannot be read as one.
         OSError: a file cannot be read.
     """
     public = serialization.load_pem_public_key(key.read_bytes())
     if not isinstance(public, ec.EllipticCurvePublicKey):
-        raise ValueError(f"{key}: is no public key of an elliptic curve")
+        raise TypeError(f"{key}: is no public key of an elliptic curve")
     if not (folder / SIGNATURE).is_file():
         return [f"{SIGNATURE}: is not there, so that nobody has signed this release"]
     try:

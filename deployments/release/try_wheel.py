@@ -3,9 +3,10 @@
 try_wheel.py dist/pneumonia-0.2.0-py3-none-any.whl               the libraries are installed from requirements.lock
 try_wheel.py WHEEL --libraries .venv/lib/python3.11/site-packages --quick
 
-With --libraries nothing is downloaded: the environment has the wheel, and the libraries of another one. What that cannot
-show is whether an installer resolves them. Without --quick the Prefect flow trains on phantoms, with the steps of the wheel.
-Needs uv on PATH or beside this Python. PIP_FIND_LINKS names a folder with torch's CPU build, where its index is out of reach.
+With --libraries nothing is downloaded: the environment has the wheel, and the libraries of another one. What that
+cannot show is whether an installer resolves them. Without --quick the Prefect flow trains on phantoms, with the wheel's
+steps. Needs uv on PATH or beside this Python. PIP_FIND_LINKS names a folder with torch's CPU build, where its index is
+out of reach.
 """
 
 from __future__ import annotations
