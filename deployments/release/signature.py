@@ -33,8 +33,8 @@ def sign(folder: Path, key: Path) -> Path:
     Raises:
         ValueError: a file does not fit, or the key cannot be read as one.
         OSError: a file cannot be read.
-        TypeError: the key is none of an elliptic curve; or it is encrypted and its password is not set, or the other way
-            round.
+        TypeError: the key is none of an elliptic curve; or it is encrypted without a password that is set, or a
+            password is set without need.
     """
     if wrong := differing(folder):
         raise ValueError("; ".join(wrong))
