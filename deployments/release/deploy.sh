@@ -2,7 +2,8 @@
 # deploy.sh TAG REGISTRY [OPTION OF HELM…]: brings a release into the cluster of the current context, and tests it.
 # Helm takes a failed upgrade back itself. Where the upgrade succeeds and the smoke test (helm test: is the service ready,
 # and does it score a phantom?) fails, this script goes back to the revision before. It ends with 0 only where the tag is
-# in place and has passed. Needs helm, from a checkout of the tag. NAMESPACE, RELEASE and TIMEOUT have defaults.
+# in place and has passed. Needs helm and kubectl, from a checkout of the tag. NAMESPACE, RELEASE and TIMEOUT have
+# defaults.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2s/^# //p' "$0" >&2; exit 2; }
 tag=$1 registry=$2
@@ -21,10 +22,12 @@ before=$(helm list "${where[@]}" --deployed --filter "^$release\$" --output json
 
 helm upgrade "$release" "$root/deployments/kubernetes/pneumonia" "${where[@]}" --install --create-namespace \
   --atomic --wait --timeout "$timeout" --set-string "image.registry=$registry" --set-string "image.tag=$version" "$@"
-if helm test "$release" "${where[@]}" --timeout "$timeout" --logs; then
+if helm test "$release" "${where[@]}" --timeout "$timeout"; then
   echo "$tag is in place and has passed its smoke test"
   exit 0
 fi
+# what the test has said, for whoever reads this; without it the way back is the same
+kubectl logs "${where[@]}" --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/component=test" --tail 100 >&2 || true
 if [ -z "$before" ]; then
   echo "$tag was installed and does not pass its smoke test; there is no earlier revision to go back to" >&2
   exit 1
