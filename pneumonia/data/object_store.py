@@ -66,6 +66,8 @@ class RemotePlace:
             ) from None
         except ValueError as error:
             raise ConfigError(f"{shown}: is no address that can be used ({redacted(str(error))})") from None
+        except OSError as error:  # protocols that connect at once
+            raise DataError(f"{shown}: {_problem(error, url.partition(':')[0])}") from error
         if not str(root).strip("/"):
             raise ConfigError(f"{shown}: names no bucket; write s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
         return cls(url, files, str(root))
@@ -180,21 +182,22 @@ class RemotePlace:
             raise
         except Exception as error:
             if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _LIBRARIES:
-                raise DataError(f"{self}: {self._problem(error)}") from error
+                raise DataError(f"{self}: {_problem(error, self._protocol)}") from error
             raise
 
-    def _problem(self, error: Exception) -> str:
-        words = redacted(" ".join(str(error).split()))[:300] or type(error).__name__
-        kind, lower = type(error).__name__, words.lower()
-        scheme = {"s3a": "s3", "gcs": "gs"}.get(self._protocol, self._protocol)
-        ways = CREDENTIALS.get(scheme, "the variables of its library")
-        if isinstance(error, FileNotFoundError):
-            return f"there is no such bucket or folder ({words}); correct the address, or make the bucket"
-        if "credential" in lower or "credential" in kind.lower():
-            return f"no credentials were found ({words}); set {ways}"
-        if isinstance(error, PermissionError) or any(word in lower for word in ("forbidden", "denied", "401", "403")):
-            return f"access is refused ({words}); grant this user reading and writing there, or set {ways}"
-        return f"cannot be used ({words}); see that the server answers and the address is right, then run again"
+
+def _problem(error: Exception, protocol: str) -> str:
+    """Return what is wrong and what to do, without a secret."""
+    words = redacted(" ".join(str(error).split()))[:300] or type(error).__name__
+    kind, lower = type(error).__name__, words.lower()
+    ways = CREDENTIALS.get({"s3a": "s3", "gcs": "gs"}.get(protocol, protocol), "the variables of its library")
+    if isinstance(error, FileNotFoundError):
+        return f"there is no such bucket or folder ({words}); correct the address, or make the bucket"
+    if "credential" in lower or "credential" in kind.lower():
+        return f"no credentials were found ({words}); set {ways}"
+    if isinstance(error, PermissionError) or any(word in lower for word in ("forbidden", "denied", "401", "403")):
+        return f"access is refused ({words}); grant this user reading and writing there, or set {ways}"
+    return f"cannot be used ({words}); see that the server answers and the address is right, then run again"
 
 
 def _is_litter(name: str) -> bool:
