@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -21,6 +22,7 @@ TRIES = 3
 """How often a call is made whose error time may repair, such as a server that does not answer."""
 SECONDS = 60.0
 """How long is waited for a node to answer a check."""
+CONNECT_SECONDS = 10.0
 START = "start one with `ray start --head` and name its address, HOST:6379, or ray://HOST:10001 from another network"
 
 
@@ -53,6 +55,7 @@ class Cluster:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray reports to its makers otherwise
         import ray
 
+        self._check_reachable()
         if ray.is_initialized():
             raise PneumoniaError("this process has a connection to a Ray cluster already; end that first")
         try:
@@ -67,6 +70,18 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._ray.shutdown()
+
+    def _check_reachable(self) -> None:
+        """Refuse an address where nothing listens: Ray itself tries for many minutes."""
+        host, _, port = self.address.removeprefix("ray://").partition("/")[0].rpartition(":")
+        if self.address == "auto" or not port.isdecimal():
+            return
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+        except OSError as error:
+            raise PneumoniaError(
+                f"{redacted(self.address)}: no Ray cluster answers there ({error.strerror or error}); {START}"
+            ) from None
 
     def nodes(self) -> dict[str, str]:
         """Return the nodes that are alive and can compute: address by id."""
@@ -124,7 +139,7 @@ class Cluster:
         left, under_way = enumerate(documents), dict[Any, tuple[int, Any, int]]()
         exhausted = False
         while True:
-            room = at_a_time or max(2, int(2 * self._cpus() / max(cpus, 0.1)))
+            room = at_a_time or max(2, int(2 * self.total("CPU") / max(cpus, 0.1)))
             while not exhausted and len(under_way) < room:
                 if (taken := next(left, None)) is None:
                     exhausted = True
@@ -144,8 +159,14 @@ class Cluster:
                 continue
             yield Finished(number, result)
 
-    def _cpus(self) -> float:
-        return float(self._ray.cluster_resources().get("CPU", 1))
+    def total(self, resource: str) -> float:
+        """Return how much of a resource, CPU or GPU, all nodes have together."""
+        return float(self._ray.cluster_resources().get(resource, 0))
+
+    def smallest(self, resource: str) -> float:
+        """Return how much of a resource each node has that has a processor."""
+        alive = (node["Resources"] for node in self._ray.nodes() if node["Alive"])
+        return min((found.get(resource, 0.0) for found in alive if found.get("CPU", 0) > 0), default=0.0)
 
 
 def _explained(error: Any, where: str) -> BaseException:
