@@ -22,7 +22,7 @@ from pneumonia.records.base import Document
 from pneumonia.records.cross_validation import FoldResult
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.source_digest import source_digest
-from pneumonia.tracking.client import check_store, tracking_uri
+from pneumonia.tracking.client import check_store, make_store, tracking_uri
 from tasks.score_fold import score_fold
 from tasks.train_model import train_model
 
@@ -80,6 +80,7 @@ def measure_folds(
     found: dict[int, MeasuredFold] = {}
     with Cluster(address) as cluster:
         check_shared(cluster, located[0], datasets[0])
+        make_store(uri)  # before two machines do at once
         cpus, gpus = needs(cluster, config)
         for done in cluster.map(measure_fold, folds, cpus=cpus, gpus=gpus):
             found[done.number] = fold = MeasuredFold.model_validate(done.result)
