@@ -21,6 +21,10 @@ class ConfigError(PneumoniaError):
     exit_code = 2
 
 
+class FolderInUse(PneumoniaError):
+    """A folder that another process has locked."""
+
+
 class DataError(PneumoniaError):
     """Data that cannot be used; names the files."""
 
