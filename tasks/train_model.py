@@ -22,12 +22,14 @@ from pneumonia.errors import TrainingInterrupted
 from pneumonia.files import locked_folder, write_text
 from pneumonia.modelling.calibration import apply_calibration, calibrate
 from pneumonia.modelling.device import Compute
+from pneumonia.modelling.fitted import Fitted
 from pneumonia.modelling.identity import model_key, recipe_key, training_key, training_software
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import predict_probabilities
-from pneumonia.modelling.training_loop import CHECKPOINT, Fitted, fit
+from pneumonia.modelling.training_loop import CHECKPOINT, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import save_weights, state_digest
+from pneumonia.modelling.workers import Launch
 from pneumonia.progress import ANEW, REUSING, Progress, silent
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
@@ -68,6 +70,16 @@ def train_model(
             being written by another process.
         TrainingInterrupted: SIGTERM was received; the same call resumes from the checkpoint.
     """
+    try:
+        return _deliver(dataset, config, progress, tags, fresh)
+    finally:
+        if (launch := Launch.found()) is not None:
+            launch.dismiss()
+
+
+def _deliver(
+    dataset: Dataset, config: Config, progress: Progress, tags: Mapping[str, str] | None, fresh: bool
+) -> TrainedModel:
     uri = tracking_uri(config)
     training = training_key(dataset, config)
     key = model_key(training, dataset, config)
