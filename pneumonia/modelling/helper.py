@@ -1,6 +1,6 @@
 """Run as a process, a worker that another one has started on this machine: see `local_workers`.
 
-python -m pneumonia.modelling.helper FOLDER RANK SIZE PORT
+python -m pneumonia.modelling.helper FOLDER RANK SIZE
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ import sys
 from pathlib import Path
 
 from pneumonia.errors import PneumoniaError
-from pneumonia.modelling.local_workers import READY, handed_over, on_loopback
+from pneumonia.modelling.local_workers import handed_over, meeting_place, on_loopback, own_folder
 from pneumonia.modelling.sharded_step import sharded_compute
 from pneumonia.modelling.training_loop import help_fit
-from pneumonia.modelling.workers import SILENCE, Workers, joined, torch_distributed
+from pneumonia.modelling.workers import Workers, joined
 
 
-def main(folder: Path, rank: int, size: int, port: int) -> int:
+def main(folder: Path, rank: int, size: int) -> int:
     """Compute this worker's micro-batches until the training ends; 1 where it lost sight of the others."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; worker 0 decides
     data, config, key = handed_over(folder)
     device = sharded_compute(config.train, rank).device
-    store = torch_distributed.TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False, timeout=SILENCE)
-    store.set(f"{READY}/{rank}", "")
+    own_folder(folder, rank).mkdir()
     try:
-        with on_loopback(), joined(store, Workers(rank, size, rank, device)) as workers:
-            help_fit(data, config, folder / str(rank), key, workers)
+        with on_loopback(), joined(meeting_place(folder, size), Workers(rank, size, rank, device)) as workers:
+            help_fit(data, config, own_folder(folder, rank), key, workers)
     except PneumoniaError:
         return 1  # worker 0 reports it, or is gone
     return 0

@@ -23,10 +23,9 @@ from pneumonia.data.images import Images
 from pneumonia.errors import WorkerLost
 from pneumonia.files import write_text
 from pneumonia.modelling.training_set import TrainingSet
-from pneumonia.modelling.workers import SILENCE, Workers, joined, torch_distributed
+from pneumonia.modelling.workers import Workers, joined, torch_distributed
 
 HELPER = "pneumonia.modelling.helper"
-READY = "ready"
 _INTERFACE = "GLOO_SOCKET_IFNAME"
 
 
@@ -47,10 +46,10 @@ def local_workers(size: int, data: TrainingSet, config: Config, key: str, device
     with tempfile.TemporaryDirectory(prefix="pneumonia-workers-") as name:
         folder = Path(name)
         _hand_over(folder, data, config, key)
-        store = torch_distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=SILENCE)
-        started = [_start(folder, rank, size, store.port) for rank in range(1, size)]
+        started = [_start(folder, rank, size) for rank in range(1, size)]
         try:
-            _await(started, store)
+            _await(started, folder)
+            store = meeting_place(folder, size)
             with on_loopback(), joined(store, Workers(0, size, 0, device, restartable=True)) as workers:
                 yield workers
         finally:
@@ -82,10 +81,20 @@ def handed_over(folder: Path) -> tuple[TrainingSet, Config, str]:
     return TrainingSet(images, images.take(np.arange(0))), config, (folder / "key").read_text(encoding="utf-8")
 
 
-def _start(folder: Path, rank: int, size: int, port: int) -> subprocess.Popen[bytes]:
+def own_folder(folder: Path, rank: int) -> Path:
+    """Return the folder of a worker, which it creates when it is ready."""
+    return folder / str(rank)
+
+
+def meeting_place(folder: Path, size: int) -> Any:
+    """Return the store where the workers meet: a file, since any process of the machine could write to a port."""
+    return torch_distributed.FileStore(str(folder / "store"), size)
+
+
+def _start(folder: Path, rank: int, size: int) -> subprocess.Popen[bytes]:
     package = str(Path(pneumonia.__file__).parents[1])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", HELPER, str(folder), str(rank), str(size), str(port)]
+    command = [sys.executable, "-m", HELPER, str(folder), str(rank), str(size)]
     # a worker computes with as many threads as worker 0, and starts no more than those
     return subprocess.Popen(
         command,
@@ -95,14 +104,14 @@ def _start(folder: Path, rank: int, size: int, port: int) -> subprocess.Popen[by
     )
 
 
-def _await(started: list[subprocess.Popen[bytes]], store: Any) -> None:
-    waiting = {f"{READY}/{rank}": process for rank, process in enumerate(started, 1)}
+def _await(started: list[subprocess.Popen[bytes]], folder: Path) -> None:
+    waiting = dict(enumerate(started, 1))
     while waiting:
-        for name, process in list(waiting.items()):
-            if store.check([name]):
-                del waiting[name]
+        for rank, process in list(waiting.items()):
+            if own_folder(folder, rank).exists():
+                del waiting[rank]
             elif process.poll() is not None:
-                raise WorkerLost(f"worker {name.partition('/')[2]} has ended at its start, with {process.returncode}")
+                raise WorkerLost(f"worker {rank} has ended at its start, with {process.returncode}")
         time.sleep(0.02)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from pneumonia.data.images import Images
@@ -20,6 +19,8 @@ def validation_metrics(network: nn.Module, images: Images, compute: Compute) -> 
         images: both classes must occur.
         compute: device and precision.
     """
+    from sklearn.metrics import roc_auc_score  # which takes a second to load, and most workers validate nothing
+
     labels = images.labels
     positive = predict_probabilities(network, images.pixels, images.rows, compute)
     likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
