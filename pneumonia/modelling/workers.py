@@ -105,7 +105,7 @@ class Workers:
 
     def _lost(self, error: RuntimeError) -> NoReturn:
         why = str(error).partition("\n")[0].partition(". This is")[0]
-        again = "" if self.restartable else "; start the training again, and it resumes from the last checkpoint"
+        again = "" if self.restartable else "; started again, the training resumes from its last checkpoint"
         raise WorkerLost(
             f"worker {self.rank} of {self.size} no longer reaches another one of this training ({why}){again}"
         ) from error
