@@ -49,7 +49,7 @@ def torchrun(folder: Path, processes: int, restarts: int, *arguments: str) -> in
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command += ["--max-restarts", str(restarts), str(ROOT / "benchmarks/sharding_member.py"), str(folder), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    return subprocess.run(command, env=environment, capture_output=True, timeout=600).returncode
+    return subprocess.run(command, env=environment, capture_output=True, timeout=1800).returncode
 
 
 def digest(folder: Path, *arguments: str) -> str:

@@ -56,12 +56,13 @@ class BatchStatistics:
     def __init__(self, network: nn.Module) -> None:
         self._norms: list[Any] = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
         self._buffers = [buffer for norm in self._norms for buffer in (norm.running_mean, norm.running_var)]
+        self._none = next(network.parameters()).detach().new_empty(0)  # torch joins no empty list
         self._momenta = [norm.momentum for norm in self._norms]
         self.count = sum(buffer.numel() for buffer in self._buffers)
 
     def read(self) -> Tensor:
         """Return means and variances of all norms, float32 [count]."""
-        return torch.cat(self._buffers)
+        return torch.cat([self._none, *self._buffers])
 
     @contextmanager
     def of_one_batch(self) -> Iterator[None]:
