@@ -18,7 +18,7 @@ import pneumonia
 from pneumonia.config.schema import NOT_OF_A_RUN, Config
 from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
-from pneumonia.errors import TrainingInterrupted
+from pneumonia.errors import TrainingInterrupted, worth_retrying
 from pneumonia.files import locked_folder, write_text
 from pneumonia.modelling.calibration import apply_calibration, calibrate
 from pneumonia.modelling.device import Compute
@@ -29,7 +29,7 @@ from pneumonia.modelling.scoring import predict_probabilities
 from pneumonia.modelling.training_loop import CHECKPOINT, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import save_weights, state_digest
-from pneumonia.modelling.workers import Launch
+from pneumonia.modelling.workers import dismiss_helpers
 from pneumonia.progress import ANEW, REUSING, Progress, silent
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
@@ -71,10 +71,13 @@ def train_model(
         TrainingInterrupted: SIGTERM was received; the same call resumes from the checkpoint.
     """
     try:
-        return _deliver(dataset, config, progress, tags, fresh)
-    finally:
-        if (launch := Launch.found()) is not None:
-            launch.dismiss()
+        trained = _deliver(dataset, config, progress, tags, fresh)
+    except BaseException as error:
+        if not worth_retrying(error):  # another try needs the processes that wait for this one
+            dismiss_helpers()
+        raise
+    dismiss_helpers()
+    return trained
 
 
 def _deliver(

@@ -150,7 +150,7 @@ class Launch:
     def found(cls) -> Launch | None:
         """Return the launch that this process is part of; None where it was started alone."""
         size = int(os.environ.get("WORLD_SIZE", "1"))
-        if size == 1:
+        if size == 1 or "RANK" not in os.environ:
             return None
         rank = int(os.environ["RANK"])
         local = int(os.environ.get("LOCAL_RANK", rank))
@@ -174,12 +174,6 @@ class Launch:
         with joined(store, Workers(self.rank, self.size, self.local_rank, device)) as workers:
             yield workers
 
-    def dismiss(self) -> None:
-        """Let the others end, where worker 0 needs no training: it is finished, or cannot begin."""
-        store = self.store()
-        if not store.check([_CALL]):
-            store.set(_CALL, "end")
-
     def awaited(self) -> bool:
         """Wait for worker 0's call, and return whether there is a training to join.
 
@@ -197,3 +191,10 @@ class Launch:
         except RuntimeError as error:
             first = str(error).partition("\n")[0]
             raise WorkerLost(f"worker {self.rank}: the launcher's store is gone ({first}); start all again") from error
+
+
+def dismiss_helpers() -> None:
+    """Let the other processes of a launcher end, where they still wait for a training; alone there are none."""
+    launch = Launch.found()
+    if launch is not None and not (store := launch.store()).check([_CALL]):
+        store.set(_CALL, "end")
