@@ -223,6 +223,7 @@ def test_a_wheel_that_is_not_what_its_name_says_fails(dist: Path, tmp_path: Path
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 def test_the_wheel_trains_with_the_libraries_of_the_lock(dist: Path) -> None:
     variables = {name: os.environ[name] for name in ("PIP_FIND_LINKS", "HOME", "SSL_CERT_FILE") if name in os.environ}
     variables |= {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_"))}
@@ -231,7 +232,7 @@ def test_the_wheel_trains_with_the_libraries_of_the_lock(dist: Path) -> None:
         env={**PYTHON, **variables},
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=1700,
     )
     assert done.returncode == 0, done.stderr
     assert "champion, version 1" in done.stdout
