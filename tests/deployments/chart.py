@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from tests.deployments.stack import ROOT
 
 FOLDER = ROOT / "deployments/kubernetes"
 CHART = FOLDER / "pneumonia"
+PAGE = ROOT / "docs/kubernetes.md"
 DELIVERY_PYTHON = ROOT / ".venv-delivery/bin/python"
 Resource = dict[str, Any]
 S3 = {"mlflow": {"artifacts": {"destination": "s3://bucket/mlflow"}}}
@@ -53,6 +56,20 @@ def value_sets() -> dict[str, dict[str, Any]]:
     """The defaults, and the sets of values beside the chart."""
     files = sorted((CHART / "ci").glob("*-values.yaml"))
     return {"defaults": {}} | {path.name.removesuffix("-values.yaml"): read(path) for path in files}
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The words of every command in a script, or in the indented or fenced lines of a page, that runs helm."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = (line.strip() for line in text.splitlines())
+    return [
+        shlex.split(line, comments=True) for line in lines if re.match(r"helm (install|upgrade|test|rollback) ", line)
+    ]
+
+
+def assignments(words: list[str]) -> list[str]:
+    """What a command's --set flags set."""
+    return [value for flag, value in itertools.pairwise(words) if flag == "--set"]
 
 
 def read(path: Path) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.chart import REFUSED, Rendered, rendered, value_sets
+from tests.deployments.chart import PAGE, REFUSED, Rendered, assignments, commands, rendered, value_sets
 from tests.deployments.stack import DAGS, ROOT, Stack
 
 AIRFLOWS_OWN = {
@@ -93,7 +93,8 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 @pytest.fixture(scope="session")
 def rendered_sets() -> dict[str, Any]:
     """What Helm makes of the chart with every set of values, right and wrong; some ten seconds of one core."""
-    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED))["sets"]
+    documented = {" ".join(words): {"--set": assignments(words)} for words in commands(PAGE) if assignments(words)}
+    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED) | documented)["sets"]
     return sets
 
 

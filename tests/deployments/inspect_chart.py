@@ -2,12 +2,14 @@
 
     python inspect_chart.py CHART < sets.json
 
-sets.json has the values by the name of their set. Each set comes back with what lint says, the manifests by template,
-or the error that refused it, and what the schemas of each Kubernetes and the policies object to.
+sets.json has the values by the name of their set; "--set" in them is a list of what a command line sets, which is only
+rendered. Another set comes back with what lint says, its manifests, and what the schemas of each Kubernetes and the
+policies object to; a wrong one with the error that refused it.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from checkov.kubernetes.runner import Runner
 from checkov.runner_filter import RunnerFilter
 
 VERSIONS = ("1.25", "1.29", "1.33", "1.37")
+kubernetes_validate.utils.schema_contents = functools.cache(kubernetes_validate.utils.schema_contents)  # large files
 NAMES = {"name": "pneumonia", "namespace": "clinic"}
 
 
@@ -53,10 +56,15 @@ def policies(resources: list[dict[str, Any]]) -> dict[str, Any]:
 
 def inspect(chart: Any, path: str, values: dict[str, Any]) -> dict[str, Any]:
     """Return everything about one set of values."""
+    assignments = values.pop("--set", None)
     try:
+        if assignments:
+            values = helm_python.parse_set_string(",".join(assignments))
         manifests = chart.render(values, **NAMES)
     except helm_python.HelmError as error:
         return {"error": str(error)}
+    if assignments:
+        return {"error": None}
     notes = next(text for name, text in manifests.items() if name.endswith("/NOTES.txt"))
     texts = [text for name, text in manifests.items() if name.endswith(".yaml")]
     resources = [each for text in texts for each in yaml.safe_load_all(text) if each]
