@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 from tests.deployments.stack import ROOT
 
+BY_OTHERS = {
+    "Dockerfile.dockerignore": "Docker reads it beside the Dockerfile",
+    "scripts/common.sh": "the scripts beside it source it, which tests/deployments/test_backup.py runs",
+    "wheels/.gitkeep": "keeps the folder that a build mounts",
+    "prometheus/tests": "tests/deployments/test_alert_rules.py gives the folder to promtool",
+}
+"""Files and folders that are used without being named by their path."""
 SPEAKING = ("docs", "README.md", "CONTRIBUTING.md", "SECURITY.md")
 READING = ("tests", "deployments/Dockerfile", "docker-compose.yml", "Makefile", "deployments/deployments.mk", ".github")
 
@@ -25,33 +33,32 @@ def words(*places: str) -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in readable if path != Path(__file__))
 
 
-def used(path: Path, text: str) -> bool:
-    """Say whether a file is named by its path below deployments/, or a folder of its path is named as a whole.
+def used(path: Path, text: str, names: Counter[str]) -> bool:
+    """Say whether a file is named: by its path, its module, a folder of its path, or a name that no other file has.
 
     A folder counts below the rooms alone: `deployments/grafana/dashboards`, and not `deployments/grafana`.
     """
     below = path.relative_to(ROOT / "deployments")
     folders = [folder for folder in below.parents if len(folder.parts) >= 2]
-    names = [f"deployments/{below}", *(f"deployments/{folder}" for folder in folders)]
-    # a script is also named by the makefile's and other scripts' relative paths
-    return any(name in text for name in names) or f"{below.parent.name}/{below.name}" in text or below.name in text
+    known = [f"deployments/{below}", *(f"deployments/{folder}" for folder in folders)]
+    known += [".".join(("deployments", *below.with_suffix("").parts))] if below.suffix == ".py" else []
+    known += [below.name] if names[below.name] == 1 else []
+    by_others = any((ROOT / "deployments" / name) in (path, *path.parents) for name in BY_OTHERS)
+    return by_others or any(name in text for name in known)
 
 
 def test_every_file_is_used() -> None:
-    text = words(*SPEAKING, *READING)
-    files = tracked("deployments")
+    text, files = words(*SPEAKING, *READING), tracked("deployments")
     assert len(files) > 40
-    unused = [path.relative_to(ROOT).as_posix() for path in files if not used(path, text)]
+    names = Counter(path.name for path in files)
+    unused = [path.relative_to(ROOT).as_posix() for path in files if not used(path, text, names)]
     assert unused == []
 
 
 def test_a_file_that_nobody_names_is_found() -> None:
-    text = "deployments/grafana/dashboards and deployments/scripts/up.sh"
-    names = ("grafana/dashboards/service.json", "scripts/up.sh", "scripts/down.sh", "grafana/other/one.json")
-    there = {name: used(ROOT / "deployments" / name, text) for name in names}
-    assert there == {
-        "grafana/dashboards/service.json": True,
-        "scripts/up.sh": True,
-        "scripts/down.sh": False,
-        "grafana/other/one.json": False,
-    }
+    text = "deployments/grafana/dashboards and deployments/scripts/up.sh, and common.yml"
+    files = ("grafana/dashboards/one.json", "scripts/up.sh", "scripts/down.sh")
+    files += ("grafana/other/two.json", "a/common.yml", "b/common.yml")
+    names = Counter(name.rpartition("/")[2] for name in files)
+    there = [name for name in files if used(ROOT / "deployments" / name, text, names)]
+    assert there == ["grafana/dashboards/one.json", "scripts/up.sh"]
