@@ -207,6 +207,11 @@ def test_the_images_of_a_release_are_targets_of_the_dockerfile() -> None:
     images = release["images"]["strategy"]["matrix"]["image"]
     assert release["join"]["strategy"]["matrix"]["image"] == images
     assert set(images) <= targets
+    templates = "".join(
+        path.read_text() for path in (ROOT / "deployments/kubernetes/pneumonia/templates").rglob("*.yaml")
+    )
+    charted = set(re.findall(r'include "pneumonia.image" \(list \S+ "(\w+)"\)', templates))
+    assert {"serving", "mlflow"} <= charted <= set(images), "the chart's images are released"
     script = (ROOT / "deployments/release/verify_release.sh").read_text()
     assert f"for image in {' '.join(images)}; do" in script
     assert [each["name"] for each in release["images"]["strategy"]["matrix"]["platform"]] == ["amd64", "arm64"]
