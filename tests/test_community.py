@@ -49,6 +49,16 @@ def test_the_contributors_page_names_targets_and_files_that_exist() -> None:
     assert {"integration", "stack", "long", "nightly"} <= marks & set(re.findall(r"`(\w+)`", page))
 
 
+def test_the_page_of_delivery_names_files_that_exist() -> None:
+    page = (ROOT / "docs/delivery.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"\b(?:deployments|tests)/[\w/.]*\w", page))
+    assert len(names) >= 6
+    for name in names:
+        assert (ROOT / name).exists(), name
+    for script in re.findall(r"`(\w+\.(?:py|sh))`", page):
+        assert (ROOT / "deployments/release" / script).exists(), script
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_patients_image_is_to_be_sent(page: Path) -> None:
     text = " ".join(page.read_text(encoding="utf-8").split())

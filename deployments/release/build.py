@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+import tarfile
 import tempfile
+import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +82,27 @@ def _archives(root: Path, work: Path, umask: int) -> dict[str, str]:
     try:
         source.mkdir(parents=True)
         archive = subprocess.run(["git", "archive", "HEAD"], cwd=root, check=True, capture_output=True).stdout
-        # the archive's own times and permissions would make the two copies more alike than two checkouts are
-        subprocess.run(["tar", "--extract", "--touch", "--no-same-permissions"], cwd=source, input=archive, check=True)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as commit:
+            commit.extractall(source, filter=_as_checked_out(umask))  # noqa: S202 - filtered, and of git
         epoch = _run(["git", "log", "-1", "--format=%ct"], root).strip()
         command = [sys.executable, "-m", "hatchling", "build", "--directory", str(dist)]
         _run(command, source, {"SOURCE_DATE_EPOCH": epoch})
     finally:
         os.umask(before)
     return {path.name: _sha256(path) for path in dist.iterdir()}
+
+
+def _as_checked_out(umask: int) -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo]:
+    """Return a filter that gives a file the permissions and the time of a checkout: now, and what the umask leaves.
+
+    The archive's own would make the two copies more alike than two checkouts are.
+    """
+
+    def changed(member: tarfile.TarInfo, place: str) -> tarfile.TarInfo:
+        mode = 0o777 if member.isdir() or member.mode & 0o100 else 0o666
+        return tarfile.data_filter(member, place).replace(mode=mode & ~umask, mtime=time.time())
+
+    return changed
 
 
 def write_bill(source: Path, folder: Path) -> Path:

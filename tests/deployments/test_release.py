@@ -13,7 +13,6 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
-import tomllib
 import zipfile
 from pathlib import Path
 
@@ -22,55 +21,26 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from pneumonia.registry.signature import PRIVATE, PUBLIC, make_keys
-from tests.support.delivery import ROOT
-
-PARTS = (
-    "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "docker-compose.yml", "requirements.lock",
-    "docs/deployment.md", "deployments/release", "deployments/library", "pneumonia", "tasks", "flows",
-)  # fmt: skip
-PYTHON = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-
-
-def run(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=cwd, env={**PYTHON, **variables}, capture_output=True, text=True, timeout=240)
-
-
-def script(checkout: Path, name: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, f"deployments/release/{name}.py", *arguments, cwd=checkout, **variables)
-
-
-def git(checkout: Path, *arguments: str) -> None:
-    own = {"HOME": str(checkout), "GIT_CONFIG_NOSYSTEM": "1", "GIT_COMMITTER_DATE": "2026-01-02T03:04:05Z"}
-    identity = ("-c", "user.name=me", "-c", "user.email=me@example.org", "-c", "init.defaultBranch=main")
-    done = run("git", *identity, *arguments, cwd=checkout, **own)
-    assert done.returncode == 0, done.stderr
+from tests.support.delivery import ROOT, StandIns
+from tests.support.released import PYTHON, VERSION, build_by_the_workflow, commit, make_checkout, run, script
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with what a release is made of, committed; not to be changed."""
-    folder = tmp_path_factory.mktemp("release") / "a checkout"
-    for name in PARTS:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, folder / name)
-    for chart in (ROOT / "deployments/kubernetes").glob("*/Chart.yaml"):
-        (folder / chart.relative_to(ROOT)).parent.mkdir(parents=True)
-        shutil.copy(chart, folder / chart.relative_to(ROOT))
-    (folder / ".gitignore").write_text("__pycache__/\n/dist/\n")
-    git(folder, "init", "--quiet")
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "all of it")
-    return folder
+    return make_checkout(tmp_path_factory.mktemp("release") / "a checkout")
 
 
 @pytest.fixture(scope="module")
-def dist(checkout: Path) -> Path:
-    """The files of a release of it; not to be changed."""
+def printed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the workflow's steps print."""
     (checkout / "not committed.txt").write_text("part of no release")
-    done = script(checkout, "build", "--out", checkout / "dist")
-    assert done.returncode == 0, done.stderr
-    assert "built twice with the same bytes" in done.stderr
+    return build_by_the_workflow(checkout, StandIns(tmp_path_factory.mktemp("programs")))
+
+
+@pytest.fixture(scope="module")
+def dist(checkout: Path, printed: str) -> Path:
+    """The files that they make; not to be changed."""
     return checkout / "dist"
 
 
@@ -89,10 +59,19 @@ def verified(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.integration
+def test_the_workflows_steps_make_it_and_use_the_wheel(checkout: Path, printed: str) -> None:
+    assert f"v{VERSION}: every place has it" in printed
+    assert "both archives built twice with the same bytes" in printed
+    assert f"pneumonia {VERSION}: drew 36 phantoms\naudited them\n" in printed
+    notes = (checkout / "notes.md").read_text()
+    assert notes.startswith("* A line that says nothing, with ")
+    assert f"[a link](https://github.com/me/it/blob/v{VERSION}/docs/page.md)" in notes
+
+
+@pytest.mark.integration
 def test_it_holds_what_the_commit_holds(checkout: Path, dist: Path) -> None:
-    version = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["version"]
     names = {path.name for path in dist.iterdir()}
-    stem = f"pneumonia-{version}"
+    stem = f"pneumonia-{VERSION}"
     assert names == {f"{stem}-py3-none-any.whl", f"{stem}.tar.gz", f"{stem}.cdx.json", "SHA256SUMS"}
     done = run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=dist)
     assert (done.returncode, done.stdout.count(": OK")) == (0, 3), done.stderr
@@ -121,10 +100,7 @@ def test_the_bill_of_materials_is_of_the_lock(checkout: Path, dist: Path) -> Non
         assert bool(hashes) == (name in locked), name
         assert name not in locked or part["version"] == locked[name]
     root = document["metadata"]["component"]
-    assert (root["name"], root["version"]) == (
-        "pneumonia",
-        tomllib.loads((checkout / "pyproject.toml").read_text())["project"]["version"],
-    )
+    assert (root["name"], root["version"]) == ("pneumonia", VERSION)
     edges = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
     assert {"pkg:pypi/pillow@" + locked["pillow"], "pkg:pypi/pydantic@" + locked["pydantic"]} <= set(
         edges[root["bom-ref"]]
@@ -181,9 +157,7 @@ def test_two_builds_that_differ_are_no_release(tmp_path: Path) -> None:
     head = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
     hook = '[project]\nname = "small"\nversion = "1"\n[tool.hatch.build.hooks.custom]\n'
     (project / "pyproject.toml").write_text(head + hook)
-    git(project, "init", "--quiet")
-    git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message", "all of it")
+    commit(project)
     done = script(ROOT, "build", "--root", project, "--out", tmp_path / "dist")
     assert done.returncode == 2
     assert "two builds of the same commit differ in small-1-py2.py3-none-any.whl, small-1.tar.gz" in done.stderr
@@ -243,15 +217,6 @@ def test_an_encrypted_key_needs_its_password(dist: Path, tmp_path: Path, monkeyp
     )
     assert done.returncode == 0, done.stderr
     assert verified(tmp_path / "dist").returncode == 0
-
-
-@pytest.mark.integration
-def test_the_wheel_is_used_without_a_checkout(dist: Path) -> None:
-    wheel = next(dist.glob("*.whl"))
-    libraries = sysconfig.get_path("purelib")
-    done = script(ROOT, "try_wheel", wheel, "--libraries", libraries, "--quick", HOME=str(dist))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == f"pneumonia {wheel.name.split('-')[1]}: drew 36 phantoms\naudited them\n"
 
 
 @pytest.mark.integration
