@@ -3,9 +3,9 @@
 python benchmarks/restore.py > benchmarks/results/restore.json
 
 Boots a stack of its own, as benchmarks/stack.py does, logs an MLflow run with as many bytes as ResNet18's weights have,
-makes a backup, and removes all containers and volumes: what is left is the backup and .env, as on a new machine, and the
-images. Then the stack is started and restored, and the run's bytes are compared. At last the service's container is
-replaced while it is asked every 50 ms. `load` is what the machine was doing before.
+makes a backup, and removes all containers and volumes: what is left is the backup and .env, as on a new machine, and
+the builder's cache. Then the stack is started and restored, and the run's bytes are compared. At last the service's
+container is replaced while it is asked every 50 ms. `load` is what the machine was doing before.
 """
 
 from __future__ import annotations
