@@ -51,3 +51,16 @@ def test_the_busiest_hours_cores_are_the_arithmetic_of_its_parts(costs: ModuleTy
     found = costs.Measured(image_seconds=0.03, image_bytes=0, event_bytes=0, training_core_hours=0)
     # 86,400 studies are one a second: 2 images of 30 ms, five times in the busiest hour, on cores that are 60 % busy
     assert costs.cores(found, 86_400) == pytest.approx(2 * 0.03 * 5 / 0.6)
+
+
+def test_the_restores_seconds_are_those_that_were_measured(costs: ModuleType) -> None:
+    document, found = costs.DOCUMENT.read_text(encoding="utf-8"), costs.read("restore")
+    assert found["run_is_back"] is True
+    for said in (
+        f"backup of {found['backup_megabytes']:.0f} MB took {found['backup']:.0f} s",
+        f"`make up` {found['up']:.0f} s",
+        f"`make restore` {found['restore']:.0f} s",
+        f"without an answer for {found['interruption']:.1f} s",
+        f"load of {found['load']:.0f}",
+    ):
+        assert said in document, said
