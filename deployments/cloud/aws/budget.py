@@ -15,7 +15,7 @@ class Budget(Stack):
     def __init__(self, scope: Construct, shape: Shape, **stack: object) -> None:
         """Create the budget, in US dollars a month."""
         super().__init__(scope, "budget", stack_name=shape.name("budget"), **stack)
-        mail = CfnParameter(self, "Mail", description="who is told").value_as_string
+        mail = CfnParameter(self, "Mail", description="address that the mails go to").value_as_string
         kind = budgets.CfnBudget
         self.budget = kind(
             self,
