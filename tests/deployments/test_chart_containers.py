@@ -22,7 +22,8 @@ from tests.support.exports import export
 from tests.support.registered import exported, promote
 
 pytestmark = [pytest.mark.stack, pytest.mark.nightly]
-NAME = "pneumonia-tiny-phantom"
+NAME = "pneumonia-resnet18-phantom"
+"""Which the service finds by itself."""
 TARGETS = ("postgres", "mlflow", "serving")
 SECRETS = {
     "POSTGRES_PASSWORD": "p1",
@@ -63,6 +64,7 @@ class Cluster:
 
     def close(self) -> None:
         for part in self.pods:
+            print(part, docker("logs", "--tail", "20", f"{self.prefix}-{part}", fails=True), sep="\n")  # where a test failed
             docker("rm", "--force", "--volumes", f"{self.prefix}-{part}", fails=True)
         for volume in docker("volume", "ls", "--quiet", "--filter", f"name={self.prefix}").split():
             docker("volume", "rm", volume, fails=True)
@@ -178,10 +180,9 @@ def test_the_release_from_its_database_to_helm_test(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", cluster.published())
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "pipeline")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", SECRETS["MLFLOW_PIPELINE_PASSWORD"])
-    export(tmp_path / "export", images=32)
-    name = "pneumonia-resnet18-phantom"  # which `auto` finds
-    version = exported(resolve(assignments=[f"work={tmp_path}/work"]), tmp_path / "export", name=name)
-    promote(cluster.published(), version.version, name)
+    export(tmp_path / "export", images=32, name=NAME)
+    version = exported(resolve(assignments=[f"work={tmp_path}/work"]), tmp_path / "export")
+    promote(cluster.published(), version.version, NAME)
     eventually("the champion is served", lambda: cluster.probe("serving", "readiness"), 60)
 
     assert "scored the phantom" in cluster.run("test")[0]
