@@ -60,7 +60,7 @@ lock-stack: ## resolve the images' locks again; after make lock
 	$(UV_COMPILE) $(ON_LINUX) deployments/mlflow/requirements.in --constraint requirements.lock \
 	  --output-file deployments/mlflow/requirements.lock
 	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/library/requirements.in --extra training --extra dicom \
-	  --extra versioning --constraint requirements.lock $(NO_TORCH) --output-file deployments/library/requirements.lock
+	  --extra versioning --extra storage --constraint requirements.lock $(NO_TORCH) --output-file deployments/library/requirements.lock
 	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/serving/requirements.in --extra serving --extra dicom \
 	  --constraint requirements.lock --output-file deployments/serving/requirements.lock
 

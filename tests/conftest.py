@@ -67,6 +67,7 @@ GROUPS = {
     "tests/deployments/test_parity": "dags",
     "tests/deployments/test_monitor_parity": "dags",
     "tests/deployments/test_cross_validation_parity": "dags",
+    "tests/deployments/test_score_archive_parity": "dags",
 }
 
 

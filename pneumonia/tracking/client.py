@@ -281,6 +281,16 @@ def check_store(uri: str, *, writing: bool = True) -> None:
             mlflow_client(given).search_experiments(max_results=1)
 
 
+def make_store(uri: str) -> None:
+    """Make the tables of a database that has none: two processes that begin at once would do it both, and fail.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    with translated_errors(uri, "open the store"):
+        mlflow_client(uri).search_experiments(max_results=1)
+
+
 def store_is_new(uri: str) -> bool:
     """Return whether the store is an SQLite database that does not exist yet; does not create it."""
     place = address(uri)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -149,6 +150,47 @@ def test_nothing_is_built_of_changed_files_or_over_a_release(checkout: Path, dis
 
 
 @pytest.mark.integration
+def test_the_source_archive_makes_the_same_wheel(dist: Path, tmp_path: Path) -> None:
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as source:
+        source.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    epoch = str(int(datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC).timestamp()))
+    command = (sys.executable, "-m", "hatchling", "build", "--target", "wheel")
+    done = run(*command, cwd=unpacked, SOURCE_DATE_EPOCH=epoch)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (unpacked / "dist").iterdir()
+    assert wheel.read_bytes() == (dist / wheel.name).read_bytes()
+
+
+HOOK = """
+import pathlib, time
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+class CustomBuildHook(BuildHookInterface):
+    def initialize(self, version, build_data):
+        pathlib.Path(self.root, "small/made.py").write_text(f"AT = {time.time_ns()}")
+"""
+
+
+@pytest.mark.integration
+def test_two_builds_that_differ_are_no_release(tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "small").mkdir(parents=True)
+    (project / "small/__init__.py").touch()
+    (project / "hatch_build.py").write_text(HOOK)
+    head = '[build-system]\nrequires = ["hatchling"]\nbuild-backend = "hatchling.build"\n'
+    hook = '[project]\nname = "small"\nversion = "1"\n[tool.hatch.build.hooks.custom]\n'
+    (project / "pyproject.toml").write_text(head + hook)
+    git(project, "init", "--quiet")
+    git(project, "add", "--all")
+    git(project, "commit", "--quiet", "--message", "all of it")
+    done = script(ROOT, "build", "--root", project, "--out", tmp_path / "dist")
+    assert done.returncode == 2
+    assert "two builds of the same commit differ in small-1-py2.py3-none-any.whl, small-1.tar.gz" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["project"], "nothing was kept"
+
+
+@pytest.mark.integration
 def test_a_signature_holds_for_its_files_and_openssl_verifies_it_too(signed: Path) -> None:
     done = verified(signed)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -223,6 +265,7 @@ def test_a_wheel_that_is_not_what_its_name_says_fails(dist: Path, tmp_path: Path
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 def test_the_wheel_trains_with_the_libraries_of_the_lock(dist: Path) -> None:
     variables = {name: os.environ[name] for name in ("PIP_FIND_LINKS", "HOME", "SSL_CERT_FILE") if name in os.environ}
     variables |= {name: value for name, value in os.environ.items() if name.startswith(("UV_", "PIP_"))}
@@ -231,7 +274,7 @@ def test_the_wheel_trains_with_the_libraries_of_the_lock(dist: Path) -> None:
         env={**PYTHON, **variables},
         capture_output=True,
         text=True,
-        timeout=590,
+        timeout=1700,
     )
     assert done.returncode == 0, done.stderr
     assert "champion, version 1" in done.stdout

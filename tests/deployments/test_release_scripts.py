@@ -150,7 +150,10 @@ def test_a_deployment_is_an_upgrade_and_its_test(programs: StandIns) -> None:
     assert done.returncode == 0, done.stderr
     _, upgrade, test = programs.calls()
     assert upgrade.startswith("helm upgrade pneumonia ")
-    assert "/deployments/kubernetes/pneumonia --namespace here --install --create-namespace --atomic --wait " in upgrade
+    assert (
+        "/deployments/kubernetes/pneumonia --namespace here --atomic --wait --timeout 1m --reset-then-reuse-values "
+        in upgrade
+    )
     assert (
         f"--set-string image.registry=ghcr.io/me --set-string image.tag={VERSION} --values my\\ values.yaml" in upgrade
     )
@@ -161,16 +164,18 @@ def test_a_release_that_fails_its_test_is_taken_back(programs: StandIns) -> None
     helm(programs, DEPLOYED, failing="test")
     done = deploy(programs)
     assert done.returncode == 1
+    assert [call.split()[0] for call in programs.calls()[-3:]] == ["helm", "kubectl", "helm"]
     assert programs.calls()[-1] == "helm rollback pneumonia 7 --namespace here --wait --timeout 1m"
     assert f"revision 7 is in place again; {TAG} is not" in done.stderr
 
 
-def test_a_first_release_that_fails_its_test_stays_to_be_looked_at(programs: StandIns) -> None:
-    helm(programs, failing="test")
+def test_where_nothing_is_installed_nothing_is_upgraded(programs: StandIns) -> None:
+    """A first installation has no champion, so that Helm would wait for its service and then remove all of it."""
+    helm(programs)
     done = deploy(programs)
-    assert done.returncode == 1
-    assert [call.split()[:2] for call in programs.calls()[-2:]] == [["helm", "test"], ["kubectl", "logs"]]
-    assert "there is no earlier revision" in done.stderr
+    assert done.returncode == 2
+    assert "pneumonia is not installed there" in done.stderr
+    assert [call.split()[1] for call in programs.calls()] == ["list"]
 
 
 @pytest.mark.parametrize("failing", ["list", "upgrade"])
