@@ -64,7 +64,9 @@ class Cluster:
 
     def close(self) -> None:
         for part in self.pods:
-            print(part, docker("logs", "--tail", "20", f"{self.prefix}-{part}", fails=True), sep="\n")  # where a test failed
+            print(
+                part, docker("logs", "--tail", "20", f"{self.prefix}-{part}", fails=True), sep="\n"
+            )  # where a test failed
             docker("rm", "--force", "--volumes", f"{self.prefix}-{part}", fails=True)
         for volume in docker("volume", "ls", "--quiet", "--filter", f"name={self.prefix}").split():
             docker("volume", "rm", volume, fails=True)
@@ -100,7 +102,8 @@ class Cluster:
         path = mount["mountPath"]
         if "emptyDir" in volume:
             size = volume["emptyDir"]["sizeLimit"].replace("Mi", "m").replace("Gi", "g")
-            return ["--tmpfs", f"{path}:size={size},uid=0,gid={group},mode=2777"]
+            # Kubernetes lets everybody write there; the engine gives it the mode that the image's folder has
+            return ["--tmpfs", f"{path}:size={size},uid={group},gid={group}"]
         if "secret" in volume:
             file = self.folder / mount["subPath"]
             file.write_bytes(bytes(32))
@@ -183,7 +186,7 @@ def test_the_release_from_its_database_to_helm_test(
     export(tmp_path / "export", images=32, name=NAME)
     version = exported(resolve(assignments=[f"work={tmp_path}/work"]), tmp_path / "export")
     promote(cluster.published(), version.version, NAME)
-    eventually("the champion is served", lambda: cluster.probe("serving", "readiness"), 60)
+    eventually("the champion is served", lambda: cluster.probe("serving", "readiness"), 300)
 
     assert "scored the phantom" in cluster.run("test")[0]
     said = cluster.run("migrations")  # as before an upgrade, while the pods run
