@@ -74,10 +74,10 @@ def ways(found: Measured, price: dict[str, float], hours: float, studies: int) -
     images = studies * IMAGES
     events_gb = images * DAYS * found.event_bytes / GB
     kept = {"trainings": TRAININGS * found.training_core_hours * price["spot"], "buckets": 20 * price["bucket_gb"]}
-    machine = {
-        "machine": hours * price["machine"] + price["disk_gb"] * (shape.machine["disk_gb"] + events_gb),
-        "address": hours * price["address"],
-    }
+    bare = hours * price["machine"] + price["disk_gb"] * shape.machine["disk_gb"]
+    events = price["disk_gb"] * events_gb
+    machine = {"machine": bare + events, "address": hours * price["address"]}
+    outside = price["database"] > 0  # the events are in the database, and not on the machine
     traffic_gb = images * MONTH * found.image_bytes / GB
     through = {
         "balancer": hours * price["balancer"] + traffic_gb * price["balanced_gb"],
@@ -94,13 +94,17 @@ def ways(found: Measured, price: dict[str, float], hours: float, studies: int) -
     }
     cluster = {
         "control plane": hours * price["cluster"],
-        "nodes": nodes * (hours * price["node"] + 50 * price["disk_gb"]) + events_gb * price["disk_gb"],
+        "nodes": nodes * (hours * price["node"] + 50 * price["disk_gb"]) + events,
     }
     return {
         "laptop": {},
         "one machine": machine | {"buckets": kept["buckets"]},
         "Kubernetes": cluster | through | kept,
-        "managed services": {"machine": machine["machine"]} | managed | through | {"balancer": front} | kept,
+        "managed services": {"machine": bare if outside else bare + events}
+        | managed
+        | through
+        | {"balancer": front}
+        | kept,
     }
 
 
@@ -129,12 +133,12 @@ def tables() -> str:
     images_gb = LOADS[1] * IMAGES * DAYS * found.image_bytes / GB
     text = (
         f"Counted with {IMAGES} images a study, {found.image_seconds * 1000:.1f} ms of a core an image (measured on a "
-        f"processor with AVX2 alone), a busiest hour of {PEAK} average ones, and cores that are at most {BUSY:.0%} busy: "
-        f"{', '.join(demand)}. Events take {found.event_bytes / 1000:.1f} kB an image, {gigabytes:,.0f} GB at "
-        f"{LOADS[1]:,} a day for the {DAYS} days that they are kept. Kept images, which are off unless asked for, would "
-        f"be {images_gb:,.0f} GB more. {TRAININGS} trainings a month take {TRAININGS * found.training_core_hours:.1f} "
-        f"core-hours. List prices of {prices['date']}, from memory and to be checked; logs, support, tax and traffic out "
-        "are not counted."
+        f"processor with AVX2 alone), a busiest hour of {PEAK} average ones, and cores that are at most {BUSY:.0%} "
+        f"busy: {', '.join(demand)}. Events take {found.event_bytes / 1000:.1f} kB an image, {gigabytes:,.0f} GB at "
+        f"{LOADS[1]:,} a day for the {DAYS} days that they are kept. Kept images, which are off unless asked for, "
+        f"would be {images_gb:,.0f} GB more. {TRAININGS} trainings a month take "
+        f"{TRAININGS * found.training_core_hours:.1f} core-hours. List prices of {prices['date']}, from memory and to "
+        "be checked; logs, support, tax and traffic out are not counted."
     )
     return "\n".join([head, *totals, "", text, "", head, *lines])
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,26 +18,31 @@ import requests
 
 from pneumonia.modelling.weights import read_state, state_digest
 from pneumonia.tracking.client import mlflow_client
-from tests.support import object_stores
 from tests.support.mlflow_server import Server
 from tests.support.object_stores import ObjectStore
 from tests.support.runs import settings
 from tests.support.trained import leave_run, save
 
 pytestmark = pytest.mark.integration
-STORES = {"s3": object_stores.s3, "gs": object_stores.gcs}
+STORES = {"s3": "s3_server", "gs": "gcs_server"}
 CLIENTS = {"s3": "boto3", "gs": "google.cloud.storage"}
 """What MLflow's server reaches a store with: deployments/mlflow/requirements.in."""
 
 
 @pytest.fixture
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
-    with STORES[request.param](tmp_path) as running:
-        yield running
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    running: ObjectStore = request.getfixturevalue(STORES[request.param])
+    return running
+
+
+@pytest.fixture
+def bucket() -> str:
+    """A name: the servers are the whole session's."""
+    return f"pneumonia-{uuid.uuid4().hex[:12]}"
 
 
 @pytest.mark.parametrize("store", ["s3", "gs"], indirect=True)
-def test_a_fresh_clone_gets_what_was_pushed(store: ObjectStore, phantoms: Path, tmp_path: Path) -> None:
+def test_a_fresh_clone_gets_what_was_pushed(store: ObjectStore, bucket: str, phantoms: Path, tmp_path: Path) -> None:
     films = sorted((phantoms / "train").rglob("*.jpeg"))[:4]
     digests = []
     for number, film in enumerate(films):
@@ -49,7 +55,7 @@ def test_a_fresh_clone_gets_what_was_pushed(store: ObjectStore, phantoms: Path, 
                 hashlib.md5(film.read_bytes(), usedforsecurity=False).hexdigest(),
             ]
         )
-    url = store.make_bucket("pneumonia-data")
+    url = store.make_bucket(bucket)
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("push_and_pull.py"), tmp_path / "project", f"{url}/dvc"],
         env=os.environ | store.environment,
@@ -63,12 +69,12 @@ def test_a_fresh_clone_gets_what_was_pushed(store: ObjectStore, phantoms: Path, 
 
 
 @contextmanager
-def mlflow_on(store: ObjectStore, folder: Path) -> Iterator[Server]:
+def mlflow_on(store: ObjectStore, bucket: str, folder: Path) -> Iterator[Server]:
     """Run MLflow's server, which passes artifacts on to a bucket: whoever trains has no key of the store."""
     if importlib.util.find_spec(CLIENTS[store.scheme]) is None:
         pytest.skip(f"{CLIENTS[store.scheme]} is not installed: the extra storage brings it")
     folder.mkdir()
-    server = Server(folder, f"{store.make_bucket('pneumonia-artifacts')}/mlflow", store.environment)
+    server = Server(folder, f"{store.make_bucket(bucket)}/mlflow", store.environment)
     try:
         server.start()
         yield server
@@ -76,21 +82,21 @@ def mlflow_on(store: ObjectStore, folder: Path) -> Iterator[Server]:
         server.stop()
 
 
-def keys(store: ObjectStore) -> list[str]:
-    """Return the names of the objects in MLflow's bucket."""
+def keys(store: ObjectStore, bucket: str) -> list[str]:
+    """Return the names of the objects in a bucket."""
     if store.scheme == "s3":
-        listing = requests.get(f"{store.address}/pneumonia-artifacts?list-type=2", timeout=30).text
+        listing = requests.get(f"{store.address}/{bucket}?list-type=2", timeout=30).text
         return [part.partition("</Key>")[0] for part in listing.split("<Key>")[1:]]
-    listing = requests.get(f"{store.address}/storage/v1/b/pneumonia-artifacts/o", timeout=30).json()
+    listing = requests.get(f"{store.address}/storage/v1/b/{bucket}/o", timeout=30).json()
     return [item["name"] for item in listing["items"]]
 
 
 @pytest.mark.parametrize("store", ["s3", pytest.param("gs", marks=pytest.mark.nightly)], indirect=True)
-def test_a_trainings_weights_go_to_the_bucket_and_come_back(store: ObjectStore, tmp_path: Path) -> None:
+def test_a_trainings_weights_go_to_the_bucket_and_come_back(store: ObjectStore, bucket: str, tmp_path: Path) -> None:
     weights = save(tmp_path / "model.safetensors", "pneumonia-tiny-phantom")
-    with mlflow_on(store, tmp_path / "server") as server:
+    with mlflow_on(store, bucket, tmp_path / "server") as server:
         run = leave_run(settings(tmp_path / "work", server.url), weights)
-        (key,) = (name for name in keys(store) if name.endswith(f"{run}/artifacts/weights/model.safetensors"))
+        (key,) = (name for name in keys(store, bucket) if name.endswith(f"{run}/artifacts/weights/model.safetensors"))
         assert key.startswith("mlflow/")
         client = mlflow_client(server.url)
         (tmp_path / "back").mkdir()
