@@ -70,6 +70,10 @@ class TrainingInterrupted(PneumoniaError):
     exit_code = 143
 
 
+class WorkerLost(PneumoniaError):
+    """A training whose workers no longer reach one another: one was killed, or its machine or network is away."""
+
+
 # A disk that is full, a network file system or a connection that is away: what an administrator or time repairs. A
 # missing file, a missing permission or a wrong path is not among them.
 _MAY_RECOVER = frozenset(

@@ -62,6 +62,7 @@ GROUPS = {
     "tests/registry/": "mlflow server",
     "tests/deployments/test_child": "dags",
     "tests/deployments/test_dags": "dags",
+    "tests/deployments/test_chart": "chart",
     "tests/deployments/test_form": "dags",
     "tests/deployments/test_parity": "dags",
     "tests/deployments/test_monitor_parity": "dags",

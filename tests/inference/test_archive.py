@@ -139,13 +139,16 @@ main()
 
 
 @pytest.mark.integration
-def test_killed_ten_times_every_file_is_once_in_the_result(weights: Path, images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.nightly)])
+def test_killed_again_and_again_every_file_is_once_in_the_result(
+    weights: Path, images: Path, tmp_path: Path, kills: int
+) -> None:
     out, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
     exports.provide(tmp_path / "work", weights)
     command = [sys.executable, "-c", KILLED, "score", str(images), "--out", str(out), "--model", str(weights)]
     command += ["--set", f"work={tmp_path / 'work'}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for kill in range(10):
+    for kill in range(kills):
         before = len(list(parts.glob("part-*.parquet")))
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             while len(list(parts.glob("part-*.parquet"))) == before:
