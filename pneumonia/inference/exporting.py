@@ -41,6 +41,7 @@ from pneumonia.records.export import (
 from pneumonia.records.model import ModelRecord
 from pneumonia.registry.mirror import read_export
 from pneumonia.source_digest import source_digest
+from pneumonia.timing import timed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -282,6 +283,7 @@ class _Work:
         )
 
 
+@timed("the graphs on images")
 def compute(engine: Engine, pixels: NDArray[np.uint8]) -> list[Outputs]:
     """Compute images uint8 [N, S, S], as many at a time as the engine does."""
     with ThreadPoolExecutor(engine.threads) as pool:

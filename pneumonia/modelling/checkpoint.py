@@ -19,6 +19,7 @@ from torch import Tensor
 from pneumonia.errors import DataError
 from pneumonia.files import write_bytes
 from pneumonia.modelling.weights import state_digest
+from pneumonia.timing import timed
 
 FORMAT = 2
 START_AGAIN = "remove it to start the training again"
@@ -56,6 +57,7 @@ Loaded = tuple[TrainingState, dict[str, dict[str, Tensor]]]
 """A training's state and its groups of tensors."""
 
 
+@timed("checkpoints")
 def save_checkpoint(
     path: Path, key: str, state: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -90,25 +91,33 @@ def _precision(train: TrainConfig, device: torch.device) -> str:
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt, from malloc.h
+_keeping, _keepers = threading.Lock(), 0
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
     """Keep freed memory in the process inside the context, for reuse; return it to the kernel at the end.
 
-    By default glibc returns free blocks from 32 MB on to the kernel at once, and each training step has them zeroed
-    page by page again. Without effect where the C library has no such setting.
+    By default glibc returns free blocks from 32 MB on to the kernel at once, and each step of a training or a scoring
+    has them zeroed page by page again. Of nested contexts, and of those of several threads, the last one returns the
+    memory. Without effect where the C library has no such setting.
     """
+    global _keepers
     library: Any = ctypes.CDLL(None)
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
         yield
         return
-    library.mallopt(_MMAP_THRESHOLD, 1 << 30)
-    library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+    with _keeping:
+        _keepers += 1
+        library.mallopt(_MMAP_THRESHOLD, 1 << 30)
+        library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
     try:
         yield
     finally:
-        # the maxima of glibc's own adaptation
-        library.mallopt(_MMAP_THRESHOLD, 32 << 20)
-        library.mallopt(_TRIM_THRESHOLD, 64 << 20)
-        library.malloc_trim(0)
+        with _keeping:
+            _keepers -= 1
+            if not _keepers:
+                # the maxima of glibc's own adaptation
+                library.mallopt(_MMAP_THRESHOLD, 32 << 20)
+                library.mallopt(_TRIM_THRESHOLD, 64 << 20)
+                library.malloc_trim(0)

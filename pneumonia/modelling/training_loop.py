@@ -40,6 +40,7 @@ from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
 from pneumonia.progress import Progress, silent
 from pneumonia.records.epoch import EPOCH_THRESHOLD, Epoch
+from pneumonia.timing import timed
 
 CHECKPOINT = "checkpoint.safetensors"
 """File in a training's folder: its state, and in the end its result."""
@@ -180,6 +181,7 @@ class _Session:
         labels = torch.from_numpy(batch.labels).to(self.compute.device, non_blocking=True)
         return self.compute.images(batch.pixels[batch.rows]), labels
 
+    @timed("training steps")
     def _step(self, images: Tensor, labels: Tensor) -> None:
         state, train = self.state, self.train
         done = state.epoch * self.steps + state.step
