@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
@@ -34,8 +33,10 @@ from pneumonia.modelling.device import Compute, kept_memory
 from pneumonia.modelling.ema import MovingAverage
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.optimizer import build_optimizer, class_weights
+from pneumonia.modelling.resident import ResidentImages
 from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
 from pneumonia.modelling.scoring import predict_probabilities
+from pneumonia.modelling.step_totals import StepTotals
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
 from pneumonia.progress import Progress, silent
@@ -140,6 +141,7 @@ class _Session:
         self.average = MovingAverage(self.network, self.train.ema_decay) if self.train.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.state = TrainingState()
+        self.images, self.totals = ResidentImages.of(data.train, self.compute), StepTotals()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
         self.weight = class_weights(data.train.labels, self.train).to(self.compute.device)
         self.resumed = found is not None
@@ -164,7 +166,7 @@ class _Session:
             chosen = order[state.step * self.train.batch_size :][: self.train.batch_size]
             if len(chosen) > 1:  # batch norm cannot compute a variance from one image
                 fetch = time.perf_counter()
-                images, labels = self._batch(chosen)
+                images, labels = self.images.batch(chosen)
                 fetching += time.perf_counter() - fetch
                 self._step(images, labels)
             state.step += 1
@@ -172,14 +174,9 @@ class _Session:
             if stop.is_set():
                 self._save()
                 raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to resume")
+        self._settle()  # before the clock is read: a GPU may still be computing
         seconds = time.perf_counter() - began
         self._close_epoch(seconds, (state.seen - fresh) / seconds, fetching / seconds)
-
-    def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        # sorted rows are read sequentially from disk; the order within a batch does not change its gradient
-        batch = self.data.train.take(np.sort(chosen))
-        labels = torch.from_numpy(batch.labels).to(self.compute.device, non_blocking=True)
-        return self.compute.images(batch.pixels[batch.rows]), labels
 
     @timed("training steps")
     def _step(self, images: Tensor, labels: Tensor) -> None:
@@ -198,9 +195,16 @@ class _Session:
         self.optimizer.step()
         if self.average is not None:
             self.average.update(done)
-        state.loss += self._finite(float(loss.detach()), f"step {state.step + 1}") * len(labels)
-        state.correct += int((logits.argmax(1) == labels).sum())
-        state.seen += len(labels)
+        self.totals.add(state.step + 1, loss, (logits.argmax(1) == labels).sum(), len(labels))
+        if self.totals.due:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Add the results of the steps so far to the epoch's; a loss that is not finite ends the training here."""
+        for result in self.totals.settle():
+            self.state.loss += self._finite(result.loss, f"step {result.number}") * result.count
+            self.state.correct += result.correct
+            self.state.seen += result.count
 
     def _finite(self, loss: float, where: str) -> float:
         if not math.isfinite(loss):
@@ -264,6 +268,7 @@ class _Session:
         }
 
     def _save(self) -> None:
+        self._settle()
         # nothing goes on from a finished training but its result
         groups: dict[str, dict[str, Tensor]] = (
             {"best": self.best}
