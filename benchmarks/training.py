@@ -53,12 +53,12 @@ SIZE, BATCH = 224, 64
 FLOPS_PER_IMAGE = 3 * 2 * 1.82e9
 
 
-def plain_images(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
-    """Return a data set of the chosen files below `root`, decoded one by one."""
+def plain_transforms() -> Any:
+    """Return what a typical first script makes of a PIL image in RGB: float [3, SIZE, SIZE], augmented."""
     models()  # afterwards torchvision can be imported also with a torch of another build
-    from torchvision import datasets, transforms
+    from torchvision import transforms
 
-    steps = transforms.Compose(
+    return transforms.Compose(
         [
             transforms.Resize((SIZE, SIZE)),
             transforms.RandomHorizontalFlip(),
@@ -68,6 +68,13 @@ def plain_images(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
             transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
         ]
     )
+
+
+def plain_images(root: Path, chosen: NDArray[np.int64]) -> Dataset[Any]:
+    """Return a data set of the chosen files below `root`, decoded one by one."""
+    steps = plain_transforms()
+    from torchvision import datasets
+
     folders = [datasets.ImageFolder(str(part), steps) for part in sorted(root.iterdir()) if part.is_dir()]
     return Subset(ConcatDataset(folders), chosen.tolist())
 
