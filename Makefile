@@ -96,12 +96,15 @@ lock-project:
 	$(BIN)/python deployments/scripts/write_requires.py requirements-cuda.lock requirements.lock \
 	  requirements-cuda.json
 
-# Resolves what the locks' packages require, for each kind of machine, and installs nothing; antlr4 has no wheel anywhere.
-PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
+# Resolves what the locks' packages require, for each kind of machine, and installs nothing. FROM_SOURCE has no wheel:
+# antlr4 and grad-cam nowhere, gevent not on macOS. OpenVINO's for aarch64 needs glibc 2.35.
+PLATFORMS := x86_64-manylinux_2_28 aarch64-manylinux_2_35 aarch64-apple-darwin
+FROM_SOURCE := antlr4-python3-runtime grad-cam gevent
+RESOLVE = MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) pip install --dry-run --quiet --require-hashes --python-version 3.11 \
+  --only-binary :all: $(FROM_SOURCE:%=--no-binary %) --target .venv/nothing
 lock-check:
-	for platform in $(PLATFORMS); do MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) pip install --dry-run --quiet --require-hashes \
-	  --python-platform $$platform --python-version 3.11 --only-binary :all: --no-binary antlr4-python3-runtime \
-	  --target .venv/nothing --requirement requirements-cuda.lock || exit 1; done
+	for platform in $(PLATFORMS); do \
+	  $(RESOLVE) --python-platform $$platform --requirement requirements-cuda.lock || exit 1; done
 
 clean: ## remove .venv and what runs left behind; data stays
 	rm -rf .venv .venv-airflow .venv-delivery .pneumonia

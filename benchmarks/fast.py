@@ -1,10 +1,10 @@
-"""Compare the pipeline's steps of profile `fast` with those of an earlier revision, in turns, on one imitated slow core.
+"""Compare the pipeline's steps of profile `fast` with an earlier revision's, in turns, on one imitated slow core.
 
 python benchmarks/fast.py --before REVISION --data DIR --weights FILE [--rounds N] [--native]
 
-Each run is `benchmarks/profiles.py` of its own revision, with an empty work folder, in float32 with one thread, kept from
-AVX-512 as in `benchmarks/step.py` unless `--native`. What is compared are the processor's seconds, so that other load on
-the machine does not count; a revision starts first in every second round. Orchestrator and imports are left out.
+Each run is `benchmarks/profiles.py` of its own revision, with an empty work folder, in float32 with one thread, kept
+from AVX-512 as in `benchmarks/step.py` unless `--native`. The processor's seconds are compared, imports included,
+so that other load on the machine does not count. The orchestrator is left out.
 """
 
 from __future__ import annotations

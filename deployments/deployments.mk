@@ -9,7 +9,7 @@ export GIT_COMMIT ?= $(shell git describe --always --abbrev=40 --match= --dirty 
 ON_LINUX := --python-platform x86_64-unknown-linux-gnu
 COMPOSE_HERE = $(COMPOSE) --env-file "$(ENV_FILE)"
 
-.PHONY: up down logs backup restore data-pull install-airflow install-delivery form dashboards lock-stack
+.PHONY: up down logs backup restore data-pull install-airflow install-delivery form dashboards lock-stack lock-check-images release
 
 up: ## start PostgreSQL, MLflow, Airflow, the service and Prometheus in containers; DEMO=1: login airflow/airflow
 	@ENV_FILE="$(ENV_FILE)" PYTHON="$(PYTHON)" deployments/scripts/up.sh $(if $(DEMO),--demo)
@@ -45,6 +45,9 @@ install-delivery: .venv-delivery/.installed ## make .venv-delivery, whose tools 
 	  --requirement deployments/delivery/requirements.lock
 	@touch $@
 
+release: install ## build wheel, source archive, bill of materials and checksums of this commit into OUT=dist
+	$(BIN)/python deployments/release/build.py --out "$(or $(OUT),dist)"
+
 form: install ## write the form of Airflow's page anew from the configuration
 	$(BIN)/python deployments/scripts/write_form.py
 
@@ -57,6 +60,11 @@ lock-stack: ## resolve the images' locks again; after make lock
 	$(UV_COMPILE) $(ON_LINUX) deployments/mlflow/requirements.in --constraint requirements.lock \
 	  --output-file deployments/mlflow/requirements.lock
 	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/library/requirements.in --extra training --extra dicom \
-	  --extra versioning --constraint requirements.lock $(NO_TORCH) --output-file deployments/library/requirements.lock
+	  --extra versioning --extra storage --constraint requirements.lock $(NO_TORCH) --output-file deployments/library/requirements.lock
 	$(UV_COMPILE) $(ON_LINUX) pyproject.toml deployments/serving/requirements.in --extra serving --extra dicom \
 	  --constraint requirements.lock --output-file deployments/serving/requirements.lock
+
+# The images' locks are resolved on x86-64: do they hold for arm64, on Debian 12 (glibc 2.36)?
+lock-check-images:
+	for part in airflow library mlflow serving; do \
+	  $(RESOLVE) --python-platform aarch64-manylinux_2_36 --requirement deployments/$$part/requirements.lock || exit 1; done

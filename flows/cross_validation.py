@@ -34,10 +34,23 @@ import typer
 from prefect import flow, runtime
 from prefect.artifacts import create_markdown_artifact
 
+import tasks.measure_folds as cluster
 import tasks.plan_folds as plan
 import tasks.score_fold as score
 import tasks.summarise_folds as summary
-from flows.options import ConfigFile, Data, OnUnreadable, Profile, Settings, Weights, resolved
+from flows.options import (
+    Address,
+    ConfigFile,
+    Data,
+    Engine,
+    EngineName,
+    OnUnreadable,
+    Profile,
+    Settings,
+    Weights,
+    engine_of,
+    resolved,
+)  # fmt: skip
 from flows.parameters import guarded
 from flows.pipeline import prepare_data, step, train_model
 from flows.progress import told
@@ -72,6 +85,14 @@ def summarise_folds(
     return found
 
 
+@step("measure_folds")
+def measure_folds(datasets: Sequence[Dataset], configs: Sequence[Config], address: str) -> list[FoldResult]:
+    """Train and score the folds on a cluster, as many at once as it has room for: one run of Prefect's for all."""
+    tags = {"prefect.flow_run_id": str(runtime.flow_run.id)}
+    with told("measure_folds") as progress:
+        return [fold.result for fold in cluster.measure_folds(datasets, configs, address, progress, tags)]
+
+
 def for_each(task: Any, *columns: Sequence[Any], **same: Any) -> list[Any]:
     """Map a step over the folds: a task run each, one after another, because one training takes all cores.
 
@@ -92,18 +113,25 @@ def for_each(task: Any, *columns: Sequence[Any], **same: Any) -> list[Any]:
 
 @guarded
 @flow(name="pneumonia-cross-validation", persist_result=False)
-def cross_validation(config: Config, seeds: Sequence[int] = (0,), folds: int = 5) -> CrossValidation:
+def cross_validation(
+    config: Config, seeds: Sequence[int] = (0,), folds: int = 5, engine: EngineName = "local", address: str = ""
+) -> CrossValidation:
     """Train a model without each fold of the patients, and score it on that fold; nothing is registered.
 
     Args:
         config: the whole configuration; `pneumonia config --profile full` prints one.
         seeds: each of a division into folds and of the trainings on it.
         folds: of each seed.
+        engine: local, one fold after another on this machine; ray, on the machines of a cluster.
+        address: of the Ray cluster.
     """
     planned = plan_folds(config, seeds, folds)
     datasets = for_each(prepare_data, planned)
-    trained = for_each(train_model, datasets, planned, fresh=False, trace="")
-    results = for_each(score_fold, datasets, trained, planned)
+    if engine == "ray":
+        results = measure_folds(datasets, planned, address)
+    else:
+        trained = for_each(train_model, datasets, planned, fresh=False, trace="")
+        results = for_each(score_fold, datasets, trained, planned)
     found: CrossValidation = summarise_folds(datasets, results, planned)
     return found
 
@@ -124,6 +152,8 @@ def main(
     settings: Settings = None,
     file: ConfigFile = None,
     on_unreadable: OnUnreadable = None,
+    engine: Engine = "local",
+    address: Address = "",
 ) -> None:
     """Measure a recipe by cross-validation: how good its models are on patients that they have never seen, and how
     much that varies.
@@ -136,6 +166,10 @@ def main(
 
     python flows/cross_validation.py --profile full --folds 5 --seeds 0 --seeds 1 --data data/chest_xray
 
+    On a Ray cluster, whose machines share the work folder and an MLflow server (docs/scale.md):
+
+    python flows/cross_validation.py --profile full --engine ray --address HOST:6379 --set work=/mnt/share/pneumonia
+
     Not a medical device.
     """
     with failures():
@@ -143,7 +177,7 @@ def main(
             profile, file, settings, data_root=data, model_weights=weights, data_on_unreadable=on_unreadable
         )
         announce(config)
-        found = cross_validation(config, seeds or [0], folds)
+        found = cross_validation(config, seeds or [0], folds, engine_of(engine), address)
         summarise_cross_validation(config, found, summary.folder_of(found, config) / REPORT)
 
 

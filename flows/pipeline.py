@@ -2,6 +2,7 @@
 promote_model.
 
 python flows/pipeline.py --help
+torchrun --nproc-per-node 2 flows/pipeline.py --set train.shards=4
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, worth_retrying
 from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, Promotion, TrainedModel, Validation
 from pneumonia.tracking.run_tags import TRACE_TAG
+from tasks.help_training import help_training, is_helper
 
 RETRIES = 2
 RETRY_SECONDS = [10.0, 60.0]
@@ -194,6 +196,9 @@ def main(
         config = resolved(
             profile, file, settings, data_root=data, model_weights=weights, data_on_unreadable=on_unreadable
         )
+        if is_helper():
+            help_training(config)
+            return
         announce(config)
         trained, validation, promotion = pipeline(config, fresh)
         summarise(config, trained, validation, promotion)

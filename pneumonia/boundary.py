@@ -34,7 +34,7 @@ _SYSTEM = {
 }
 """Remedies of what the operating system says, wherever it says it."""
 
-_EXTRAS = ("training", "serving", "flow", "versioning", "dicom", "kaggle")
+_EXTRAS = ("training", "serving", "flow", "versioning", "dicom", "kaggle", "storage", "cluster")
 _PACKAGES = {"sklearn": "scikit-learn", "multipart": "python-multipart"}
 """Packages that are imported under another name."""
 

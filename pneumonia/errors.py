@@ -21,6 +21,10 @@ class ConfigError(PneumoniaError):
     exit_code = 2
 
 
+class FolderInUse(PneumoniaError):
+    """A folder that another process has locked."""
+
+
 class DataError(PneumoniaError):
     """Data that cannot be used; names the files."""
 
@@ -64,6 +68,10 @@ class TrainingInterrupted(PneumoniaError):
     """A training that was stopped by a signal; its checkpoint is written, and the next start resumes from it."""
 
     exit_code = 143
+
+
+class WorkerLost(PneumoniaError):
+    """A training whose workers no longer reach one another: one was killed, or its machine or network is away."""
 
 
 # A disk that is full, a network file system or a connection that is away: what an administrator or time repairs. A

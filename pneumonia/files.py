@@ -17,7 +17,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from pneumonia.errors import DataError, PneumoniaError
+from pneumonia.errors import DataError, FolderInUse, PneumoniaError
 
 NAME_BYTES = 255
 """The longest name of a file or folder that Linux and macOS have, bytes."""
@@ -46,14 +46,15 @@ def locked_folder(folder: Path) -> Iterator[None]:
     """Lock `folder` for this process; the kernel releases the lock when the process ends.
 
     Raises:
-        PneumoniaError: another process holds the lock, or the folder cannot be written.
+        FolderInUse: another process holds the lock.
+        PneumoniaError: the folder cannot be written.
     """
     lock = FileLock(folder / "lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise PneumoniaError(f"{folder}: another process runs this training; wait for it, or end it first") from None
+        raise FolderInUse(f"{folder}: another process runs this training; wait for it, or end it first") from None
     except OSError as error:
         raise PneumoniaError(
             f"{folder}: cannot be written ({error.strerror}); make it writable, or set work=DIR"

@@ -18,16 +18,18 @@ import pneumonia
 from pneumonia.config.schema import NOT_OF_A_RUN, Config
 from pneumonia.data import packing
 from pneumonia.data.manifest import Manifest
-from pneumonia.errors import TrainingInterrupted
+from pneumonia.errors import TrainingInterrupted, worth_retrying
 from pneumonia.files import locked_folder, write_text
 from pneumonia.modelling.calibration import apply_calibration, calibrate
 from pneumonia.modelling.device import Compute
+from pneumonia.modelling.fitted import Fitted
 from pneumonia.modelling.identity import model_key, recipe_key, training_key, training_software
 from pneumonia.modelling.network import load_model
 from pneumonia.modelling.scoring import predict_probabilities
-from pneumonia.modelling.training_loop import CHECKPOINT, Fitted, fit
+from pneumonia.modelling.training_loop import CHECKPOINT, fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import save_weights, state_digest
+from pneumonia.modelling.workers import dismiss_helpers
 from pneumonia.progress import ANEW, REUSING, Progress, silent
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Metric
@@ -70,6 +72,19 @@ def train_model(
             being written by another process.
         TrainingInterrupted: SIGTERM was received; the same call resumes from the checkpoint.
     """
+    try:
+        trained = _deliver(dataset, config, progress, tags, fresh)
+    except BaseException as error:
+        if not worth_retrying(error):  # another try needs the processes that wait for this one
+            dismiss_helpers()
+        raise
+    dismiss_helpers()
+    return trained
+
+
+def _deliver(
+    dataset: Dataset, config: Config, progress: Progress, tags: Mapping[str, str] | None, fresh: bool
+) -> TrainedModel:
     uri = tracking_uri(config)
     training = training_key(dataset, config)
     key = model_key(training, dataset, config)

@@ -15,7 +15,9 @@ import pytest
 from filelock import FileLock
 
 from pneumonia.config.schema import Config, PhantomConfig
+from tests.support import object_stores
 from tests.support.mlflow_server import Server
+from tests.support.object_stores import ObjectStore
 from tests.support.runs import settings
 
 if TYPE_CHECKING:
@@ -60,10 +62,12 @@ GROUPS = {
     "tests/registry/": "mlflow server",
     "tests/deployments/test_child": "dags",
     "tests/deployments/test_dags": "dags",
+    "tests/deployments/test_chart": "chart",
     "tests/deployments/test_form": "dags",
     "tests/deployments/test_parity": "dags",
     "tests/deployments/test_monitor_parity": "dags",
     "tests/deployments/test_cross_validation_parity": "dags",
+    "tests/deployments/test_score_archive_parity": "dags",
 }
 
 
@@ -90,7 +94,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 HISTORIES = ("test_moves.py", "test_health.py")
 """Tests that make many moves in a registry, or ask a server in a thread."""
-SERVERS = {"server", "mlflow_server", "http", "_prefect", "inspected", "dags", "docker", "engine"}
+SERVERS = {
+    *("server", "mlflow_server", "http", "_prefect", "inspected", "dags", "docker", "engine"),
+    *("s3_server", "gcs_server", "ray_cluster"),
+}
 """Fixtures, and the parameter of one, that start a process."""
 
 
@@ -195,6 +202,20 @@ def server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> I
 def mlflow_server(server: Server) -> str:
     """The address of the session's MLflow server."""
     return server.url
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """S3 on this machine, the same for the whole session; its `environment` is the test's to set."""
+    with object_stores.s3(tmp_path_factory.mktemp("s3")) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def gcs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """Google Cloud Storage's emulator on this machine, as `s3_server`."""
+    with object_stores.gcs(tmp_path_factory.mktemp("gcs")) as store:
+        yield store
 
 
 @pytest.fixture(params=["sqlite", "http"])

@@ -20,7 +20,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = ("Makefile", "deployments/deployments.mk", "deployments/scripts", "pyproject.toml")
-LOCKS = ("requirements.lock", "requirements-cuda.lock", "deployments/airflow/requirements.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-cuda.lock",
+    "deployments/airflow/requirements.lock",
+    "deployments/delivery/requirements.lock",
+)
 TOOLS = ("bash", "env", "make", "sed", "cat", "uname", "dirname", "touch", "rm", "mkdir", "grep", "awk", "git", "sleep")
 
 # Writes down how it was called; `python -m venv` and `uv venv` make an environment with stand-ins of the same kind.

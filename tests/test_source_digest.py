@@ -57,7 +57,7 @@ def test_code_that_trains_counts(changed: Callable[[str, str, str], bool], name:
         ("modelling/augment.py", '"""', '"""Other words. '),
         ("modelling/training_loop.py", "# batch norm cannot", "# what batch norm cannot"),
         (
-            "modelling/training_loop.py",
+            "modelling/fitted.py",
             '    """A finished training',
             '    """A completed training',
         ),

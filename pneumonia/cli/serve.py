@@ -24,8 +24,27 @@ from pneumonia.cli.common import (
     working,
 )
 from pneumonia.cli.predict import Model
-from pneumonia.errors import DataError
-from pneumonia.files import is_folder, printable, write_bytes
+from pneumonia.credentials import redacted
+from pneumonia.files import printable, write_bytes
+
+
+class Engine(StrEnum):
+    """Where an archive is scored."""
+
+    local = "local"
+    ray = "ray"
+
+
+EngineOption = Annotated[
+    Engine, typer.Option("--engine", help="local: this machine; ray: the machines of a Ray cluster")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", envvar="RAY_ADDRESS", help="Of the Ray cluster; ray://HOST:10001 for Ray's client",
+        show_default=False,
+    ),
+]  # fmt: skip
 
 
 class View(StrEnum):
@@ -69,9 +88,13 @@ def serve(
 
 
 def score(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", parser=path_of, help="Folder of images, at any depth")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", parser=path_of, help="Parquet file to write")],
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="Folder of images, at any depth: a path, or s3://… or gs://…")
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Parquet file to write: a path or URL")],
     model: Model = None,
+    engine: EngineOption = Engine.local,
+    address: Address = None,
     as_json: Json = False,
     settings: Settings = None,
     file: ConfigFile = None,
@@ -79,37 +102,29 @@ def score(
     """Score an archive of any size into a Parquet file, one row for each image.
 
     Stopped and started again, the command goes on where it was. Images that are refused have a row with code and
-    reason, and end the command with 1.
+    reason, and end the command with 1. Archive and result may lie in an object store, whose credentials the libraries
+    take from the environment. With --engine ray the machines of a cluster score; the result is the same.
 
     Example: `pneumonia score archive/ --out results.parquet`
     """
-    if not is_folder(folder):
-        raise DataError(f"{printable(folder)}: is no folder; for single files: pneumonia predict FILE")
-    if out.suffix != ".parquet":
-        raise typer.BadParameter(f"--out {printable(out)}: name a file that ends in .parquet")
+    if not out.endswith(".parquet"):
+        raise typer.BadParameter(f"--out {printable(redacted(out))}: name a file that ends in .parquet")
     config = resolve_config(file, settings)
     with working(), progress("scoring") as on_progress:
-        from pneumonia.data.layout import KINDS, summarise
-        from pneumonia.data.listing import list_files
-        from pneumonia.inference.archive import score_archive
-        from pneumonia.inference.predictor import Predictor
+        from pneumonia.inference.archive_run import run_scoring
 
-        found = list_files(folder)
-        if words := summarise(found.others, found.litter):
-            complain(words)
-        if not found.images:
-            raise DataError(f"{printable(folder)}: holds no image ({KINDS})")
-        predictor = Predictor.load(model, config)
-        counts = score_archive(predictor, sorted(found.images), folder, out, on_progress)
-    _report(counts, out, as_json)
+        counts = run_scoring(
+            config, folder, out, model, on_progress, engine=engine.value, address=address, on_words=complain
+        )
+    _report(counts, redacted(out), as_json)
     disclaim(as_json)
     if set(counts) - {"NORMAL", "PNEUMONIA"}:
         raise typer.Exit(FINDING)
 
 
-def _report(counts: dict[str, int], out: Path, as_json: bool) -> None:
+def _report(counts: dict[str, int], out: str, as_json: bool) -> None:
     if as_json:
-        emit_json({"file": str(out), "counts": counts})
+        emit_json({"file": out, "counts": counts})
         return
     total = Counter(counts).total()
     emit(f"{total} images in {printable(out)}: " + ", ".join(f"{n} {name}" for name, n in sorted(counts.items())))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from pneumonia.config.schema import Config
+from pneumonia.config.schema import Config, TrainConfig
 
 DIVISION = ("patient_fraction", "validation_fraction", "gate_fraction")
 """Settings of `[data]` that say how many patients a model is trained on; the rest says where images are, or reports."""
-NOT_IN_A_RECIPE = frozenset({"seed", "device", "precision", "threads"})
-"""Settings of `[train]` that repeat a recipe, or change the last bits of its results."""
+COMPUTE = frozenset({"device", "precision", "threads", "workers", "checkpoint_seconds"})
+"""Settings of `[train]` that change the last bits of a result, which records them, or nothing of it."""
 
 
 def recipe_digest(config: Config) -> str:
@@ -32,10 +33,16 @@ def _recipe(config: Config) -> dict[str, Any]:
         "weights": Path(config.model.weights).name,
         "preprocess": config.preprocess.model_dump(mode="json"),
         "augment": config.augment.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json", exclude=set(NOT_IN_A_RECIPE)),
+        "train": train_settings(config.train, COMPUTE | {"seed"}),
         "operating_point": config.operating_point.model_dump(mode="json"),
         "data": config.data.model_dump(mode="json", include=set(DIVISION)),
     }
+
+
+def train_settings(train: TrainConfig, without: Collection[str]) -> dict[str, Any]:
+    """Return the settings of `[train]` that name a training, apart from some; ``shards`` is named where it is on."""
+    off = set() if train.shards else {"shards"}
+    return train.model_dump(mode="json", exclude={*without, *off})
 
 
 def of_fold(config: Config, seed: int, folds: int, fold: int) -> Config:

@@ -175,6 +175,40 @@ class TrainConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     threads: int = Field(0, ge=0, le=1024, description="CPU threads; 0: all. Results depend on the number")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of initialisation, order and augmentation")
+    shards: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Micro-batches that each batch is cut into, each with a batch norm of its own, so that several "
+        "workers compute one training; results depend on this number and not on that of the workers; 0: off",
+    )
+    workers: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Processes on this machine that compute the shards, each with train.threads threads, or one; "
+        "0: one per core or GPU, and no more than shards. torchrun starts its own number",
+    )
+    checkpoint_seconds: int = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="Seconds from one checkpoint to the next within an epoch; 0: after each epoch alone",
+    )
+
+    @model_validator(mode="after")
+    def _shards_for_all(self) -> Self:
+        if self.workers > max(self.shards, 1):
+            raise ValueError(
+                f"workers: {self.workers} workers need as many shards, and there are {self.shards}; "
+                "set train.shards, on which the results depend, or fewer workers"
+            )
+        if self.shards > self.batch_size // 2:
+            raise ValueError(
+                f"shards: a batch of {self.batch_size} images gives {self.batch_size // 2} micro-batches of two "
+                f"at most, not {self.shards}; set fewer shards, or a larger batch_size"
+            )
+        return self
 
 
 class OperatingPointConfig(Section):

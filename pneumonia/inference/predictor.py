@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,8 @@ from pneumonia.records.model import ModelRecord
 
 BATCH = 64
 """Images that are in memory at a time."""
+AHEAD = 16
+"""Files that are read before they are computed, from a place that answers slowly and often."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +37,13 @@ class Predictor:
         model: the exported model.
         name: registered name, or the record's where the model is not from the registry.
         version: registered version; otherwise ``run:<id>`` or ``sha256:<first 12 digits of the weights' digest>``.
+        config: how it is run.
         own_threshold: of the model's record, whatever is used.
     """
 
     def __init__(self, found: Found, config: ServingConfig) -> None:
         self.model = ServedModel(found.folder, found.name, found.version, config)
-        self.name, self.version = found.name, found.version
+        self.name, self.version, self.config = found.name, found.version, config
         self.own_threshold = self.record.threshold
         if self.record.phantom:
             logger.warning(
@@ -113,6 +117,33 @@ class Predictor:
         with ThreadPoolExecutor(self.model.threads) as pool:
             for start in range(0, len(files), BATCH):
                 yield from pool.map(self.answer, files[start : start + BATCH])
+
+    def stream_from(self, names: Sequence[str], read: Callable[[str], bytes]) -> Iterator[dict[str, Any]]:
+        """Score images by name, in order, while the next ones are being read.
+
+        Args:
+            names: of the images.
+            read: returns the content of one, or raises `UnreadableRadiograph`; called by `AHEAD` threads at a time.
+        """
+        waiting: deque[Future[dict[str, Any]]] = deque()
+        with ThreadPoolExecutor(AHEAD) as readers, ThreadPoolExecutor(self.model.threads) as pool:
+            try:
+                for name in names:
+                    waiting.append(pool.submit(self._answer_read, name, readers.submit(read, name)))
+                    if len(waiting) >= AHEAD:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+            finally:
+                for each in waiting:
+                    each.cancel()
+
+    def _answer_read(self, name: str, content: Future[bytes]) -> dict[str, Any]:
+        try:
+            answer = self.model.answer(content.result(), name)
+        except UnreadableRadiograph as error:
+            answer = refusal(error)
+        return {"file": name} | self.model.document(answer)
 
     def answer(self, file: Path | str) -> dict[str, Any]:
         """Score one image; see `score`."""

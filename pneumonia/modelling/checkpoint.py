@@ -6,7 +6,7 @@ Every random draw is derived from (seed, epoch, step), so that the position rest
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,24 @@ def load_checkpoint(path: Path, key: str) -> Loaded | None:
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = tensor
     return state, groups
+
+
+def share_checkpoint(path: Path, key: str, share: Callable[[bytes], bytes], *, first: bool) -> Loaded | None:
+    """Read the checkpoint of worker 0 in every worker; None where there is none.
+
+    Args:
+        path: the file, which worker 0 has and the others write.
+        key: of the training.
+        share: returns in every worker what worker 0 gives.
+        first: this is worker 0.
+
+    Raises:
+        DataError: as for `load_checkpoint`.
+    """
+    content = share(path.read_bytes() if first and path.exists() else b"")
+    if content and not first:
+        write_bytes(path, content)
+    return load_checkpoint(path, key)
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -99,6 +99,11 @@ def _repeatable() -> Iterator[None]:
         torch.set_deterministic_debug_mode(mode)
 
 
+def cores() -> int:
+    """Return how many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _device(train: TrainConfig) -> torch.device:
     available = torch.cuda.is_available()
     if train.device == "cuda" and not available:

@@ -7,13 +7,11 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 
+from pneumonia.config.recipe import COMPUTE, train_settings
 from pneumonia.config.schema import Config
 from pneumonia.modelling.weights import weights_origin
 from pneumonia.records.steps import Dataset
 from pneumonia.source_digest import source_digest
-
-COMPUTE = frozenset({"device", "precision", "threads"})
-"""Settings of `[train]` that are recorded with a training instead of naming it: see `Fitted.computed_with`."""
 
 
 def training_key(dataset: Dataset, config: Config) -> str:
@@ -47,7 +45,7 @@ def _recipe(dataset: Dataset, config: Config) -> dict[str, object]:
         "weights": weights_origin(config.model.weights),
         "preprocess": config.preprocess.model_dump(mode="json"),
         "augment": config.augment.model_dump(mode="json"),
-        "train": config.train.model_dump(mode="json", exclude=set(COMPUTE)),
+        "train": train_settings(config.train, COMPUTE),
     }
 
 

@@ -34,9 +34,10 @@ class StepTotals:
 
     _waiting: list[tuple[int, Tensor, Tensor, int]] = field(default_factory=list)
 
-    def add(self, number: int, loss: Tensor, correct: Tensor, count: int) -> None:
-        """Note a step: its mean loss and its correct images, each a tensor of one number."""
-        self._waiting.append((number, loss.detach(), correct, count))
+    def add(self, number: int, loss: Tensor | float, correct: Tensor | int, count: int) -> None:
+        """Note a step: its mean loss and its correct images, each a number or a tensor of one."""
+        values = (torch.as_tensor(loss, dtype=torch.float64).detach(), torch.as_tensor(correct))
+        self._waiting.append((number, *values, count))
 
     @property
     def due(self) -> bool:

@@ -1,78 +1,57 @@
 """Train a network on packed pixels and return the best weights; resumable at every step.
 
 The same configuration, data, thread count and machine type give bit-identical weights, with or without interruptions.
-The file of a finished training keeps its weights and history, from which models of any operating point are made.
+Where batches are cut into shards, so does any number of workers. The file of a finished training keeps its weights and
+history, from which models of any operating point are made.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.metrics import roc_auc_score
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.config.schema import Config
-from pneumonia.errors import DataError, TrainingInterrupted
+from pneumonia.errors import DataError, TrainingInterrupted, WorkerLost
 from pneumonia.modelling import checkpoint
 from pneumonia.modelling.augment import augment
 from pneumonia.modelling.batch_norm import recalibrate_batch_norm
 from pneumonia.modelling.checkpoint import TrainingState
-from pneumonia.modelling.device import Compute, kept_memory
+from pneumonia.modelling.device import kept_memory
 from pneumonia.modelling.ema import MovingAverage
+from pneumonia.modelling.fitted import Fitted
+from pneumonia.modelling.launching import gathered, own_compute
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.optimizer import build_optimizer, class_weights
 from pneumonia.modelling.resident import ResidentImages
 from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
-from pneumonia.modelling.scoring import predict_probabilities
+from pneumonia.modelling.sharded_step import Outcome, ShardedStep, sharded_compute
 from pneumonia.modelling.step_totals import StepTotals
+from pneumonia.modelling.termination import termination
 from pneumonia.modelling.training_set import TrainingSet
-from pneumonia.modelling.weights import state_digest
+from pneumonia.modelling.validation import validation_metrics
+from pneumonia.modelling.workers import Launch, Workers
 from pneumonia.progress import Progress, silent
-from pneumonia.records.epoch import EPOCH_THRESHOLD, Epoch
+from pneumonia.records.epoch import Epoch
 from pneumonia.timing import timed
 
 CHECKPOINT = "checkpoint.safetensors"
 """File in a training's folder: its state, and in the end its result."""
 
+RESTARTS = 3
+"""How often a training starts its workers again after one of them was lost."""
+
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A finished training: the weights of the epoch with the lowest validation loss (their moving average, if used).
-
-    Attributes:
-        finished_at: when it was completed, ISO 8601 in UTC.
-        computed_with: every device, precision and number of threads that it was computed with; where there are
-            several, another training with this key does not give the same bits.
-    """
-
-    state: dict[str, Tensor]
-    weights_digest: str
-    history: list[Epoch]
-    best_epoch: int
-    resumed: bool
-    finished_at: str
-    computed_with: tuple[str, ...]
-
-    @classmethod
-    def of(cls, state: TrainingState, best: dict[str, Tensor], *, resumed: bool) -> Fitted:
-        """Return what a finished training has come to."""
-        history = [Epoch.model_validate(epoch) for epoch in state.history]
-        digest, computed = state_digest(best), tuple(state.computed_with)
-        return cls(best, digest, history, state.best_epoch, resumed, state.finished_at, computed)
 
 
 def fit(
@@ -105,16 +84,44 @@ def fit(
         for epoch in fitted.history:
             on_epoch(epoch)
         return fitted
-    with Compute.of(config.train).limited(), kept_memory(), _termination() as stop:
-        session = _Session(data, config, path, key, found)
-        for epoch in session.history:
+    told: list[Epoch] = []
+
+    def on_new_epoch(epoch: Epoch) -> None:
+        if epoch.epoch > len(told):  # those before are trained again after workers were lost
+            told.append(epoch)
             on_epoch(epoch)
-        while not session.state.finished:
-            session.run_epoch(on_step, stop)
-            on_epoch(session.history[-1])
-            if stop.is_set():
-                raise TrainingInterrupted(f"stopped after epoch {session.state.epoch}; run it again to resume")
+
+    with own_compute(config).limited(), kept_memory(), termination() as stop:
+        for restarts in range(RESTARTS + 1):
+            try:
+                with gathered(data, config, key) as workers:
+                    session = _Session(data, config, path, key, workers)
+                    session.run(on_new_epoch, on_step, stop)
+                break
+            except WorkerLost as lost:
+                if restarts == RESTARTS or stop.is_set() or Launch.found() is not None:
+                    raise
+                log.warning("%s; the workers are started again from the last checkpoint", lost)
     return Fitted.of(session.state, session.best, resumed=session.resumed)
+
+
+def help_fit(data: TrainingSet, config: Config, folder: Path, key: str, workers: Workers) -> None:
+    """Compute a share of another process's training until it ends; nothing is kept here.
+
+    Args:
+        data: the same training images that worker 0 has; those for validation are not used.
+        config: the resolved configuration.
+        folder: an empty folder, for worker 0's checkpoint.
+        key: of the training.
+        workers: this process among the others; not the first.
+
+    Raises:
+        DataError: worker 0 trains something else, or a loss that is not finite.
+        TrainingInterrupted: one of the workers has received SIGTERM.
+        WorkerLost: another worker is gone.
+    """
+    with own_compute(config).limited(), kept_memory(), termination() as stop:
+        _Session(data, config, folder / CHECKPOINT, key, workers).run(lambda _: None, silent, stop)
 
 
 def _check(data: TrainingSet) -> None:
@@ -129,12 +136,10 @@ def _check(data: TrainingSet) -> None:
 class _Session:
     """The network, optimiser and state of one training."""
 
-    def __init__(
-        self, data: TrainingSet, config: Config, path: Path, key: str, found: checkpoint.Loaded | None
-    ) -> None:
+    def __init__(self, data: TrainingSet, config: Config, path: Path, key: str, workers: Workers) -> None:
         self.data, self.config, self.train = data, config, config.train
-        self.path, self.key = path, key
-        self.compute = Compute.of(self.train)
+        self.path, self.key, self.workers = path, key, workers
+        self.compute = sharded_compute(self.train, workers.local_rank)
         network = build_network(config.model.architecture, config.model.weights, self.train.seed)
         self.network = network.to(self.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.network, self.train)
@@ -144,10 +149,18 @@ class _Session:
         self.images, self.totals = ResidentImages.of(data.train, self.compute), StepTotals()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
         self.weight = class_weights(data.train.labels, self.train).to(self.compute.device)
+        self.fetching = 0.0
+        self._gradient = self._whole_gradient
+        if self.train.shards:
+            step = ShardedStep(self.network, config, self.compute, workers, self.weight, data.train.labels, self._batch)
+            self._gradient = step.gradient
+        computing = workers.check_same(key, self.compute.describe())
+        found = checkpoint.share_checkpoint(path, key, workers.share, first=not workers.rank)
         self.resumed = found is not None
         if found is not None:
             self._restore(*found)
-        self._note_compute()
+        self._note_compute(" and ".join(computing))
+        self.saved = time.monotonic()
 
     @property
     def history(self) -> list[Epoch]:
@@ -158,46 +171,62 @@ class _Session:
         network: nn.Module = self.network if self.average is None else self.average.network
         return network
 
+    def run(self, on_epoch: Callable[[Epoch], None], on_step: Progress, stop: threading.Event) -> None:
+        """Train to the end, with all workers; see `fit`."""
+        for epoch in self.history:
+            on_epoch(epoch)
+        while not self.state.finished:
+            self.run_epoch(on_step, stop)
+            self.state.finished = bool(self.workers.share(b"finished" if self.state.finished else b""))
+            if not self.workers.rank:
+                on_epoch(self.history[-1])
+            if stop.is_set():
+                raise TrainingInterrupted(f"stopped after epoch {self.state.epoch}; run it again to resume")
+
     def run_epoch(self, on_step: Progress, stop: threading.Event) -> None:
-        state, began, fetching, fresh = self.state, time.perf_counter(), 0.0, self.state.seen
+        state, began, fresh, self.fetching = self.state, time.perf_counter(), self.state.seen, 0.0
         order = np.random.default_rng([self.train.seed, state.epoch]).permutation(len(self.data.train))
         self.network.train()
         while state.step < self.steps:
             chosen = order[state.step * self.train.batch_size :][: self.train.batch_size]
-            if len(chosen) > 1:  # batch norm cannot compute a variance from one image
-                fetch = time.perf_counter()
-                images, labels = self.images.batch(chosen)
-                fetching += time.perf_counter() - fetch
-                self._step(images, labels)
+            # batch norm cannot compute a variance from one image
+            stopping = self._step(chosen, stop) if len(chosen) > 1 else False
             state.step += 1
             on_step(state.epoch * self.steps + state.step, self.train.epochs * self.steps)
-            if stop.is_set():
+            if stopping or (self.workers.size == 1 and stop.is_set()):
                 self._save()
                 raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to resume")
+            if self.train.checkpoint_seconds and time.monotonic() - self.saved > self.train.checkpoint_seconds:
+                self._save()
         self._settle()  # before the clock is read: a GPU may still be computing
         seconds = time.perf_counter() - began
-        self._close_epoch(seconds, (state.seen - fresh) / seconds, fetching / seconds)
+        if self.workers.rank:
+            state.epoch, state.step, state.loss, state.correct, state.seen = state.epoch + 1, 0, 0.0, 0, 0
+        else:
+            self._close_epoch(seconds, (state.seen - fresh) / seconds, self.fetching / seconds)
+
+    def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        began = time.perf_counter()
+        images, labels = self.images.batch(chosen)
+        self.fetching += time.perf_counter() - began
+        return images, labels
 
     @timed("training steps")
-    def _step(self, images: Tensor, labels: Tensor) -> None:
+    def _step(self, chosen: NDArray[np.int64], stop: threading.Event) -> bool:
+        """Train on one batch, and return whether a worker is to end after it."""
         state, train = self.state, self.train
         done = state.epoch * self.steps + state.step
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(train, done, self.steps)
-        generator = torch.Generator().manual_seed(train.seed * 1_000_003 + done)
         size = image_side(train, self.config.preprocess.size, done, self.steps)
-        images = augment(resize_batch(images, size), self.config.augment, generator)
-        with self.compute.autocast():
-            logits = self.network(images)
-        loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=train.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        outcome = self._gradient(chosen, done, size, stop)
         self.optimizer.step()
-        if self.average is not None:
+        if self.average is not None and not self.workers.rank:
             self.average.update(done)
-        self.totals.add(state.step + 1, loss, (logits.argmax(1) == labels).sum(), len(labels))
+        self.totals.add(state.step + 1, outcome.loss, outcome.correct, len(chosen))
         if self.totals.due:
             self._settle()
+        return outcome.stop
 
     def _settle(self) -> None:
         """Add the results of the steps so far to the epoch's; a loss that is not finite ends the training here."""
@@ -205,6 +234,18 @@ class _Session:
             self.state.loss += self._finite(result.loss, f"step {result.number}") * result.count
             self.state.correct += result.correct
             self.state.seen += result.count
+
+    def _whole_gradient(self, chosen: NDArray[np.int64], done: int, size: int, stop: threading.Event) -> Outcome:
+        """Leave the gradient of a batch that is not cut into shards in the parameters."""
+        images, labels = self._batch(chosen)
+        generator = torch.Generator().manual_seed(self.train.seed * 1_000_003 + done)
+        images = augment(resize_batch(images, size), self.config.augment, generator)
+        with self.compute.autocast():
+            logits = self.network(images)
+        loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=self.train.label_smoothing)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return Outcome(loss.detach(), (logits.argmax(1) == labels).sum(), stop.is_set())
 
     def _finite(self, loss: float, where: str) -> float:
         if not math.isfinite(loss):
@@ -220,7 +261,7 @@ class _Session:
             images = self.data.train
             chosen = np.random.default_rng(self.train.seed).permutation(images.rows)[:count]
             recalibrate_batch_norm(self.evaluated, images.pixels, chosen, self.compute)
-        validation = self._validate()
+        validation = validation_metrics(self.evaluated, self.data.validation, self.compute)
         self._finite(validation["val_loss"], "validation")
         epoch = Epoch(
             epoch=state.epoch + 1,
@@ -250,25 +291,11 @@ class _Session:
             return False
         return state.epoch - state.best_epoch >= train.patience
 
-    def _validate(self) -> dict[str, float]:
-        images, labels = self.data.validation, self.data.validation.labels
-        positive = predict_probabilities(self.evaluated, images.pixels, images.rows, self.compute)
-        likelihood = np.where(labels == 1, positive, 1 - positive).clip(1e-7)
-        predicted = positive >= EPOCH_THRESHOLD
-        hits = int((predicted & (labels == 1)).sum())
-        precision = hits / max(int(predicted.sum()), 1)
-        recall = hits / int((labels == 1).sum())
-        return {
-            "val_loss": float(-np.log(likelihood).mean()),
-            "val_accuracy": float((predicted == (labels == 1)).mean()),
-            "precision": precision,
-            "recall": recall,
-            "f1": 2 * precision * recall / (precision + recall) if hits else 0.0,
-            "auroc": float(roc_auc_score(labels, positive)) if np.isfinite(positive).all() else float("nan"),
-        }
-
     def _save(self) -> None:
         self._settle()
+        self.saved = time.monotonic()
+        if self.workers.rank:
+            return
         # nothing goes on from a finished training but its result
         groups: dict[str, dict[str, Tensor]] = (
             {"best": self.best}
@@ -291,9 +318,9 @@ class _Session:
         checkpoint.restore_optimizer(self.optimizer, groups["optimizer"])
         log.info("resumed at epoch %d, step %d", self.state.epoch + 1, self.state.step)
 
-    def _note_compute(self) -> None:
+    def _note_compute(self, now: str) -> None:
         """Record what the training is computed with, and report a resume with something else."""
-        now, used = self.compute.describe(), self.state.computed_with
+        used = self.state.computed_with
         if used and now not in used:
             log.warning(
                 "the training %s was computed with %s and goes on with %s: its weights will not be bit-equal to those "
@@ -302,17 +329,3 @@ class _Session:
             )
         if now not in used:
             used.append(now)
-
-
-@contextmanager
-def _termination() -> Iterator[threading.Event]:
-    """Turn SIGTERM into an event that is checked after each step; only a main thread can receive signals."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, before)

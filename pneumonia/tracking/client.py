@@ -178,15 +178,15 @@ def _redact(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def with_retries(uri: str, doing: str, call: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Call a function, with retries at growing pauses while the server is unavailable, for `patience` seconds at most.
+def with_retries(uri: str, doing: str, call: Callable[[], T], patience: float | None = None) -> T:
+    """Call a function, with retries at growing pauses while the server is unavailable, for `PATIENCE` seconds or these.
 
     The call must be idempotent: a response may be lost after the server has acted.
 
     Raises:
         TrackingError: it still fails, or fails in a way that a retry cannot resolve.
     """
-    end, pause = time.monotonic() + patience, 0.5
+    end, pause = time.monotonic() + (PATIENCE if patience is None else patience), 0.5
     while True:
         try:
             with translated_errors(uri, doing):
@@ -279,6 +279,16 @@ def check_store(uri: str, *, writing: bool = True) -> None:
     else:  # PostgreSQL and other databases: opening one is the check
         with translated_errors(given, "open the database"):
             mlflow_client(given).search_experiments(max_results=1)
+
+
+def make_store(uri: str) -> None:
+    """Make the tables of a database that has none: two processes that begin at once would do it both, and fail.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    with translated_errors(uri, "open the store"):
+        mlflow_client(uri).search_experiments(max_results=1)
 
 
 def store_is_new(uri: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.deployments.chart import PAGE, REFUSED, Rendered, assignments, commands, rendered, value_sets
 from tests.deployments.stack import DAGS, ROOT, Stack
 
 AIRFLOWS_OWN = {
@@ -87,3 +88,19 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         yield booted
     finally:
         booted.remove()
+
+
+@pytest.fixture(scope="session")
+def rendered_sets() -> dict[str, Any]:
+    """What Helm makes of the chart with every set of values, right and wrong; some ten seconds of one core."""
+    documented = {" ".join(words): {"--set": assignments(words)} for words in commands(PAGE) if assignments(words)}
+    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED) | documented)["sets"]
+    return sets
+
+
+@pytest.fixture(scope="session")
+def charts(rendered_sets: dict[str, Any]) -> dict[str, Rendered]:
+    """The chart with each set of values that may be."""
+    found = {name: rendered_sets[name] for name in value_sets()}
+    assert not [each["error"] for each in found.values() if each["error"]]
+    return {name: Rendered(name, each) for name, each in found.items()}

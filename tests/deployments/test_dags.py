@@ -13,6 +13,7 @@ pytestmark = pytest.mark.integration
 FAST, FULL = "pneumonia_pipeline_fast", "pneumonia_pipeline_full"
 MONITOR = "pneumonia_monitor"  # test_monitor_parity.py
 CROSS_VALIDATION = "pneumonia_cross_validation"  # test_cross_validation_parity.py
+SCORE = "pneumonia_score_archive"
 STEPS = ("prepare_data", "train_model", "export_model", "validate_model", "build_dossier", "promote_model")
 
 
@@ -28,7 +29,7 @@ def test_no_step_has_a_parameter_of_a_name_of_airflows(dags: dict[str, Any]) -> 
 
 
 def test_there_is_one_for_each_profile(dags: dict[str, Any]) -> None:
-    assert sorted(dags) == [CROSS_VALIDATION, MONITOR, FAST, FULL]
+    assert sorted(dags) == [CROSS_VALIDATION, MONITOR, FAST, FULL, SCORE]
 
 
 def test_reading_one_takes_less_than_two_seconds_and_imports_nothing_heavy(inspected: dict[str, Any]) -> None:

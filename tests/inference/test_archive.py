@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from PIL import Image
 
 from pneumonia.config.schema import Config
 from pneumonia.data.phantom.dataset import render
+from pneumonia.data.places import LocalPlace, open_place
 from pneumonia.errors import PneumoniaError
 from pneumonia.inference import archive
-from pneumonia.inference.archive import score_archive
+from pneumonia.inference import predictor as predictor_module
+from pneumonia.inference.archive import Part, Scoring, score_archive, score_here
 from pneumonia.inference.predictor import Predictor
+from pneumonia.progress import Progress, silent
 from tests.support import exports
 
 ROOT = Path(__file__).parents[2]
@@ -48,12 +52,15 @@ def predictor(tmp_path: Path, weights: Path) -> Predictor:
     return Predictor.load(str(weights), Config(work=str(tmp_path / "work")))
 
 
+def scored(predictor: Predictor, images: Path, out: Path, progress: Progress = silent) -> dict[str, int]:
+    place = open_place(str(images))
+    return score_archive(predictor, place, place.survey(), str(out), progress)
+
+
 def test_each_file_has_one_row(predictor: Predictor, images: Path, tmp_path: Path) -> None:
     files = sorted(images.rglob("*.png"))
     done: list[float] = []
-    counts = score_archive(
-        predictor, files, images, tmp_path / "out.parquet", lambda at, _, message="": done.append(at)
-    )
+    counts = scored(predictor, images, tmp_path / "out.parquet", lambda at, _, message="": done.append(at))
     table = pq.read_table(tmp_path / "out.parquet").to_pylist()
     assert [row["file"] for row in table] == [file.relative_to(images).as_posix() for file in files]
     assert sum(counts.values()) == len(files) == COUNT + 1
@@ -73,51 +80,75 @@ def test_parts_of_another_scoring_are_not_continued(
     predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "PART", 10)
+    monkeypatch.setattr(predictor_module, "AHEAD", 4)
     files = sorted(images.rglob("*.png"))
-    scored = 0
-    answer = predictor.answer
+    read = LocalPlace.read
+    begun = 0
 
-    def stopped(file: Path | str) -> dict[str, object]:
-        nonlocal scored
-        scored += 1
-        if scored > 35:
+    def stopped(self: LocalPlace, name: str) -> bytes:
+        nonlocal begun
+        begun += 1
+        if begun > 35:
             raise KeyboardInterrupt
-        return answer(file)
+        return read(self, name)
 
-    monkeypatch.setattr(predictor, "answer", stopped)
+    monkeypatch.setattr(LocalPlace, "read", stopped)
     with pytest.raises(KeyboardInterrupt):
-        score_archive(predictor, files, images, tmp_path / "out.parquet")
-    monkeypatch.setattr(predictor, "answer", answer)
-    assert len(list((tmp_path / "out.parquet.parts").glob("part-*.parquet"))) == 3
+        scored(predictor, images, tmp_path / "out.parquet")
+    monkeypatch.setattr(LocalPlace, "read", read)
+    parts = tmp_path / "out.parquet.parts"
+    assert len(list(parts.glob("part-*.parquet"))) == 3
+    kept = {part: part.stat().st_mtime_ns for part in parts.glob("part-*.parquet")}
+    files[0].rename(tmp_path / "aside.png")
     with pytest.raises(PneumoniaError, match=r"files, digest changed since"):
-        score_archive(predictor, files[1:], images, tmp_path / "out.parquet")
-    assert sum(score_archive(predictor, files, images, tmp_path / "out.parquet").values()) == len(files)
+        scored(predictor, images, tmp_path / "out.parquet")
+    (tmp_path / "aside.png").rename(files[0])
+    assert {part: part.stat().st_mtime_ns for part in parts.glob("part-*.parquet")} == kept
+    assert sum(scored(predictor, images, tmp_path / "out.parquet").values()) == len(files)
+
+
+def test_a_part_that_somebody_removed_is_no_short_result(
+    predictor: Predictor, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "PART", 20)
+    place = open_place(str(images))
+
+    def losing(scoring: Scoring, parts: Iterator[Part]) -> Iterator[int]:
+        yield from score_here(scoring, parts)
+        min((tmp_path / "out.parquet.parts").glob("part-*")).unlink()
+
+    with pytest.raises(PneumoniaError, match="1 parts are gone, such as part-000000"):
+        score_archive(predictor, place, place.survey(), str(tmp_path / "out.parquet"), mapper=losing)
+    assert not (tmp_path / "out.parquet").exists()
 
 
 KILLED = """
 import sys, time
 from pathlib import Path
+from pneumonia.data.places import LocalPlace
 from pneumonia.inference import archive
-from pneumonia.inference.predictor import Predictor
 archive.PART = 4
-answer = Predictor.answer
-def slow(self, file):
-    time.sleep(0.02)
-    return answer(self, file)
-Predictor.answer = slow
+read = LocalPlace.read
+def slow(self, name):
+    time.sleep(0.1)
+    return read(self, name)
+LocalPlace.read = slow
 from pneumonia.cli.main import main
 main()
 """
 
 
 @pytest.mark.integration
-def test_killed_ten_times_every_file_is_once_in_the_result(weights: Path, images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.nightly)])
+def test_killed_again_and_again_every_file_is_once_in_the_result(
+    weights: Path, images: Path, tmp_path: Path, kills: int
+) -> None:
     out, parts = tmp_path / "out.parquet", tmp_path / "out.parquet.parts"
     exports.provide(tmp_path / "work", weights)
     command = [sys.executable, "-c", KILLED, "score", str(images), "--out", str(out), "--model", str(weights)]
     command += ["--set", f"work={tmp_path / 'work'}"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for kill in range(10):
+    for kill in range(kills):
         before = len(list(parts.glob("part-*.parquet")))
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             while len(list(parts.glob("part-*.parquet"))) == before:

@@ -20,9 +20,10 @@ from pneumonia.errors import DataError, TrainingInterrupted
 from pneumonia.modelling import training_loop
 from pneumonia.modelling.augment import augment
 from pneumonia.modelling.checkpoint import load_checkpoint
+from pneumonia.modelling.fitted import Fitted
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.scoring import predict_probabilities
-from pneumonia.modelling.training_loop import Fitted, fit
+from pneumonia.modelling.training_loop import fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import state_digest
 from pneumonia.records.epoch import Epoch

@@ -20,15 +20,16 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
-def test_twenty_promotions_at_once(any_uri: str) -> None:
+@pytest.mark.parametrize("many", [8, pytest.param(20, marks=pytest.mark.nightly)])
+def test_many_promotions_at_once(any_uri: str, many: int) -> None:
     """The first ones, so that the ledger itself is made by many at once too."""
-    name = f"twenty-{uuid.uuid4().hex}"
-    versions = [registered(any_uri, name).version for _ in range(20)]
+    name = f"many-{uuid.uuid4().hex}"
+    versions = [registered(any_uri, name).version for _ in range(many)]
 
     def one(version: str) -> Outcome:
         return promote(any_uri, version, name, who=f"person {version}", why=f"reason {version}")
 
-    with ThreadPoolExecutor(20) as pool:
+    with ThreadPoolExecutor(many) as pool:
         done = list(pool.map(one, versions))
     for version, outcome in zip(versions, done, strict=True):
         assert outcome.made
@@ -92,7 +93,7 @@ def test_of_rollbacks_at_once_one_is_made(any_uri: str) -> None:
 @pytest.mark.parametrize("killed_at", [1, 4])
 def test_processes_of_which_one_is_killed(uri: str, killed_at: int) -> None:
     name = f"processes-{uuid.uuid4().hex}"
-    versions = [registered(uri, name).version for _ in range(20)]
+    versions = [registered(uri, name).version for _ in range(12)]
     program = str(ROOT / "tests" / "support" / "promoters.py")
     parts = [versions[start::4] for start in range(4)]
     processes = [

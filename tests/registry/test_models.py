@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from pneumonia.errors import PneumoniaError, TrackingError
 from pneumonia.registry import models, moves, registration, withdrawals
+from pneumonia.tracking import client
 from pneumonia.tracking.client import mlflow_client
 from tests.support.mlflow_server import free_port
 from tests.support.registered import NAME, promote, promoted, registered
@@ -72,7 +73,8 @@ def test_champions_of_all_names(uri: str) -> None:
     assert [version.name for version in models.champions(uri)] == [NAME, f"{NAME}-phantom"]
 
 
-def test_an_unreachable_registry_is_told() -> None:
+def test_an_unreachable_registry_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "PATIENCE", 1.0)
     address = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(TrackingError, match=rf"{address}.*Connection refused"):
         models.champion(address, NAME)

@@ -25,7 +25,7 @@ import torch
 from pneumonia.config.resolve import resolve
 from pneumonia.data.images import Images
 from pneumonia.files import AtomicFile
-from pneumonia.modelling import training_loop
+from pneumonia.modelling import training_loop, validation
 from pneumonia.modelling.training_set import TrainingSet
 
 EPOCHS, EPOCH_STEPS = 3, 6
@@ -86,7 +86,7 @@ def half_written(file: AtomicFile, content: bytes) -> None:
 
 PLACES = {
     "in a step": at_call(training_loop, "augment", EPOCH_STEPS + 3),
-    "in a validation": at_call(training_loop, "predict_probabilities", 2),
+    "in a validation": at_call(validation, "predict_probabilities", 2),
     "in the writing of a checkpoint": at_call(AtomicFile, "write", 2, half_written),
 }
 """By place, what ends a training there: always in its second epoch."""
@@ -132,7 +132,7 @@ def places(folder: Path) -> dict[str, object]:
         found[name] = [run(folder / name, "tiny", arm), run(folder / name, "tiny")]
     # each kill is in the second epoch, which the next start begins anew
     often = (
-        at_call(training_loop, "predict_probabilities", 2),
+        at_call(validation, "predict_probabilities", 2),
         at_call(training_loop, "augment", 3),
         at_call(AtomicFile, "write", 1, half_written),
     )

@@ -24,10 +24,14 @@ def free_port() -> int:
 
 
 class Server:
-    """``mlflow server`` on a folder that holds ``mlflow.db``; it can be stopped and started again."""
+    """``mlflow server`` on a folder that holds ``mlflow.db``; it can be stopped and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Artifacts lie in the folder too, or where `artifacts` says; the server gets the variables `environment` besides.
+    """
+
+    def __init__(self, folder: Path, artifacts: str = "", environment: dict[str, str] | None = None) -> None:
         self.folder = folder
+        self.artifacts, self.environment = artifacts or str(folder / "artifacts"), environment or {}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -35,10 +39,11 @@ class Server:
     def start(self) -> None:
         environment = {name: text for name, text in os.environ.items() if not name.startswith("MLFLOW_")}
         environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        environment |= self.environment
         command = [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1",
             "--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db",
-            "--serve-artifacts", "--artifacts-destination", str(self.folder / "artifacts"),
+            "--serve-artifacts", "--artifacts-destination", self.artifacts,
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(

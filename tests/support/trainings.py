@@ -9,7 +9,8 @@ import numpy as np
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.data.images import Images
-from pneumonia.modelling.training_loop import Fitted, fit
+from pneumonia.modelling.fitted import Fitted
+from pneumonia.modelling.training_loop import fit
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.records.epoch import Epoch
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pneumonia.modelling import identity, training_loop
+from pneumonia.modelling.fitted import Fitted
 from pneumonia.modelling.identity import model_key, training_key
 from pneumonia.modelling.network import load_model
 from pneumonia.records.model import read_record
@@ -181,7 +182,7 @@ def test_the_accuracy_is_that_of_the_weights(work: Path, monkeypatch: pytest.Mon
     """The epoch of the lowest loss need not be that of the highest accuracy."""
     from dataclasses import replace
 
-    def fit(*given: Any) -> training_loop.Fitted:
+    def fit(*given: Any) -> Fitted:
         fitted = training_loop.fit(*given)
         accuracies = zip(fitted.history, (0.9, 0.7), strict=True)
         history = [epoch.model_copy(update={"val_accuracy": accuracy}) for epoch, accuracy in accuracies]

@@ -28,7 +28,8 @@ from pneumonia.progress import Progress
 TRY_AGAIN, REFUSED, BROKEN, INTERRUPTED = 75, 65, 70, 130
 LINE_SECONDS = 5.0
 OWN = ("approval", "fresh", "trace")  # fields of the form that are no settings
-OWN_OF_FOLDS = ("profile", "folds", "seeds")  # those of a cross-validation
+OWN_OF_FOLDS = ("profile", "folds", "seeds", "engine", "address")  # those of a cross-validation
+OWN_OF_ARCHIVES = ("profile", "source", "out", "model", "engine", "address")  # those of the scoring of an archive
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 log = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ together, so that the next one has them of the same fold.
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 from airflow.sdk import DAG, dag, task
@@ -15,15 +16,16 @@ from pneumonia_airflow.form import cross_validation_params
 from pneumonia_airflow.pipeline import DEFAULTS, ORIGIN, SENT, SETTINGS, STEP, TRAINING
 
 DAG_ID = "pneumonia_cross_validation"
-AT_A_TIME = 1
-"""Folds at a time: one training takes all cores."""
+AT_A_TIME = int(os.environ.get("FOLDS_AT_A_TIME", "1"))
+"""Folds at a time: one training takes all cores here; with engine ray as many as its cluster has room for."""
 DOC = """
 Measures a recipe: **plan_folds** lists a configuration for every seed and fold, **prepare_data** holds the patients of
 one fold out, **train_model** trains on the others, **score_fold** scores the fold that was held out,
 **summarise_folds** writes mean, spread and interval of every metric. Gate set and official test folder are not used,
-and nothing is registered. Not a medical device.
+and nothing is registered. With engine ray, **train_model** gives its fold to the machines of a Ray cluster, which share
+the work folder, and FOLDS_AT_A_TIME says how many folds at once. Not a medical device.
 
-Every field below the first three may stay empty: the value of the profile is then used. A new run with the same
+Every field below the first five may stay empty: the value of the profile is then used. A new run with the same
 settings finds the folds that are finished.
 """
 
@@ -59,16 +61,24 @@ def prepare_data(config: dict) -> dict:
 
 
 @task.external_python(execution_timeout=TRAINING["full"], max_active_tis_per_dagrun=AT_A_TIME, **STEP)
-def train_model(prepared: dict, tags: dict) -> dict:
+def train_model(prepared: dict, tags: dict, params: str) -> dict:
     from pneumonia_airflow import child
 
     with child.step("train_model") as progress:
+        import json
+
         from pneumonia.config.schema import Config
         from pneumonia.records.steps import Dataset
         from tasks.train_model import train_model
 
         images, settings = Dataset.model_validate(prepared["dataset"]), Config.model_validate(prepared["config"])
-        trained = train_model(images, settings, progress, tags)
+        values = json.loads(params)
+        if values["engine"] == "ray":  # which scores the fold too: score_fold finds its result
+            from tasks.measure_folds import measure_folds
+
+            trained = measure_folds([images], [settings], values["address"], progress, tags)[0].trained
+        else:
+            trained = train_model(images, settings, progress, tags)
         print(f"MLflow run: {child.public(trained.run_url)}", flush=True)
         return {**prepared, "trained": trained.model_dump(mode="json")}
 
@@ -128,7 +138,7 @@ def cross_validation() -> DAG:
     )
     def graph() -> None:
         prepared = prepare_data.expand(config=plan_folds(SETTINGS, SENT))
-        trained = train_model.partial(tags=ORIGIN).expand(prepared=prepared)
+        trained = train_model.partial(tags=ORIGIN, params=SETTINGS).expand(prepared=prepared)
         scored = score_fold.expand(fold=trained)
         summarise_folds(collect(scored), ORIGIN)
 

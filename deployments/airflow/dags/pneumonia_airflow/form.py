@@ -40,10 +40,30 @@ def cross_validation_params() -> dict[str, Param]:
             minItems=1,
             description="Seeds, each of a division into folds and of the trainings on it",
         ),
-    }
+    } | _engine_params()
     open_fields = [field for field in FORM if field["name"] not in OF_THE_FOLDS]
     return own | {
         field["name"]: _param(field, f"{field['description']}. Empty: the profile's") for field in open_fields
+    }
+
+
+def score_archive_params() -> dict[str, Param]:
+    """Return the params of the scoring of an archive: what, whereto and with what, then the settings of tracking."""
+    own = {
+        "source": Param(type="string", minLength=1, description="Folder of images: a path, s3://… or gs://…"),
+        "out": Param(type="string", pattern=r"\.parquet$", description="Parquet file to write: a path or URL"),
+        "model": Param("", type="string", description="Address of a model; empty: the champion"),
+        "profile": Param("full", enum=["fast", "full"], description="Profile whose registry is used"),
+    } | _engine_params()
+    fields = [field for field in FORM if field["name"].startswith("tracking.")]
+    return own | {field["name"]: _param(field, f"{field['description']}. Empty: the profile's") for field in fields}
+
+
+def _engine_params() -> dict[str, Param]:
+    """Return where the work is done."""
+    return {
+        "engine": Param("local", enum=["local", "ray"], description="local: this worker; ray: a Ray cluster"),
+        "address": Param("", type="string", description="Of the Ray cluster: HOST:6379 or ray://HOST:10001"),
     }
 
 

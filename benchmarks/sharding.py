@@ -1,0 +1,220 @@
+"""Measure one training by several workers: equal weights, kills, speed, and what ghost batch norm costs.
+
+python benchmarks/sharding.py [--rounds N] [--data FOLDER --weights FILE] [--parts parity,kills,speed,accuracy]
+
+Speed: two workers of one thread, one process of two threads with the same shards, and one with shards off take turns,
+with a neighbour that computes beside them and without; the steps of each turn but its first two count. Accuracy: the
+same seeds with and without shards, on a fold's worth of radiographs. A part that is not named stays as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+RESULTS = ROOT / "benchmarks" / "results" / "sharding.json"
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+from processor import processor, versions
+from sharding_member import KEY, images, settings
+
+from pneumonia.modelling.training_loop import fit
+from pneumonia.modelling.training_set import TrainingSet
+
+RESNET = ("model.architecture=resnet18", "preprocess.size=64", "train.batch_size=16", "train.shards=4")
+SIZE, BATCH, STEPS, WARMING = 224, 64, 6, 2
+WAYS = {
+    "two workers of one thread": ("train.shards=2", "train.workers=2", "train.threads=1"),
+    "one process of two threads": ("train.shards=2", "train.workers=1", "train.threads=2"),
+    "one process of two threads, shards off": ("train.shards=0", "train.threads=2"),
+}
+SHARDS = (0, 2, 4)
+
+
+def torchrun(folder: Path, processes: int, restarts: int, *arguments: str) -> int:
+    """Train as torchrun's processes, and return its exit code."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += ["--max-restarts", str(restarts), str(ROOT / "benchmarks/sharding_member.py"), str(folder), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.run(command, env=environment, capture_output=True, timeout=1800).returncode
+
+
+def digest(folder: Path, *arguments: str) -> str:
+    """Train from this process, and return the weights' digest."""
+    config = settings(*RESNET, *arguments)
+    return fit(images(config.preprocess.size), config, folder, KEY).weights_digest
+
+
+def parity(place: Path) -> list[dict[str, Any]]:
+    """Train with several numbers of workers and under both launchers, and with a number that changes."""
+    rows = [
+        {"launcher": "plain", "workers": str(count), "digest": digest(place / str(count), f"train.workers={count}")}
+        for count in (1, 2, 4)
+    ]
+    for count in (2, 4):
+        folder = place / f"torchrun {count}"
+        folder.mkdir()
+        assert torchrun(folder, count, 0, *RESNET) == 0
+        rows.append({"launcher": "torchrun", "workers": str(count), "digest": result(folder)["digest"]})
+    folder = place / "changed"
+    folder.mkdir()
+    assert torchrun(folder, 2, 0, *RESNET, "--kill", "0", "14") != 0, "it was to be killed"
+    assert (folder / "killed").exists()
+    last = digest(folder, "train.workers=4")
+    rows.append({"launcher": "torchrun, killed; then plain", "workers": "2, then 4", "digest": last})
+    return rows
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """Return what process 0 has written."""
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found
+
+
+def kills(place: Path, expected: str) -> list[dict[str, Any]]:
+    """Kill each of torchrun's two processes in the middle of an epoch; it starts them again by itself."""
+    rows = []
+    for rank in (0, 1):
+        folder = place / f"kill {rank}"
+        folder.mkdir()
+        code = torchrun(folder, 2, 1, *RESNET, "--kill", str(rank), "14")
+        killed = (folder / "killed").stat().st_mtime
+        lines = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+        after = [line for line in lines if line["restart"] == 1]
+        rows.append(
+            {
+                "launcher": "torchrun --max-restarts 1", "rank": rank, "exit_code": code,
+                "killed_after_step": max(line["step"] for line in lines if line["restart"] == 0),
+                "resumed_with_step": after[0]["step"], "seconds_to_the_next_step": round(after[0]["time"] - killed, 1),
+                "same_digest": result(folder)["digest"] == expected,
+            }
+        )  # fmt: skip
+    return rows
+
+
+@contextmanager
+def neighbour(busy: bool) -> Iterator[None]:
+    """Let another process compute on one core inside the context."""
+    if not busy:
+        yield
+        return
+    code = "import numpy as np\na = np.ones((512, 512))\nwhile True: a @ a"
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def rate(data: TrainingSet, way: tuple[str, ...]) -> float:
+    """Return images per second of a way to train, from its median step."""
+    config = settings(
+        f"preprocess.size={SIZE}", f"train.batch_size={BATCH}", "model.architecture=resnet18", "train.precision=auto",
+        "train.epochs=1", "train.bn_recalibration_images=0", *way,
+    )  # fmt: skip
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        fit(data, config, Path(folder), KEY, on_step=lambda *_: times.append(time.perf_counter()))
+    seconds = [after - before for before, after in pairwise(times)]
+    return BATCH / median(seconds[WARMING - 1 :])
+
+
+def speed(rounds: int) -> dict[str, Any]:
+    """Let the ways to train take turns, on the machine as it is and beside a neighbour."""
+    data = images(SIZE, STEPS * BATCH, 8)
+    found: dict[str, Any] = {}
+    for name, busy in {"as it is": False, "beside a neighbour": True}.items():
+        load = round(os.getloadavg()[0], 2)
+        rates: dict[str, list[float]] = {way: [] for way in WAYS}
+        with neighbour(busy):
+            for number in range(rounds):
+                for way in list(WAYS)[:: 1 if number % 2 else -1]:
+                    rates[way].append(rate(data, WAYS[way]))
+        two = rates["two workers of one thread"]
+        found[name] = {
+            "load_before": load,
+            "images_per_second": {way: round(median(each), 1) for way, each in rates.items()},
+            "two workers against": {
+                way: round(median(a / b for a, b in zip(two, rates[way], strict=True)), 2)
+                for way in WAYS
+                if rates[way] is not two
+            },
+        }
+    return found | {"rounds": rounds, "batch": BATCH, "size": SIZE}
+
+
+def accuracy(data_folder: str, weights: str, seeds: int) -> dict[str, Any]:
+    """Train on a tenth of the patients with and without shards, and validate on half of the others."""
+    from pneumonia.data import packing
+    from pneumonia.data.manifest import Manifest
+    from tasks.prepare_data import prepare_data
+
+    work = os.environ.get("PNEUMONIA_WORK", str(ROOT / ".pneumonia"))
+    common = (
+        f"work={work}", f"data.root={data_folder}", "data.patient_fraction=0.2", "data.validation_fraction=0.5",
+        "preprocess.size=128", "preprocess.equalize=true", "model.architecture=resnet18", f"model.weights={weights}",
+        f"train.batch_size={BATCH}", "train.epochs=4", "train.precision=auto", "train.ema_decay=0", "train.workers=1",
+        "train.threads=2", "train.bn_recalibration_images=512", "registry.name=pneumonia-resnet18",
+    )  # fmt: skip
+    dataset = prepare_data(settings(*common))
+    data = TrainingSet.of(packing.open_pixels(Path(dataset.pixels)), Manifest.load(Path(dataset.manifest)))
+    found: dict[int, list[float]] = {shards: [] for shards in SHARDS}
+    for seed in range(seeds):
+        for shards in SHARDS:
+            config = settings(*common, f"train.seed={seed}", f"train.shards={shards}")
+            with tempfile.TemporaryDirectory() as folder:
+                fitted = fit(data, config, Path(folder), KEY)
+            found[shards].append(fitted.history[-1].auroc)
+    return {
+        "training_images": len(data.train), "validation_images": len(data.validation), "seeds": seeds,
+        "rows": [
+            {
+                "shards": shards, "micro_batch": BATCH // max(shards, 1), "auroc": [round(each, 4) for each in aurocs],
+                "mean": round(mean(aurocs), 4), "sd": round(stdev(aurocs), 4),
+                "difference_by_seed": round(mean(a - b for a, b in zip(aurocs, found[0], strict=True)), 4),
+            }
+            for shards, aurocs in found.items()
+        ],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default="parity,kills,speed,accuracy")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--data")
+    parser.add_argument("--weights")
+    given = parser.parse_args()
+    parts = given.parts.split(",")
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found |= {**processor(), "versions": versions("torch", "numpy")}
+    with tempfile.TemporaryDirectory() as name:
+        if "parity" in parts:
+            found["parity"] = parity(Path(name))
+        if "kills" in parts:
+            found["kills"] = kills(Path(name), found["parity"][0]["digest"])
+    if "speed" in parts:
+        found["speed"] = speed(given.rounds)
+    if "accuracy" in parts:
+        found["accuracy"] = accuracy(given.data, given.weights, given.seeds)
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()

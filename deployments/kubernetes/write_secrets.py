@@ -1,0 +1,114 @@
+"""Print the Secrets of an installation as manifests, from the file of secrets that write_env.py writes.
+
+    python3 deployments/scripts/write_env.py cluster.env
+    python3 deployments/kubernetes/write_secrets.py cluster.env service | kubectl apply --namespace pneumonia -f -
+    python3 deployments/kubernetes/write_secrets.py cluster.env airflow | kubectl apply --namespace airflow -f -
+
+`service` is what the chart refers to, `airflow` what airflow-values.yaml does. The key of the pseudonyms is written
+beside the file once, as FILE.patient.key, and read from there ever after. Keep both files where nobody else reads them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Any
+
+SERVICE = (
+    "POSTGRES_PASSWORD",
+    "AIRFLOW_DB_PASSWORD",
+    "MLFLOW_DB_PASSWORD",
+    "MONITORING_DB_PASSWORD",
+    "MLFLOW_SECRET_KEY",
+    "MLFLOW_ADMIN_PASSWORD",
+    "MLFLOW_PIPELINE_PASSWORD",
+    "MLFLOW_SERVING_PASSWORD",
+    "PNEUMONIA_API_KEY",
+    "PNEUMONIA_METRICS_KEY",
+    "PNEUMONIA_WEBHOOK_TOKEN",
+    "AIRFLOW_ALERTS_PASSWORD",
+)
+AIRFLOW = (
+    "AIRFLOW_ADMIN_USER",
+    "AIRFLOW_ADMIN_PASSWORD",
+    "AIRFLOW_ALERTS_USER",
+    "AIRFLOW_ALERTS_PASSWORD",
+    "MLFLOW_PIPELINE_PASSWORD",
+    "MONITORING_DB_PASSWORD",
+)
+CHARTS_OWN = {
+    "fernet-key": "AIRFLOW_FERNET_KEY",
+    "api-secret-key": "AIRFLOW_SECRET_KEY",
+    "jwt-secret": "AIRFLOW_JWT_SECRET",
+}
+"""Keys under which Airflow's chart looks, and the names in the file."""
+PATIENT_KEY_BYTES = 32
+
+
+def read(path: Path) -> dict[str, str]:
+    """Return the variables of the file."""
+    pairs = (line.partition("=") for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
+
+
+def patient_key(path: Path) -> bytes:
+    """Return the key of the pseudonyms, which is made once."""
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(file, "wb") as opened:
+        opened.write(secrets.token_bytes(PATIENT_KEY_BYTES))
+    return path.read_bytes()
+
+
+def secret(name: str, data: dict[str, bytes]) -> dict[str, Any]:
+    """Return the manifest of a Secret."""
+    coded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": "Opaque", "data": coded}
+
+
+def manifests(path: Path, whose: str, database: str) -> list[dict[str, Any]]:
+    """Return the Secrets of the service or of Airflow.
+
+    Raises:
+        KeyError: the file lacks a secret.
+    """
+    held = read(path)
+    if whose == "service":
+        key = patient_key(path.with_name(f"{path.name}.patient.key"))
+        named = {name: held[name].encode() for name in SERVICE}
+        return [secret("pneumonia", named), secret("pneumonia-patient-key", {"patient.key": key})]
+    named = {name: held[name].encode() for name in AIRFLOW} | {
+        key: held[name].encode() for key, name in CHARTS_OWN.items()
+    }
+    named["connection"] = f"postgresql+psycopg2://airflow:{held['AIRFLOW_DB_PASSWORD']}@{database}/airflow".encode()
+    return [secret("airflow-keys", named)]
+
+
+def main() -> None:
+    """Print the manifests that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("whose", choices=("service", "airflow"))
+    parser.add_argument(
+        "--database", default="pneumonia-postgres.pneumonia:5432", metavar="HOST:PORT", help="Airflow's PostgreSQL"
+    )
+    given = parser.parse_args()
+    try:
+        items = manifests(given.file, given.whose, given.database)
+    except KeyError as error:
+        sys.exit(
+            f"{given.file}: holds no {error.args[0]}; python3 deployments/scripts/write_env.py {given.file} adds it"
+        )
+    json.dump({"apiVersion": "v1", "kind": "List", "items": items}, sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The AWS stacks: their templates, what the checkers find, and how they are created and deleted on moto's server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deployments.cloud.shape import Shape, read_shape
+from tests.deployments.cloud.conftest import Tools
+from tests.deployments.stack import ROOT
+
+pytestmark = pytest.mark.integration
+STACKS = {"network", "storage", "database", "machine", "serving", "training", "budget"}
+ACCEPTED = {
+    ("database", "AwsSolutions-RDS10"),
+    ("database", "AwsSolutions-RDS11"),
+    ("machine", "AwsSolutions-EC29"),
+    ("machine", "AwsSolutions-IAM4"),
+    ("machine", "AwsSolutions-IAM5"),
+    ("network", "AwsSolutions-EC23"),
+    ("serving", "AwsSolutions-ECS2"),
+    ("serving", "AwsSolutions-IAM5"),
+    ("storage", "AwsSolutions-S1"),
+    ("storage", "AwsSolutions-SMG4"),
+    ("training", "AwsSolutions-IAM4"),
+    ("training", "AwsSolutions-IAM5"),
+}
+"""Rules of cdk-nag with an accepted finding, by stack."""
+
+
+@pytest.fixture(scope="module")
+def shape() -> Shape:
+    return read_shape()
+
+
+def of(templates: dict[str, Any], stack: str, kind: str) -> list[dict[str, Any]]:
+    return [one["Properties"] for one in templates[stack]["Resources"].values() if one["Type"] == kind]
+
+
+def test_every_stack_has_a_template_that_cfn_lint_accepts(tools: Tools, assembly: Path) -> None:
+    found = sorted(assembly.glob("*.template.json"))
+    assert {path.name.partition(".")[0] for path in found} == STACKS
+    # W3005: CDK itself writes a dependency beside the reference that implies it
+    tools.run("cfn-lint", "--ignore-checks", "W3005", "--", *found)
+
+
+def test_what_cdk_nag_finds_is_accepted_with_a_reason(assembly: Path) -> None:
+    """A finding that is not accepted would have ended the synthesis; what is accepted stands beside the templates."""
+    accepted = {
+        (path.name.partition(".")[0], rule.partition("::")[2].partition("[")[0], reason)
+        for path in assembly.glob("*.metadata.json")
+        for entries in json.loads(path.read_text()).values()
+        for entry in entries
+        if entry["type"] == "aws:cdk:acknowledged-rules"
+        for rule, reason in entry["data"].items()
+        if "::AwsSolutions-" in rule
+    }
+    assert {(stack, rule) for stack, rule, _ in accepted} == ACCEPTED
+    assert all(len(reason.split()) >= 4 for _, _, reason in accepted)
+
+
+@pytest.mark.nightly
+def test_cdk_nag_ends_the_synthesis_where_something_is_not_accepted(tools: Tools, tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from aws_cdk import aws_s3; from deployments.cloud.aws import app\n"
+        f"made = app.build(app.read_shape(), Path({str(tmp_path)!r}), True)\n"
+        "aws_s3.Bucket(made.node.find_child('storage'), 'open')\n"
+        "made.synth()"
+    )
+    done = tools.run("python", "-c", code, check=False)
+    assert done.returncode == 1
+    assert "Validation failed" in done.stderr
+    assert "AwsSolutions-S10" in (tmp_path / "validation-report.json").read_text()
+
+
+def test_roles_get_what_the_shape_lists_and_nothing_else(templates: dict[str, Any], shape: Shape) -> None:
+    exports = secrets_by_export(templates["storage"])
+    for stack, name in (("machine", "machine"), ("training", "training"), ("serving", "serving")):
+        buckets: dict[str, str] = {}
+        secrets: set[str] = set()
+        for policy in of(templates, stack, "AWS::IAM::Policy"):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                actions, place = str(statement["Action"]), json.dumps(statement["Resource"])
+                assert statement["Effect"] == "Allow"
+                assert '"*"' not in actions
+                for bucket in (one for one in shape.buckets if f"{shape.name(one)}-" in place):
+                    buckets[bucket] = "write" if "s3:PutObject" in actions else "read"
+                if "secretsmanager:GetSecretValue" in actions:
+                    secrets |= {secret for export, secret in exports.items() if export in place}
+        assert (buckets, secrets) == (shape.roles[name].buckets, set(shape.roles[name].secrets)), name
+
+
+def secrets_by_export(storage: dict[str, Any]) -> dict[str, str]:
+    """Return the variables' names of the secrets by the exports that other stacks import."""
+    names = {key: one["Properties"]["Name"].partition("-")[2] for key, one in storage["Resources"].items()
+             if one["Type"] == "AWS::SecretsManager::Secret"}  # fmt: skip
+    return {
+        one["Export"]["Name"]: names[one["Value"]["Ref"]]
+        for one in storage["Outputs"].values()
+        if one["Value"].get("Ref") in names
+    }
+
+
+def test_buckets_are_private_encrypted_versioned_and_take_tls_alone(templates: dict[str, Any], shape: Shape) -> None:
+    buckets = of(templates, "storage", "AWS::S3::Bucket")
+    assert len(buckets) == len(shape.buckets) + 1
+    for bucket in buckets:
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert bucket["BucketEncryption"]
+        assert bucket["LifecycleConfiguration"]["Rules"]
+    assert sum("VersioningConfiguration" in bucket for bucket in buckets) == len(shape.buckets)
+    policies = of(templates, "storage", "AWS::S3::BucketPolicy")
+    denied = [json.dumps(policy["PolicyDocument"]) for policy in policies]
+    assert len(policies) == len(buckets)
+    assert all('"aws:SecureTransport": "false"' in one and "s3:TlsVersion" in one for one in denied)
+
+
+def test_the_database_is_private_encrypted_and_backed_up(templates: dict[str, Any], shape: Shape) -> None:
+    (database,) = of(templates, "database", "AWS::RDS::DBInstance")
+    assert (database["PubliclyAccessible"], database["StorageEncrypted"], database["MultiAZ"]) == (False, True, True)
+    assert database["BackupRetentionPeriod"] == shape.database["backup_days"]
+
+
+def test_only_the_balancer_is_open_to_everybody(templates: dict[str, Any]) -> None:
+    groups = of(templates, "network", "AWS::EC2::SecurityGroup")
+    open_ = {
+        (group["GroupDescription"], rule["FromPort"])
+        for group in groups
+        for rule in group.get("SecurityGroupIngress", [])
+        if rule.get("CidrIp") == "0.0.0.0/0"
+    }
+    assert open_ == {("of balancer", 443), ("of balancer", 80)}
+    assert not any(subnet["MapPublicIpOnLaunch"] for subnet in of(templates, "network", "AWS::EC2::Subnet"))
+
+
+def test_the_machine_boots_the_file_that_a_person_would_paste(templates: dict[str, Any], shape: Shape) -> None:
+    (machine,) = of(templates, "machine", "AWS::EC2::Instance")
+    parts = machine["UserData"]["Fn::Base64"]["Fn::Join"][1]
+    text = "".join(part if isinstance(part, str) else "FILLED-IN" for part in parts)
+    booted, pasted = (yaml.safe_load(one) for one in (text, (ROOT / "deployments/cloud/cloud-init.yaml").read_text()))
+    assert booted["runcmd"] == pasted["runcmd"]
+    files, before = ({one["path"]: one["content"] for one in each["write_files"]} for each in (booted, pasted))
+    assert files["/usr/local/sbin/pneumonia-start"] == before["/usr/local/sbin/pneumonia-start"]
+    assert f"RELEASE='{shape.release}'" in files["/etc/pneumonia/release"]
+    assert "pneumonia-POSTGRES_PASSWORD" in files["/etc/pneumonia/release"]
+    assert "\nDATABASE_HOST=FILLED-IN\n" in files["/etc/pneumonia/settings"]
+
+
+def test_an_upgrade_of_the_service_starts_new_replicas_first(templates: dict[str, Any], shape: Shape) -> None:
+    (service,) = of(templates, "serving", "AWS::ECS::Service")
+    deployment = service["DeploymentConfiguration"]
+    assert (deployment["MinimumHealthyPercent"], deployment["MaximumPercent"]) == (100, 200)
+    assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    assert service["DesiredCount"] == shape.serving.least
+    (task,) = of(templates, "serving", "AWS::ECS::TaskDefinition")
+    (container,) = task["ContainerDefinitions"]
+    assert container["ReadonlyRootFilesystem"] is True
+    assert not any(word in json.dumps(container["Environment"]) for word in ("PASSWORD", "_KEY"))
+
+
+def test_trainings_run_on_machines_that_may_be_taken_away_and_are_tried_again(templates: dict[str, Any]) -> None:
+    (machines,) = of(templates, "training", "AWS::Batch::ComputeEnvironment")
+    assert (machines["ComputeResources"]["Type"], machines["ComputeResources"]["MinvCpus"]) == ("SPOT", 0)
+    (job,) = of(templates, "training", "AWS::Batch::JobDefinition")
+    assert [one["Action"] for one in job["RetryStrategy"]["EvaluateOnExit"]] == ["RETRY", "EXIT"]
+    assert job["ContainerProperties"]["MountPoints"][0]["ContainerPath"] == "/var/lib/pneumonia"
+
+
+def test_stacks_are_created_and_deleted_on_motos_server(tools: Tools, assembly: Path, shape: Shape) -> None:
+    done = tools.run("python", "-W", "ignore", Path(__file__).with_name("create_and_delete.py"), assembly)
+    found = json.loads(done.stdout)
+    created = found["created"]
+    assert {name for name, one in created.items() if one["status"] != "CREATE_COMPLETE"} == {"budget"}
+    assert {name: one["missing"] for name, one in created.items() if one["missing"]} == {}
+    assert created["budget"]["left_out"] == ["AWS::Budgets::Budget"], "moto's CloudFormation knows no budget"
+    there, after = found["there"], found["after"]
+    wanted = {f"{shape.name(name)}-123456789012" for name in [*shape.buckets, "logs"]}
+    assert set(there["buckets"]) == wanted
+    assert there["networks"] == ["10.20.0.0/16"]
+    assert there["databases"] == {f"db.{shape.database['aws']}": [True, True]}
+    assert {shape.name(role) for role in shape.roles} <= set(there["roles"])
+    assert sorted(there["env"]) == sorted(shape.secrets)
+    assert there["machines"] == [shape.machine["aws"]]
+    assert after == {"buckets": {}, "networks": [], "databases": {}, "roles": ["batch"], "machines": []}
+
+
+@pytest.mark.nightly
+def test_what_is_kept_outlives_its_stack_where_it_is_no_trial(tools: Tools, tmp_path: Path) -> None:
+    tools.run("python", "-m", "deployments.cloud.aws.app", "--out", tmp_path)
+    kept = {
+        one["Type"]
+        for path in tmp_path.glob("*.template.json")
+        for one in json.loads(path.read_text())["Resources"].values()
+        if one.get("DeletionPolicy") in ("Retain", "RetainExceptOnCreate")
+    }
+    assert kept >= {"AWS::S3::Bucket", "AWS::RDS::DBInstance", "AWS::EFS::FileSystem", "AWS::SecretsManager::Secret"}
+    database = json.loads((tmp_path / "database.template.json").read_text())["Resources"].values()
+    assert [one["Properties"]["DeletionProtection"] for one in database if one["Type"] == "AWS::RDS::DBInstance"] == [
+        True
+    ]

@@ -1,0 +1,172 @@
+"""The values for Airflow's own chart: its keys, as that chart's values.yaml names them, and what the stack gives too.
+
+The chart itself is not rendered: it cannot be had without a network.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+
+from pneumonia.config.resolve import resolve
+from tests.deployments.chart import FOLDER, read, variables_of
+from tests.deployments.stack import ROOT
+
+VALUES = read(FOLDER / "airflow-values.yaml")
+KNOWN = {
+    *("executor", "airflowVersion", "airflowHome", "uid", "gid", "extraEnv"),
+    *("images.airflow.repository", "images.airflow.tag", "images.airflow.pullPolicy"),
+    *("securityContexts.pod", "securityContexts.containers"),
+    *("data.metadataSecretName", "fernetKeySecretName", "apiSecretKeySecretName", "jwtSecretName"),
+    *("dags.persistence.enabled", "dags.gitSync.enabled"),
+    *("logs.persistence.enabled", "logs.persistence.existingClaim"),
+    *("workers.resources", "workers.persistence.enabled", "workers.extraVolumes", "workers.extraVolumeMounts"),
+    "workers.serviceAccount.automountServiceAccountToken",
+    *("createUserJob.enabled", "migrateDatabaseJob.args", "migrateDatabaseJob.env"),
+    *("scheduler.logGroomerSidecar.enabled", "scheduler.resources"),
+    *("dagProcessor.enabled", "dagProcessor.logGroomerSidecar.enabled", "dagProcessor.resources"),
+    *("apiServer.resources", "triggerer.enabled", "statsd.enabled", "redis.enabled", "postgresql.enabled"),
+}
+"""Keys of the chart's values.yaml for Airflow 3.1 (chart 1.19, November 2025), as read there."""
+OPEN = ("securityContexts.pod", "securityContexts.containers", "resources", "extraVolumes", "env", "args")
+SECRETS_KEYS = {"connection", "fernet-key", "api-secret-key", "jwt-secret"}
+"""Keys that the chart looks for in the Secrets which it is given the names of."""
+
+
+def paths(values: Any, above: str = "") -> Iterator[str]:
+    """The keys of the values, as far as the chart names them."""
+    for name, value in values.items():
+        place = f"{above}.{name}".lstrip(".")
+        if isinstance(value, dict) and not place.endswith(OPEN):
+            yield from paths(value, place)
+        else:
+            yield place
+
+
+def variables() -> dict[str, dict[str, Any]]:
+    """The variables of every container; Helm's own braces are left as they are."""
+    return {each["name"]: each for each in yaml.safe_load(VALUES["extraEnv"])}
+
+
+@pytest.fixture(scope="module")
+def scripts() -> dict[str, ModuleType]:
+    found = {}
+    for path in (ROOT / "deployments/scripts/write_env.py", FOLDER / "write_secrets.py"):
+        spec = importlib.util.spec_from_file_location(f"of_{path.stem}", path)
+        assert spec
+        assert spec.loader
+        found[path.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(found[path.stem])
+    return found
+
+
+def test_every_key_is_one_of_the_chart() -> None:
+    assert set(paths(VALUES)) == KNOWN
+
+
+def test_the_image_is_the_stacks_and_brings_its_dags() -> None:
+    image = VALUES["images"]["airflow"]
+    compose = read(ROOT / "docker-compose.yml")["x-airflow"]["image"]
+    assert compose == f"{image['repository']}:${{STACK_VERSION:-{image['tag']}}}"
+    assert not VALUES["dags"]["gitSync"]["enabled"]
+    inside = variables_of("airflow")
+    assert variables()["AIRFLOW__CORE__DAGS_FOLDER"]["value"] == inside["AIRFLOW__CORE__DAGS_FOLDER"]
+    assert VALUES["airflowHome"] == inside["AIRFLOW_HOME"]
+    pinned = (ROOT / "deployments/airflow/requirements.in").read_text()
+    assert f"apache-airflow=={VALUES['airflowVersion']}\n" in pinned
+    assert re.search(r"^apache-airflow-providers-cncf-kubernetes", pinned, re.MULTILINE), "the executor is in it"
+    user = re.search(r"useradd --uid (\d+) --gid (\d+)", (ROOT / "deployments/Dockerfile").read_text())
+    assert user
+    assert (str(VALUES["uid"]), str(VALUES["gid"])) == user.groups()
+
+
+def test_a_step_is_given_what_the_stack_gives_it() -> None:
+    """But for what the chart itself sets."""
+    services = read(ROOT / "docker-compose.yml")["services"]
+    wanted = services["airflow-scheduler"]["environment"]
+    charts_own = {
+        "AIRFLOW__API_AUTH__JWT_SECRET",
+        "AIRFLOW__API__SECRET_KEY",
+        "AIRFLOW__CORE__EXECUTOR",
+        "AIRFLOW__CORE__FERNET_KEY",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    }
+    more = {"AIRFLOW__CORE__DAGS_FOLDER", "AIRFLOW__LOGGING__BASE_LOG_FOLDER", "MONITORING_DB_PASSWORD"}
+    given = variables()
+    assert set(given) - more == set(wanted) - charts_own
+    for name in set(given) - more:
+        text = str(wanted[name])
+        if "$" not in text and "EXECUTION_API" not in name and name != "MLFLOW_TRACKING_URI":
+            assert given[name]["value"] == text, name
+    settings = {name: each["value"] for name, each in given.items() if "__" in name and name.startswith("PNEUMONIA_")}
+    assert resolve(environment=settings).monitoring.min_labels == 50
+
+
+def test_a_step_has_the_stacks_folders() -> None:
+    services = read(ROOT / "docker-compose.yml")["services"]
+    wanted = {
+        volume.split(":")[-2 if volume.endswith(":ro") else -1] for volume in services["airflow-scheduler"]["volumes"]
+    }
+    mounted = {mount["mountPath"]: mount["name"] for mount in VALUES["workers"]["extraVolumeMounts"]}
+    assert wanted - {"/var/log/airflow"} == set(mounted) - {"/dev/shm"}  # noqa: S108
+    assert set(mounted.values()) == {volume["name"] for volume in VALUES["workers"]["extraVolumes"]}
+    assert VALUES["logs"]["persistence"]["enabled"]
+
+
+def test_secrets_are_made_once_and_hold_what_is_referred_to(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    file = tmp_path / "cluster.env"
+    scripts["write_env"].complete(file, demo=False)
+    (made,) = scripts["write_secrets"].manifests(file, "airflow", "db:5432")
+    assert made["metadata"]["name"] == VALUES["data"]["metadataSecretName"] == VALUES["jwtSecretName"]
+    referred = {
+        each["valueFrom"]["secretKeyRef"]["key"]
+        for each in [*variables().values(), *VALUES["migrateDatabaseJob"]["env"]]
+        if "valueFrom" in each
+    }
+    assert set(made["data"]) == referred | SECRETS_KEYS
+    held = scripts["write_env"].read(file)
+    address = base64.b64decode(made["data"]["connection"]).decode()
+    assert address == f"postgresql+psycopg2://airflow:{held['AIRFLOW_DB_PASSWORD']}@db:5432/airflow"
+
+    first, key = scripts["write_secrets"].manifests(file, "service", "db:5432")
+    assert (first["metadata"]["name"], key["metadata"]["name"]) == ("pneumonia", "pneumonia-patient-key")
+    assert len(base64.b64decode(key["data"]["patient.key"])) == 32
+    assert scripts["write_secrets"].manifests(file, "service", "db:5432") == [first, key], "the second time the same"
+    assert (tmp_path / "cluster.env.patient.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.integration
+def test_a_missing_secret_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.env"
+    file.write_text("MLFLOW_DB_PASSWORD=x\n")
+    done = subprocess.run(
+        [sys.executable, FOLDER / "write_secrets.py", file, "airflow"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "holds no AIRFLOW_ADMIN_USER" in done.stderr
+
+
+@pytest.mark.integration
+def test_the_command_prints_a_list_that_kubectl_takes(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    file = tmp_path / "cluster.env"
+    scripts["write_env"].complete(file, demo=False)
+    command = [sys.executable, FOLDER / "write_secrets.py", file, "service"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    printed = json.loads(done.stdout)
+    assert (printed["apiVersion"], printed["kind"]) == ("v1", "List")
+    assert {item["kind"] for item in printed["items"]} == {"Secret"}

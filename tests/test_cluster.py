@@ -1,0 +1,140 @@
+"""Work on a Ray cluster of two nodes, of which one is killed in the middle: the results are those of one machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from pneumonia.cluster import Cluster
+from pneumonia.config.recipe import of_fold
+from pneumonia.config.schema import Config
+from pneumonia.data.phantom.dataset import render
+from pneumonia.errors import ConfigError, PneumoniaError, TrackingError
+from pneumonia.inference import archive, archive_worker
+from pneumonia.inference.archive_run import run_scoring
+from tasks.measure_folds import MeasuredFold, measure_folds
+from tasks.prepare_data import prepare_data
+from tasks.score_fold import score_fold
+from tasks.train_model import train_model
+from tests.support import exports, ray_calls
+from tests.support.ray_cluster import Nodes, running
+from tests.support.small import small
+
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Nodes]:
+    with running() as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def nodes(ray_cluster: Nodes) -> Nodes:
+    ray_cluster.make_two()
+    return ray_cluster
+
+
+@pytest.mark.nightly
+def test_calls_of_a_node_that_is_killed_are_made_again(nodes: Nodes, tmp_path: Path) -> None:
+    documents = [{"folder": str(tmp_path), "number": number} for number in range(8)]
+    found = {}
+    with Cluster(nodes.address) as cluster:
+        assert len(cluster.nodes()) == 2
+        for done in cluster.map(ray_calls.slow, documents):
+            if not found:
+                nodes.kill()
+            found[done.number] = done.result
+    assert found == {number: number**2 for number in range(8)}
+    assert len(list(tmp_path.iterdir())) == 9, "one call was interrupted, and began again"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "archive"
+    for at in range(COUNT):
+        place = folder / f"study {at % 7}" / f"image {at}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(render(at % 2, np.random.default_rng(at), 64)).save(place)
+    (folder / "study 3" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand then nothing")
+    return folder
+
+
+def test_an_archive_is_scored_as_on_one_machine_though_a_node_is_killed(
+    nodes: Nodes, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "PART", 5)
+    monkeypatch.setattr(archive_worker, "score_elsewhere", ray_calls.slow_score)
+    weights = exports.weights(tmp_path / "model.safetensors")
+    exports.provide(tmp_path / "work", weights)
+    config = Config(work=str(tmp_path / "work"))
+    here, there = tmp_path / "here.parquet", tmp_path / "out" / "there.parquet"
+    counts = run_scoring(config, str(images), str(here), str(weights))
+
+    def kill_after_the_first(done: float, _: float, message: str = "") -> None:
+        if done and len(nodes.alive) == 2:
+            nodes.kill()
+
+    found = run_scoring(
+        config, str(images), str(there), str(weights), kill_after_the_first, engine="ray", address=nodes.address
+    )
+    assert len(nodes.alive) == 1
+    assert found == counts
+    assert counts["unreadable"] == 1
+    assert pq.read_table(there).equals(pq.read_table(here))
+    assert len(list((tmp_path / "out" / "begun").iterdir())) == -(-(COUNT + 1) // 5) + 1
+
+
+def test_what_a_function_raises_arrives_and_is_repeated_where_that_helps(ray_cluster: Nodes, tmp_path: Path) -> None:
+    with Cluster(ray_cluster.address) as cluster:
+        for permanent, calls in ((True, 1), (False, 3)):
+            folder = tmp_path / str(permanent)
+            with pytest.raises(TrackingError, match="no answer"):
+                list(cluster.map(ray_calls.fails, [{"folder": str(folder), "permanent": permanent}]))
+            assert len(list(folder.iterdir())) == calls
+
+
+@pytest.mark.nightly
+def test_folds_have_the_digests_of_one_machine_though_a_node_is_killed(
+    nodes: Nodes, work: Path, tmp_path: Path, mlflow_database: Path
+) -> None:
+    def fold_configs(place: Path) -> list[Config]:
+        return [of_fold(small(place, "train.epochs=2"), 0, 3, number) for number in range(3)]
+
+    configs = fold_configs(work)
+    datasets = [prepare_data(config) for config in configs]
+    alive: list[float] = []
+
+    def kill_after_the_first(done: float, _: float, message: str = "") -> None:
+        alive.append(done)
+        if len(nodes.alive) == 2:
+            nodes.kill()
+
+    measured = measure_folds(datasets, configs, nodes.address, kill_after_the_first, {"origin": "test"})
+    assert alive == [1, 2, 3]
+    other = tmp_path / "one machine"
+    other.mkdir()
+    shutil.copyfile(mlflow_database, other / "mlflow.db")
+    for config, fold in zip(fold_configs(other), measured, strict=True):
+        images = prepare_data(config)
+        trained = train_model(images, config)
+        result = score_fold(images, trained, config)
+        assert _digests(MeasuredFold(trained=trained, result=result)) == _digests(fold)
+
+
+def _digests(fold: MeasuredFold) -> tuple[object, ...]:
+    scores = Path(fold.result.scores).read_text()
+    return fold.trained.key, fold.trained.weights_digest, fold.result.metrics, scores
+
+
+def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:
+    with pytest.raises(ConfigError, match="needs the cluster's address"):
+        Cluster("")
+    with pytest.raises(PneumoniaError, match=r"127\.0\.0\.1:1: no Ray cluster answers there"), Cluster("127.0.0.1:1"):
+        pass
