@@ -12,6 +12,7 @@ import yaml
 from tests.deployments.stack import ROOT
 from tests.test_locks import CUDA, RECORD
 
+pytestmark = pytest.mark.integration
 DOCKERFILE = (ROOT / "deployments" / "Dockerfile").read_text()
 CHOICE = re.search(r"^    set -- (.*?esac;) ", DOCKERFILE, re.MULTILINE | re.DOTALL)
 
