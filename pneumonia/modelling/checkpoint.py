@@ -21,6 +21,7 @@ from pneumonia.errors import DataError
 from pneumonia.files import write_bytes
 from pneumonia.modelling.weights import state_digest
 from pneumonia.records.epoch import Epoch
+from pneumonia.timing import timed
 
 log = logging.getLogger(__name__)
 FORMAT = 2
@@ -79,6 +80,7 @@ Loaded = tuple[TrainingState, dict[str, dict[str, Tensor]]]
 """A training's state and its groups of tensors."""
 
 
+@timed("checkpoints")
 def save_checkpoint(
     path: Path, key: str, state: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
 ) -> None:

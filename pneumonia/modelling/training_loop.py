@@ -33,14 +33,17 @@ from pneumonia.modelling.fitted import Fitted
 from pneumonia.modelling.launching import gathered, own_compute
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.optimizer import build_optimizer, class_weights
+from pneumonia.modelling.resident import ResidentImages
 from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
 from pneumonia.modelling.sharded_step import Outcome, ShardedStep, sharded_compute
+from pneumonia.modelling.step_totals import StepTotals
 from pneumonia.modelling.termination import termination
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.validation import validation_metrics
 from pneumonia.modelling.workers import Launch, Workers
 from pneumonia.progress import Progress, silent
 from pneumonia.records.epoch import Epoch
+from pneumonia.timing import timed
 
 CHECKPOINT = "checkpoint.safetensors"
 """File in a training's folder: its state, and in the end its result."""
@@ -159,6 +162,7 @@ class _Session:
         self.average = MovingAverage(self.network, self.train.ema_decay) if self.train.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.state = TrainingState()
+        self.images, self.totals = ResidentImages.of(data.train, self.compute), StepTotals()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
         self.weight = class_weights(data.train.labels, self.train).to(self.compute.device)
         self.fetching = 0.0
@@ -207,6 +211,7 @@ class _Session:
                 raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to resume")
             if self.train.checkpoint_seconds and time.monotonic() - self.saved > self.train.checkpoint_seconds:
                 self._save()
+        self._settle()  # before the clock is read: a GPU may still be computing
         seconds = time.perf_counter() - began
         if self.workers.rank:
             state.next_epoch()
@@ -215,13 +220,11 @@ class _Session:
 
     def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         began = time.perf_counter()
-        # sorted rows are read sequentially from disk; the order within a batch does not change its gradient
-        batch = self.data.train.take(np.sort(chosen))
-        labels = torch.from_numpy(batch.labels).to(self.compute.device, non_blocking=True)
-        images = self.compute.images(batch.pixels[batch.rows])
+        images, labels = self.images.batch(chosen)
         self.fetching += time.perf_counter() - began
         return images, labels
 
+    @timed("training steps")
     def _step(self, chosen: NDArray[np.int64], stop: threading.Event) -> bool:
         """Train on one batch, and return whether a worker is to end after it."""
         state, train = self.state, self.train
@@ -233,10 +236,17 @@ class _Session:
         self.optimizer.step()
         if self.average is not None and not self.workers.rank:
             self.average.update(done)
-        state.loss += self._finite(float(outcome.loss), f"step {state.step + 1}") * len(chosen)
-        state.correct += outcome.correct
-        state.seen += len(chosen)
+        self.totals.add(state.step + 1, outcome.loss, outcome.correct, len(chosen))
+        if self.totals.due:
+            self._settle()
         return outcome.stop
+
+    def _settle(self) -> None:
+        """Add the results of the steps so far to the epoch's; a loss that is not finite ends the training here."""
+        for result in self.totals.settle():
+            self.state.loss += self._finite(result.loss, f"step {result.number}") * result.count
+            self.state.correct += result.correct
+            self.state.seen += result.count
 
     def _whole_gradient(self, chosen: NDArray[np.int64], done: int, size: int, stop: threading.Event) -> Outcome:
         """Leave the gradient of a batch that is not cut into shards in the parameters."""
@@ -248,7 +258,7 @@ class _Session:
         loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=self.train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        return Outcome(float(loss.detach()), int((logits.argmax(1) == labels).sum()), stop.is_set())
+        return Outcome(loss.detach(), (logits.argmax(1) == labels).sum(), stop.is_set())
 
     def _finite(self, loss: float, where: str) -> float:
         if not math.isfinite(loss):
@@ -295,6 +305,7 @@ class _Session:
         return state.epoch - state.best_epoch >= train.patience
 
     def _save(self) -> None:
+        self._settle()
         self.saved = time.monotonic()
         if self.workers.rank:
             return
