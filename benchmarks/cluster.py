@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +47,9 @@ from pneumonia.data.places import open_place
 from pneumonia.inference import archive, archive_worker
 from pneumonia.inference.archive import Scoring, score_archive
 from pneumonia.inference.predictor import Predictor
+from tasks.measure_folds import measure_folds
+from tasks.prepare_data import prepare_data
+from tasks.train_model import train_model
 
 DRAWN, SIDE, PART = 16, 1024, 16
 LEAST_EFFICIENCY = 0.85
@@ -219,9 +223,6 @@ def killed_archive(nodes: Nodes, predictor: Predictor, source: Path, place: Path
 
 def killed_folds(nodes: Nodes, place: Path, folds: int = 4) -> dict[str, Any]:
     """Measure folds on a cluster whose node is killed after the first, and without a cluster; compare the digests."""
-    from tasks.measure_folds import measure_folds
-    from tasks.prepare_data import prepare_data
-    from tasks.train_model import train_model
 
     def planned(work: Path) -> list[Config]:
         small = resolve("fast", assignments=[*SMALL, f"work={work}"], environment={})
@@ -286,11 +287,13 @@ def units(predictor: Predictor, source: Path, place: Path) -> dict[str, Any]:
         file = listed / f"{at // 1000:03d}" / f"{at:06d}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     spent = time.process_time()
-    contents = open_place(str(listed)).survey()
+    open_place(str(listed)).survey()
     listing = time.process_time() - spent
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    tracemalloc.start()
+    contents = open_place(str(listed)).survey()
+    _, grown = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     parts = open_place(str(place / "joined"))
     Path(parts.url).mkdir()
     rows = [row | {"file": name} for row, name in _rows(predictor, source, contents.images[: archive.PART])]
@@ -314,6 +317,12 @@ def _rows(predictor: Predictor, source: Path, names: Any) -> Iterator[tuple[dict
         yield archive._row(result), name
 
 
+def say(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    """Print what is measured so far."""
+    print(f"{name}: {json.dumps(found)}", file=sys.stderr, flush=True)
+    return found
+
+
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """Run everything, and hold it against the aims."""
     archive.PART = PART
@@ -322,16 +331,16 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         place = Path(folder)
         source = draw(place / "archive", given.images)
         predictor = model(place / "work")
-        kept = memory(place / "work", source, place)
-        costs = units(predictor, source, place)
+        kept = say("memory", memory(place / "work", source, place))
+        costs = say("units", units(predictor, source, place))
         nodes = Nodes()
         try:
             nodes.add()
             nodes.add()
-            grown = growth(nodes, predictor, source, place, given.rounds)
-            killed = [killed_archive(nodes, predictor, source, place)]
+            grown = say("growth", growth(nodes, predictor, source, place, given.rounds))
+            killed = [say("killed", killed_archive(nodes, predictor, source, place))]
             nodes.add()
-            killed.append(killed_folds(nodes, place))
+            killed.append(say("killed", killed_folds(nodes, place)))
         finally:
             nodes.stop()
     runs = [run for name in ("one", "two") for run in grown["runs"][name]]

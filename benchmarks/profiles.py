@@ -31,6 +31,7 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     from benchmarks import release
     from pneumonia.config.resolve import resolve
     from pneumonia.data.manifest import Manifest
+    from pneumonia.progress import TOOK
     from tasks.build_dossier import build_dossier
     from tasks.export_model import export_model
     from tasks.prepare_data import prepare_data
@@ -39,26 +40,33 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
     from tasks.validate_model import validate_model
 
     config = resolve(profile, assignments=[*assignments, f"work={work}"], environment={})
-    marks = [time.perf_counter()]
+    marks, spent, where = [time.perf_counter()], [time.process_time()], [""]
 
     def mark(result: Any) -> Any:
         marks.append(time.perf_counter())
+        spent.append(time.process_time())
+        where.append("")
         return result
 
-    dataset = mark(prepare_data(config))
-    trained = mark(train_model(dataset, config))
+    def progress(_done: float, _total: float, message: str = "") -> None:
+        where[-1] = message if message.startswith(TOOK) else where[-1]
+
+    dataset = mark(prepare_data(config, progress))
+    trained = mark(train_model(dataset, config, progress))
     manifest = Manifest.load(Path(dataset.manifest))
     # the work folder's own store, in which the step enters its opening, is deleted at the end
     release.enter(manifest, __file__, trained.weights_digest, config.registry.name, demo=config.gate.demo)
-    marks[-1] = time.perf_counter()
-    exported = mark(export_model(dataset, trained, config))
-    validation = mark(validate_model(dataset, trained, exported, config))
-    built = mark(build_dossier(dataset, trained, exported, validation, config))
-    promotion = mark(promote_model(trained, exported, validation, built, config))
+    marks[-1], spent[-1] = time.perf_counter(), time.process_time()
+    exported = mark(export_model(dataset, trained, config, progress))
+    validation = mark(validate_model(dataset, trained, exported, config, progress))
+    built = mark(build_dossier(dataset, trained, exported, validation, config, progress))
+    promotion = mark(promote_model(trained, exported, validation, built, config, progress))
     names = ("prepare_data", "train_model", "export_model", "validate_model", "build_dossier", "promote_model")
     return {
         "profile": profile,
         "seconds": dict(zip(names, (round(b - a, 1) for a, b in pairwise(marks)), strict=True)),
+        "processor_seconds": dict(zip(names, (round(b - a, 1) for a, b in pairwise(spent)), strict=True)),
+        "where": dict(zip(names, where, strict=False)),
         "total_seconds": round(marks[-1] - marks[0], 1),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "threads": torch.get_num_threads(),

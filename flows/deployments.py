@@ -47,7 +47,7 @@ def document() -> dict[str, Any]:
             }
             for name, config in deployments().items()
         ]
-        + [_monitor(), _cross_validation()],
+        + [_monitor(), _cross_validation(), _score_archive()],
     }
 
 
@@ -73,6 +73,18 @@ def _cross_validation() -> dict[str, Any]:
         "entrypoint": "flows/cross_validation.py:cross_validation",
         "concurrency_limit": 1,
         "parameters": {"config": deployments()["full"].model_dump(mode="json"), "seeds": [0], "folds": 5},
+        "work_pool": {"name": "pneumonia"},
+    }
+
+
+def _score_archive() -> dict[str, Any]:
+    """Return the deployment of an archive's scoring, whose form asks for archive and result."""
+    return {
+        "name": "score-archive",
+        "description": "Scores a folder of images, here or in an object store, into a Parquet file",
+        "tags": ["pneumonia", "score"],
+        "entrypoint": "flows/score_archive.py:scored_archive",
+        "parameters": {"config": deployments()["full"].model_dump(mode="json")},
         "work_pool": {"name": "pneumonia"},
     }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-REUSING, ANEW = "reusing", "training anew"
-"""How a line begins that says whether finished work was found; it stays to be read."""
+REUSING, ANEW, TOOK = "reusing", "training anew", "took"
+"""How a line begins that stays to be read: whether finished work was found, and where a step's time went."""
 
 
 def stays(message: str) -> bool:
     """Return whether a line is not only the state of a computation, and must not be replaced by the next one."""
-    return message.startswith((REUSING, ANEW))
+    return message.startswith((REUSING, ANEW, TOOK))
 
 
 class Progress(Protocol):

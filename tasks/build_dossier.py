@@ -14,9 +14,11 @@ from pneumonia.records.model import read_record
 from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, TrainedModel, Validation
 from pneumonia.registry.manifest import file_digest
 from pneumonia.registry.signing import sign_run
+from pneumonia.timing import reports_time
 from pneumonia.tracking.run import Run
 
 
+@reports_time
 def build_dossier(
     dataset: Dataset,
     trained: TrainedModel,

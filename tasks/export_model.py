@@ -15,9 +15,11 @@ from pneumonia.records.export import EXPORT_FOLDER, ExportRecord
 from pneumonia.records.steps import Dataset, ExportedModel, TrainedModel
 from pneumonia.registry.folds import refuse_folds
 from pneumonia.registry.models import EXPORT
+from pneumonia.timing import reports_time
 from pneumonia.tracking.run import Run
 
 
+@reports_time
 def export_model(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> ExportedModel:
     """Export a trained model: ONNX in float32 and int8, with three outputs, and the reference of the input check.
 

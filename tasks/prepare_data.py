@@ -25,10 +25,12 @@ from pneumonia.modelling.network import build_network
 from pneumonia.progress import Progress, silent, within
 from pneumonia.records.steps import Dataset
 from pneumonia.source_digest import source_digest
+from pneumonia.timing import reports_time, timed
 
 log = logging.getLogger(__name__)
 
 
+@reports_time
 def prepare_data(config: Config, progress: Progress = silent) -> Dataset:
     """Decode, pack and audit the images of `config.data.root`, and divide them by patient.
 
@@ -101,6 +103,7 @@ def _audit_folds(packed: Packed, config: DataConfig, work: Path) -> Path:
     return folder / "audit.json"
 
 
+@timed("loading torchvision")
 def check_requirements(config: Config) -> None:
     """Refuse, before anything is drawn or decoded, what a later step would refuse: name, device, initial weights.
 

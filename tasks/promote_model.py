@@ -11,10 +11,12 @@ from pneumonia.records.steps import BuiltDossier, Dataset, ExportedModel, Promot
 from pneumonia.registry import ledger, models, moves, outside, registration
 from pneumonia.registry.mirroring import update_mirror
 from pneumonia.reporting.card import card
+from pneumonia.timing import reports_time
 from pneumonia.tracking.run_tags import PROMOTION_TAG, TRACE_TAG, read_tag, tag_run
 from tasks import build_dossier, validate_model
 
 
+@reports_time
 def promote_model(
     trained: TrainedModel,
     exported: ExportedModel,

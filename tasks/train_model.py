@@ -36,6 +36,7 @@ from pneumonia.records.evaluation import Metric
 from pneumonia.records.model import ModelRecord, OperatingPoint
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.statistics.metrics import Scored, compute_metrics
+from pneumonia.timing import reports_time
 from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.cross_validation import FOLD_TAG
 from pneumonia.tracking.run import Run, close_complete_run
@@ -49,6 +50,7 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 300.0  # how long a finished training waits for an unavailable tracking server
 
 
+@reports_time
 def train_model(
     dataset: Dataset,
     config: Config,

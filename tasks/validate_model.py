@@ -30,9 +30,11 @@ from pneumonia.registry import models, outside, withdrawals
 from pneumonia.reporting import report, validation_report
 from pneumonia.reporting.plots import plots
 from pneumonia.statistics.metrics import compute_curves
+from pneumonia.timing import reports_time
 from pneumonia.tracking.run import Run
 
 
+@reports_time
 def validate_model(
     dataset: Dataset, trained: TrainedModel, exported: ExportedModel, config: Config, progress: Progress = silent
 ) -> Validation:

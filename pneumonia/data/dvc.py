@@ -16,6 +16,7 @@ import yaml
 
 from pneumonia.errors import DataError
 from pneumonia.files import printable
+from pneumonia.timing import timed
 
 log = logging.getLogger(__name__)
 
@@ -117,6 +118,7 @@ def read_record(file: Path = RECORD) -> Record | None:
     return None
 
 
+@timed("comparing with data.dvc")
 def dvc_md5(root: Path, file: Path = RECORD, known: Mapping[Path, str] | None = None) -> str | None:
     """Return the DVC hash of the data that a ``.dvc`` file records, if `root` lies in that folder and its files match.
 

@@ -28,6 +28,7 @@ from pneumonia.imaging import radiograph
 from pneumonia.imaging.image_statistics import COUNT
 from pneumonia.progress import Progress, silent
 from pneumonia.source_digest import source_digest
+from pneumonia.timing import timed
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,8 @@ def pack(
         DataError: the layout is wrong, images are unreadable (all are listed at once), ``patients.csv`` does not list
             every image, a file changes while it is read, or ``work`` cannot be written.
     """
-    found = survey(root)
+    with timed("finding the files"):
+        found = survey(root)
     images = found.images
     if found.passed_over:
         log.warning("%s: %s", root, summarise(found.passed_over, found.litter))
@@ -91,7 +93,8 @@ def pack(
         log.warning("%s: %s: not used; %s", root, ", ".join(tables), patients.TABLE_PLACE)
     pseudonyms = Pseudonyms(work)
     table = _table(root, images, pseudonyms)
-    digests = digest_files(images, root, work, threads(config, images))
+    with timed("hashing the files"):
+        digests = digest_files(images, root, work, threads(config, images))
     path = work / "pixels" / f"{_key(images, digests, preprocess)}.npy"
     cached = _open(path, preprocess.size, pseudonyms)
     if cached is None:
@@ -205,6 +208,7 @@ def _features(path: Path) -> Path:
     return path.with_suffix(".features.npy")
 
 
+@timed("decoding")
 def _write(
     images: Sequence[ImageFile],
     digests: Sequence[Digest],

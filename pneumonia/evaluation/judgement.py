@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from pneumonia.config.policy import Policy, violations
 from pneumonia.config.schema import CLASSES, Config
 from pneumonia.data import packing
@@ -138,6 +140,7 @@ class Judgement:
 
     def measure_dependence(self, split: Split, *, control: bool) -> None:
         self.progress(0.45, 1.0, "scoring again without each shortcut")
+        known = None if self.measured is None else np.asarray(self.measured[1].probabilities)
         self.dependence = measure_dependence(
             self.model.network,
             split.images,
@@ -145,6 +148,7 @@ class Judgement:
             self.config.evaluation,
             self.model.compute,
             control=control,
+            known=known,
         )
 
 

@@ -11,6 +11,7 @@ from pneumonia.files import write_text
 from pneumonia.inference.served_model import ServedModel
 from pneumonia.records.assessment import Assessment
 from pneumonia.reporting.assessment_plots import assessment_plots
+from pneumonia.timing import timed
 
 SCORES, ASSESSMENT = "scores.csv", "assessment.json"
 
@@ -21,6 +22,7 @@ def exported_model(folder: Path, config: Config) -> ServedModel:
     return ServedModel(folder, config.registry.name, "", settings)
 
 
+@timed("assessment")
 def write_assessment(
     folder: Path, table: ScoredTable, assessment: Assessment, model: ServedModel, pixels_of: PixelsOf
 ) -> list[Path]:

@@ -24,6 +24,7 @@ from pneumonia.errors import DataError
 from pneumonia.evidence.machine import LOCK, PROJECT
 from pneumonia.evidence.model_component import DATA, MODEL, data_component, model_component
 from pneumonia.records.dossier import Dossier, SbomSummary
+from pneumonia.timing import timed
 
 SPECIFICATION = "1.6"
 SCAN_SECONDS = 120
@@ -37,6 +38,7 @@ _ASIDE = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
 Part = dict[str, Any]
 
 
+@timed("list of packages")
 def bill_of_materials(dossier: Dossier) -> Part:
     """Return the document; equal apart from timestamp and serial number for an equal environment and model.
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pneumonia.imaging.image_statistics import EXPOSURE_STATISTICS
 from pneumonia.imaging.layout import Layout, measure_layout
 from pneumonia.inference.subspace import Arrays, Subspace, Vectors
+from pneumonia.timing import timed
 
 REFUSED, MARGIN = 0.995, 1.2
 """An image is refused from this many times the distance that so large a share of the held-out images does not reach."""
@@ -65,6 +66,7 @@ class HeldOutImages(ReferenceImages):
     place: NDArray[np.bool_]
 
 
+@timed("reference of the input check")
 def build_reference(
     train: ReferenceImages, validation: HeldOutImages, ages: tuple[float, float] | None = None
 ) -> dict[str, NDArray[np.generic]]:

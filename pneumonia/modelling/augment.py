@@ -7,12 +7,14 @@ parameters.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from pneumonia.config.schema import AugmentConfig
+from pneumonia.modelling.device import copied
 
 _LUMINANCE = (
     (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
@@ -31,7 +33,9 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
     Args:
         images: float [B, H, W] in 0..1.
         config: the largest extent of each change; with all of them off the images are returned unchanged.
-        generator: a CPU generator; the same state gives the same batch on every device.
+        generator: a CPU generator. What it draws for each image is the same on every device; a GPU draws the noise of
+            the pixels itself, from a seed that this generator gives it, because a CPU needs longer for that than the
+            GPU for the whole step.
 
     Returns:
         float [B, H, W] in 0..1.
@@ -48,14 +52,29 @@ def augment(images: Tensor, config: AugmentConfig, generator: Generator) -> Tens
         changed = compress(changed, config.jpeg + _uniform(images, generator) * (100 - config.jpeg))
     if config.noise:
         deviation = _uniform(images, generator).mul_(config.noise)
-        noise = torch.randn(images.shape, generator=generator).to(images)
-        changed = torch.addcmul(changed, noise, deviation).clamp_(0, 1)
+        changed = torch.addcmul(changed, _normal(images, generator), deviation).clamp_(0, 1)
     return changed
 
 
 def _uniform(images: Tensor, generator: Generator) -> Tensor:
     """Draw a number in 0..1 for each image, [B, 1, 1]; on the CPU, so that all devices use the same numbers."""
-    return torch.rand(len(images), 1, 1, generator=generator).to(images)
+    return copied(torch.rand(len(images), 1, 1, generator=generator), images.device).to(images.dtype)
+
+
+def _normal(images: Tensor, generator: Generator) -> Tensor:
+    """Draw a standard normal number for each pixel, on the images' device."""
+    if images.device.type == "cpu":
+        return torch.randn(images.shape, generator=generator).to(images)
+    seed = int(torch.randint(2**62, (), generator=generator))
+    own = torch.Generator(images.device).manual_seed(seed)
+    return torch.randn(images.shape, generator=own, device=images.device, dtype=images.dtype)
+
+
+@cache
+def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return luminance table and cosines, [8, 8] each; once a device, since each copy to a GPU is waited for."""
+    luminance, cosines = (torch.tensor(table, dtype=dtype).to(device) for table in (_LUMINANCE, _COSINES))
+    return luminance, cosines
 
 
 def _spread(images: Tensor, extent: float, generator: Generator) -> Tensor:
@@ -124,8 +143,8 @@ def compress(images: Tensor, quality: Tensor) -> Tensor:
     rows, columns = padded.shape[1] // 8, padded.shape[2] // 8
     blocks = padded.mul(255).sub_(128).reshape(-1, rows, 8, columns, 8).transpose(2, 3)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)
-    steps = (images.new_tensor(_LUMINANCE) * scale / 100).round_().clamp_(1, 255)[:, None, None]
-    cosines = images.new_tensor(_COSINES)
+    luminance, cosines = _constants(images.device, images.dtype)
+    steps = (luminance * scale / 100).round_().clamp_(1, 255)[:, None, None]
     kept = (cosines @ blocks @ cosines.T).div_(steps).round_().mul_(steps)
     back = (cosines.T @ kept @ cosines).transpose(2, 3).reshape(padded.shape)
     return back[:, :height, :width].add(128).div_(255).clamp_(0, 1)

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pneumonia.modelling.device import CPU, Compute
-from pneumonia.modelling.scoring import BATCH
+from pneumonia.timing import timed
+
+BATCH = 64
+"""Images that one variance is computed from."""
 
 
+@timed("batch-norm statistics")
 @torch.no_grad()
 def recalibrate_batch_norm(
     network: nn.Module, pixels: NDArray[np.uint8], rows: NDArray[np.int64], compute: Compute = CPU

@@ -23,14 +23,16 @@ from torch import Tensor, nn
 from pneumonia.config.schema import AugmentConfig, Config, EvaluationConfig, OperatingPointConfig
 from pneumonia.data.images import Images
 from pneumonia.modelling.augment import augment
-from pneumonia.modelling.device import CPU, Compute
+from pneumonia.modelling.device import CPU, Compute, kept_memory
 from pneumonia.modelling.network import assemble_network
-from pneumonia.modelling.scoring import BATCH
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.weights import LAST_LAYER
 from pneumonia.records.model import OperatingPoint
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
+from pneumonia.timing import timed
 
+BATCH = 64
+"""Images that are augmented together; their random numbers depend on it."""
 SEED = 7_919
 """Seed of the augmentation; other than the training's, so that no draw is repeated."""
 INTERVAL = EvaluationConfig(bootstrap=2000, confidence=0.95, seed=0)
@@ -39,6 +41,7 @@ MAX_SLOPE = 10.0
 """Largest factor by which margins are multiplied or divided: perfectly separated images have no optimal one."""
 
 
+@timed("calibration")
 def calibrate(state: dict[str, Tensor], data: TrainingSet, config: Config) -> tuple[OperatingPoint, dict[str, Tensor]]:
     """Find the operating point of these weights; return it, and the weights with its calibration in the last layer."""
     network = assemble_network(state, config.model.architecture, flip_tta=config.operating_point.flip_tta)
@@ -82,7 +85,7 @@ def margins(
     network = network.to(compute.device)
     generator = torch.Generator().manual_seed(seed)
     found = []
-    with compute.limited():
+    with compute.limited(), kept_memory():
         for _ in range(draws):
             for start in range(0, len(images), BATCH):
                 batch = compute.images(images.pixels[images.rows[start : start + BATCH]])

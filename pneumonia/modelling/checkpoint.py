@@ -6,6 +6,7 @@ Every random draw is derived from (seed, epoch, step), so that the position rest
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,10 @@ from torch import Tensor
 from pneumonia.errors import DataError
 from pneumonia.files import write_bytes
 from pneumonia.modelling.weights import state_digest
+from pneumonia.records.epoch import Epoch
+from pneumonia.timing import timed
 
+log = logging.getLogger(__name__)
 FORMAT = 2
 START_AGAIN = "remove it to start the training again"
 
@@ -51,11 +55,32 @@ class TrainingState:
     finished_at: str = ""
     computed_with: list[str] = field(default_factory=list)
 
+    def epochs(self) -> list[Epoch]:
+        """Return the finished epochs."""
+        return [Epoch.model_validate(epoch) for epoch in self.history]
+
+    def next_epoch(self) -> None:
+        """Go on to the next epoch."""
+        self.epoch, self.step, self.loss, self.correct, self.seen = self.epoch + 1, 0, 0.0, 0, 0
+
+    def note_compute(self, now: str, key: str) -> None:
+        """Record what the training is computed with, and report a resume with something else."""
+        used = self.computed_with
+        if used and now not in used:
+            log.warning(
+                "the training %s was computed with %s and goes on with %s: its weights will not be bit-equal to those "
+                "of one that is not interrupted, and its run is marked so",
+                *(key[:8], "; ".join(used), now),
+            )
+        if now not in used:
+            used.append(now)
+
 
 Loaded = tuple[TrainingState, dict[str, dict[str, Tensor]]]
 """A training's state and its groups of tensors."""
 
 
+@timed("checkpoints")
 def save_checkpoint(
     path: Path, key: str, state: TrainingState, tensors: Mapping[str, Mapping[str, Tensor]], config: str
 ) -> None:
@@ -117,21 +142,25 @@ def load_checkpoint(path: Path, key: str) -> Loaded | None:
     return state, groups
 
 
-def share_checkpoint(path: Path, key: str, share: Callable[[bytes], bytes], *, first: bool) -> Loaded | None:
-    """Read the checkpoint of worker 0 in every worker; None where there is none.
+def share_checkpoint(
+    path: Path, key: str, found: Loaded | None, share: Callable[[bytes], bytes], *, first: bool
+) -> Loaded | None:
+    """Return worker 0's checkpoint in every worker; None where it has none.
 
     Args:
         path: the file, which worker 0 has and the others write.
         key: of the training.
+        found: what worker 0 has read from it.
         share: returns in every worker what worker 0 gives.
         first: this is worker 0.
 
     Raises:
         DataError: as for `load_checkpoint`.
     """
-    content = share(path.read_bytes() if first and path.exists() else b"")
-    if content and not first:
-        write_bytes(path, content)
+    content = share(path.read_bytes() if first and found is not None else b"")
+    if first or not content:
+        return found
+    write_bytes(path, content)
     return load_checkpoint(path, key)
 
 

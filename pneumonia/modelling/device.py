@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -56,21 +57,46 @@ class Compute:
 
     def images(self, pixels: NDArray[np.uint8]) -> Tensor:
         """Copy uint8 [B, H, W] to the device, as float in 0..1."""
-        return torch.from_numpy(pixels).to(self.device, non_blocking=True).float().div_(255)
+        return copied(torch.from_numpy(pixels), self.device).float().div_(255)
 
     @contextmanager
     def limited(self) -> Iterator[None]:
-        """Set this number of CPU threads inside the context."""
+        """Set this number of CPU threads inside the context, and on a GPU what repeatable results need."""
         before = torch.get_num_threads()
         if self.threads:
             torch.set_num_threads(self.threads)
         try:
-            yield
+            with _repeatable() if self.device.type == "cuda" else nullcontext():
+                yield
         finally:
             torch.set_num_threads(before)
 
 
 CPU = Compute()
+
+
+def copied(values: Tensor, device: torch.device) -> Tensor:
+    """Copy values of the CPU to a device; to a GPU from pinned memory, so that nobody waits for the copy."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+@contextmanager
+def _repeatable() -> Iterator[None]:
+    """Ask a GPU for float32 that is float32, and for algorithms that give the same bits each time.
+
+    TF32 keeps 10 of the 23 bits of a product. An operation without a deterministic algorithm warns of itself.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS's own condition; read when it is first used
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark
+    mode = torch.get_deterministic_debug_mode()
+    cudnn.allow_tf32 = matmul.allow_tf32 = cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.benchmark = before
+        torch.set_deterministic_debug_mode(mode)
 
 
 def cores() -> int:
@@ -96,25 +122,33 @@ def _precision(train: TrainConfig, device: torch.device) -> str:
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt, from malloc.h
+_keeping, _keepers = threading.Lock(), 0
 
 
 @contextmanager
 def kept_memory() -> Iterator[None]:
     """Keep freed memory in the process inside the context, for reuse; return it to the kernel at the end.
 
-    By default glibc returns free blocks from 32 MB on to the kernel at once, and each training step has them zeroed
-    page by page again. Without effect where the C library has no such setting.
+    By default glibc returns free blocks from 32 MB on to the kernel at once, and each step of a training or a scoring
+    has them zeroed page by page again. Of nested contexts, and of those of several threads, the last one returns the
+    memory. Without effect where the C library has no such setting.
     """
+    global _keepers
     library: Any = ctypes.CDLL(None)
     if not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
         yield
         return
-    library.mallopt(_MMAP_THRESHOLD, 1 << 30)
-    library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+    with _keeping:
+        _keepers += 1
+        library.mallopt(_MMAP_THRESHOLD, 1 << 30)
+        library.mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
     try:
         yield
     finally:
-        # the maxima of glibc's own adaptation
-        library.mallopt(_MMAP_THRESHOLD, 32 << 20)
-        library.mallopt(_TRIM_THRESHOLD, 64 << 20)
-        library.malloc_trim(0)
+        with _keeping:
+            _keepers -= 1
+            if not _keepers:
+                # the maxima of glibc's own adaptation
+                library.mallopt(_MMAP_THRESHOLD, 32 << 20)
+                library.mallopt(_TRIM_THRESHOLD, 64 << 20)
+                library.malloc_trim(0)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pneumonia.modelling.constant_channel import ADDED, fold_constant_channel
 from pneumonia.modelling.network import FlipAveraged
 from pneumonia.records.export import INPUT, OUTPUTS
+from pneumonia.timing import timed
 
 OPSET = 18
 """Version of ONNX's operators."""
@@ -57,6 +58,7 @@ class Served(nn.Module):
         return self.network.fc(embedding), features, embedding  # type: ignore[operator]
 
 
+@timed("float32 graph")
 def export_fp32(network: nn.Module, size: int, path: Path) -> None:
     """Write the float32 graph of a network, of any batch size.
 
@@ -89,6 +91,7 @@ def export_fp32(network: nn.Module, size: int, path: Path) -> None:
     raw.unlink()
 
 
+@timed("int8 graph")
 def export_int8(fp32: Path, pixels: NDArray[np.uint8], path: Path) -> None:
     """Write the int8 graph of a float32 graph: static quantisation of its convolutions.
 
@@ -167,6 +170,7 @@ def _correct(graph: Path, found: NDArray[np.float64], wanted: NDArray[np.float64
     onnx.save(model, str(graph))
 
 
+@timed("the network on images")
 @torch.inference_mode()
 def logits(network: nn.Module, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the network's own logits of images one by one, float32 [N, classes]."""

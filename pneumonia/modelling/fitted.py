@@ -32,6 +32,5 @@ class Fitted:
     @classmethod
     def of(cls, state: TrainingState, best: dict[str, Tensor], *, resumed: bool) -> Fitted:
         """Return what a finished training has come to."""
-        history = [Epoch.model_validate(epoch) for epoch in state.history]
         digest, computed = state_digest(best), tuple(state.computed_with)
-        return cls(best, digest, history, state.best_epoch, resumed, state.finished_at, computed)
+        return cls(best, digest, state.epochs(), state.best_epoch, resumed, state.finished_at, computed)

@@ -34,13 +34,13 @@ class Outcome:
     """What a step came to, beside the gradient.
 
     Attributes:
-        loss: mean over the batch, weighted by the classes.
-        correct: images whose class was found.
+        loss: mean over the batch, weighted by the classes; a tensor of one number where nobody has waited for it yet.
+        correct: images whose class was found; likewise.
         stop: a worker has been asked to end.
     """
 
-    loss: float
-    correct: int
+    loss: float | Tensor
+    correct: int | Tensor
     stop: bool
 
 

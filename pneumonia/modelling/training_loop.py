@@ -33,14 +33,17 @@ from pneumonia.modelling.fitted import Fitted
 from pneumonia.modelling.launching import gathered, own_compute
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.optimizer import build_optimizer, class_weights
+from pneumonia.modelling.resident import ResidentImages
 from pneumonia.modelling.schedule import image_side, learning_rate, resize_batch
 from pneumonia.modelling.sharded_step import Outcome, ShardedStep, sharded_compute
+from pneumonia.modelling.step_totals import StepTotals
 from pneumonia.modelling.termination import termination
 from pneumonia.modelling.training_set import TrainingSet
 from pneumonia.modelling.validation import validation_metrics
 from pneumonia.modelling.workers import Launch, Workers
 from pneumonia.progress import Progress, silent
 from pneumonia.records.epoch import Epoch
+from pneumonia.timing import timed
 
 CHECKPOINT = "checkpoint.safetensors"
 """File in a training's folder: its state, and in the end its result."""
@@ -73,32 +76,49 @@ def fit(
         DataError: a split without images of both classes, a loss that is not finite, or a damaged checkpoint.
         TrainingInterrupted: SIGTERM was received; the checkpoint is written.
     """
-    _check(data)
-    path = folder / CHECKPOINT
-    found = checkpoint.load_checkpoint(path, key)
-    if found is not None and found[0].finished:
-        fitted = Fitted.of(found[0], found[1]["best"], resumed=True)
-        for epoch in fitted.history:
-            on_epoch(epoch)
-        return fitted
-    told: list[Epoch] = []
+    data.check()
+    path, told = folder / CHECKPOINT, list[Epoch]()
 
     def on_new_epoch(epoch: Epoch) -> None:
         if epoch.epoch > len(told):  # those before are trained again after workers were lost
             told.append(epoch)
             on_epoch(epoch)
 
+    lost_workers = 0
+    while True:
+        found = checkpoint.load_checkpoint(path, key)
+        if found is not None and found[0].finished:
+            fitted = Fitted.of(found[0], found[1]["best"], resumed=True)
+            for epoch in fitted.history:
+                on_new_epoch(epoch)
+            return fitted
+        try:
+            return _train(data, config, path, key, found, on_new_epoch, on_step)
+        except WorkerLost as lost:
+            lost_workers += 1
+            if lost_workers > RESTARTS or Launch.found() is not None:
+                raise
+            log.warning("%s; the workers are started again from the last checkpoint", lost)
+
+
+def _train(
+    data: TrainingSet,
+    config: Config,
+    path: Path,
+    key: str,
+    found: checkpoint.Loaded | None,
+    on_epoch: Callable[[Epoch], None],
+    on_step: Progress,
+) -> Fitted:
     with own_compute(config).limited(), kept_memory(), termination() as stop:
-        for restarts in range(RESTARTS + 1):
-            try:
-                with gathered(data, config, key) as workers:
-                    session = _Session(data, config, path, key, workers)
-                    session.run(on_new_epoch, on_step, stop)
-                break
-            except WorkerLost as lost:
-                if restarts == RESTARTS or stop.is_set() or Launch.found() is not None:
-                    raise
-                log.warning("%s; the workers are started again from the last checkpoint", lost)
+        try:
+            with gathered(data, config, key) as workers:
+                session = _Session(data, config, path, key, workers, found)
+                session.run(on_epoch, on_step, stop)
+        except WorkerLost:
+            if stop.is_set():  # the others have received the signal too, and were faster
+                raise TrainingInterrupted("stopped; run it again to resume from the last checkpoint") from None
+            raise
     return Fitted.of(session.state, session.best, resumed=session.resumed)
 
 
@@ -118,22 +138,21 @@ def help_fit(data: TrainingSet, config: Config, folder: Path, key: str, workers:
         WorkerLost: another worker is gone.
     """
     with own_compute(config).limited(), kept_memory(), termination() as stop:
-        _Session(data, config, folder / CHECKPOINT, key, workers).run(lambda _: None, silent, stop)
-
-
-def _check(data: TrainingSet) -> None:
-    for name, images in (("training", data.train), ("validation", data.validation)):
-        if len(np.unique(images.labels)) < 2:
-            raise DataError(
-                f"the {name} split has {len(images)} images and not both classes; "
-                "give more images, or raise data.patient_fraction or data.validation_fraction"
-            )
+        _Session(data, config, folder / CHECKPOINT, key, workers, None).run(lambda _: None, silent, stop)
 
 
 class _Session:
     """The network, optimiser and state of one training."""
 
-    def __init__(self, data: TrainingSet, config: Config, path: Path, key: str, workers: Workers) -> None:
+    def __init__(
+        self,
+        data: TrainingSet,
+        config: Config,
+        path: Path,
+        key: str,
+        workers: Workers,
+        found: checkpoint.Loaded | None,
+    ) -> None:
         self.data, self.config, self.train = data, config, config.train
         self.path, self.key, self.workers = path, key, workers
         self.compute = sharded_compute(self.train, workers.local_rank)
@@ -143,6 +162,7 @@ class _Session:
         self.average = MovingAverage(self.network, self.train.ema_decay) if self.train.ema_decay else None
         self.best: dict[str, Tensor] = {}
         self.state = TrainingState()
+        self.images, self.totals = ResidentImages.of(data.train, self.compute), StepTotals()
         self.steps = math.ceil(len(data.train) / self.train.batch_size)
         self.weight = class_weights(data.train.labels, self.train).to(self.compute.device)
         self.fetching = 0.0
@@ -151,16 +171,13 @@ class _Session:
             step = ShardedStep(self.network, config, self.compute, workers, self.weight, data.train.labels, self._batch)
             self._gradient = step.gradient
         computing = workers.check_same(key, self.compute.describe())
-        found = checkpoint.share_checkpoint(path, key, workers.share, first=not workers.rank)
+        if workers.size > 1:
+            found = checkpoint.share_checkpoint(path, key, found, workers.share, first=not workers.rank)
         self.resumed = found is not None
         if found is not None:
             self._restore(*found)
-        self._note_compute(" and ".join(computing))
+        self.state.note_compute(" and ".join(computing), key)
         self.saved = time.monotonic()
-
-    @property
-    def history(self) -> list[Epoch]:
-        return [Epoch.model_validate(epoch) for epoch in self.state.history]
 
     @property
     def evaluated(self) -> nn.Module:
@@ -169,13 +186,13 @@ class _Session:
 
     def run(self, on_epoch: Callable[[Epoch], None], on_step: Progress, stop: threading.Event) -> None:
         """Train to the end, with all workers; see `fit`."""
-        for epoch in self.history:
+        for epoch in self.state.epochs():
             on_epoch(epoch)
         while not self.state.finished:
             self.run_epoch(on_step, stop)
             self.state.finished = bool(self.workers.share(b"finished" if self.state.finished else b""))
             if not self.workers.rank:
-                on_epoch(self.history[-1])
+                on_epoch(self.state.epochs()[-1])
             if stop.is_set():
                 raise TrainingInterrupted(f"stopped after epoch {self.state.epoch}; run it again to resume")
 
@@ -194,21 +211,20 @@ class _Session:
                 raise TrainingInterrupted(f"stopped in epoch {state.epoch + 1}; run it again to resume")
             if self.train.checkpoint_seconds and time.monotonic() - self.saved > self.train.checkpoint_seconds:
                 self._save()
+        self._settle()  # before the clock is read: a GPU may still be computing
         seconds = time.perf_counter() - began
         if self.workers.rank:
-            state.epoch, state.step, state.loss, state.correct, state.seen = state.epoch + 1, 0, 0.0, 0, 0
+            state.next_epoch()
         else:
             self._close_epoch(seconds, (state.seen - fresh) / seconds, self.fetching / seconds)
 
     def _batch(self, chosen: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         began = time.perf_counter()
-        # sorted rows are read sequentially from disk; the order within a batch does not change its gradient
-        batch = self.data.train.take(np.sort(chosen))
-        labels = torch.from_numpy(batch.labels).to(self.compute.device, non_blocking=True)
-        images = self.compute.images(batch.pixels[batch.rows])
+        images, labels = self.images.batch(chosen)
         self.fetching += time.perf_counter() - began
         return images, labels
 
+    @timed("training steps")
     def _step(self, chosen: NDArray[np.int64], stop: threading.Event) -> bool:
         """Train on one batch, and return whether a worker is to end after it."""
         state, train = self.state, self.train
@@ -220,10 +236,17 @@ class _Session:
         self.optimizer.step()
         if self.average is not None and not self.workers.rank:
             self.average.update(done)
-        state.loss += self._finite(float(outcome.loss), f"step {state.step + 1}") * len(chosen)
-        state.correct += outcome.correct
-        state.seen += len(chosen)
+        self.totals.add(state.step + 1, outcome.loss, outcome.correct, len(chosen))
+        if self.totals.due:
+            self._settle()
         return outcome.stop
+
+    def _settle(self) -> None:
+        """Add the results of the steps so far to the epoch's; a loss that is not finite ends the training here."""
+        for result in self.totals.settle():
+            self.state.loss += self._finite(result.loss, f"step {result.number}") * result.count
+            self.state.correct += result.correct
+            self.state.seen += result.count
 
     def _whole_gradient(self, chosen: NDArray[np.int64], done: int, size: int, stop: threading.Event) -> Outcome:
         """Leave the gradient of a batch that is not cut into shards in the parameters."""
@@ -235,7 +258,7 @@ class _Session:
         loss = F.cross_entropy(logits.float(), labels, self.weight, label_smoothing=self.train.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        return Outcome(float(loss.detach()), int((logits.argmax(1) == labels).sum()), stop.is_set())
+        return Outcome(loss.detach(), (logits.argmax(1) == labels).sum(), stop.is_set())
 
     def _finite(self, loss: float, where: str) -> float:
         if not math.isfinite(loss):
@@ -267,8 +290,8 @@ class _Session:
         if epoch.val_loss < state.best_loss:
             state.best_loss, state.best_epoch = epoch.val_loss, epoch.epoch
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in self.evaluated.state_dict().items()}
-        state.epoch, state.step, state.loss, state.correct, state.seen = epoch.epoch, 0, 0.0, 0, 0
-        state.finished = epoch.epoch == self.train.epochs or self._out_of_patience()
+        state.next_epoch()
+        state.finished = state.epoch == self.train.epochs or self._out_of_patience()
         state.finished_at = datetime.now(UTC).isoformat(timespec="seconds") if state.finished else ""
         self._save()
 
@@ -282,6 +305,7 @@ class _Session:
         return state.epoch - state.best_epoch >= train.patience
 
     def _save(self) -> None:
+        self._settle()
         self.saved = time.monotonic()
         if self.workers.rank:
             return
@@ -306,15 +330,3 @@ class _Session:
         self.best = groups.get("best", {})
         checkpoint.restore_optimizer(self.optimizer, groups["optimizer"])
         log.info("resumed at epoch %d, step %d", self.state.epoch + 1, self.state.step)
-
-    def _note_compute(self, now: str) -> None:
-        """Record what the training is computed with, and report a resume with something else."""
-        used = self.state.computed_with
-        if used and now not in used:
-            log.warning(
-                "the training %s was computed with %s and goes on with %s: its weights will not be bit-equal to those "
-                "of one that is not interrupted, and its run is marked so",
-                *(self.key[:8], "; ".join(used), now),
-            )
-        if now not in used:
-            used.append(now)

@@ -12,9 +12,11 @@ from pneumonia.records.export import EXPORT_FOLDER
 from pneumonia.registry import dossier_page, signed
 from pneumonia.registry.mirror import Champion, Mirror
 from pneumonia.registry.reader import describe
+from pneumonia.timing import timed
 from pneumonia.tracking.client import download_artifact, load_json, mlflow_client, with_retries
 
 
+@timed("mirror")
 def update_mirror(uri: str, work: Path, name: str) -> Champion | None:
     """Write the champion of a name, with its exported files, into the mirror; call it after every move.
 

@@ -8,12 +8,14 @@ from pneumonia.records.model import ModelRecord
 from pneumonia.registry import models
 from pneumonia.registry.folds import refuse_folds
 from pneumonia.registry.models import EXPORT, MANIFEST, Version
+from pneumonia.timing import timed
 from pneumonia.tracking.client import mlflow_client, with_retries
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 
+@timed("registering")
 def register(uri: str, record: ModelRecord, run_id: str, source_uri: str) -> Version:
     """Register a run's model; the same weights of the same run give the version that they already have.
 

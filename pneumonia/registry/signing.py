@@ -15,9 +15,11 @@ from pneumonia.records.signature import MANIFEST_FILE, SIGNATURE_FILE, SIGNATURE
 from pneumonia.registry import manifest, models, registration, verified
 from pneumonia.registry.models import MANIFEST
 from pneumonia.registry.signature import can_sign, sign_folder
+from pneumonia.timing import timed
 from pneumonia.tracking.run import Run
 
 
+@timed("digests of the version's files")
 def sign_run(
     uri: str,
     run_id: str,

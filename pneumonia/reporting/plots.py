@@ -18,6 +18,7 @@ from pneumonia.config.schema import CLASSES
 from pneumonia.files import write_bytes
 from pneumonia.records.epoch import Epoch
 from pneumonia.records.evaluation import Curves, Metric
+from pneumonia.timing import timed
 
 NOT_A_DEVICE = "Not a medical device"
 # Okabe and Ito's colours, distinguishable with every common colour-vision deficiency.
@@ -49,6 +50,7 @@ _POINT: dict[str, Any] = {
 }
 
 
+@timed("plots")
 def plots(
     folder: Path,
     history: Sequence[Epoch],

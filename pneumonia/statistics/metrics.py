@@ -12,6 +12,7 @@ from pneumonia.config.schema import EvaluationConfig
 from pneumonia.errors import DataError
 from pneumonia.records.evaluation import Bin, Curves, Metric
 from pneumonia.statistics.bootstrap import Counts, Floats, Sample, intervals
+from pneumonia.timing import timed
 
 BINS = 10  # of equal width, for the reliability diagram and the expected calibration error
 METRICS = (
@@ -41,6 +42,7 @@ class Scored:
     copies: ArrayLike | None = None
 
 
+@timed("intervals")
 def compute_metrics(scored: Scored, config: EvaluationConfig) -> dict[str, Metric]:
     """Compute the metrics named in `METRICS`, each with its interval.
 

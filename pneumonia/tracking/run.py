@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pneumonia.config.schema import Config
 from pneumonia.errors import TrackingError
 from pneumonia.records.evaluation import Metric
+from pneumonia.timing import timed
 from pneumonia.tracking import inputs
 from pneumonia.tracking.client import (
     PATIENCE,
@@ -62,6 +63,7 @@ class Run:
         self.reopened = reopened
 
     @classmethod
+    @timed("MLflow")
     def open(cls, config: Config, key: str, name: str, tags: Mapping[str, str]) -> Run:
         """Reopen the unfinished run with this key, or begin one; a run that a registered version refers to stays.
 
@@ -92,6 +94,7 @@ class Run:
         return run
 
     @classmethod
+    @timed("MLflow")
     def attach(cls, uri: str, run_id: str) -> Run:
         """Add to a run that another step has finished, until `release`; its status stays as it is.
 
@@ -253,6 +256,7 @@ class Run:
         """
         with_retries(self.uri, f"keep {file}", lambda: self._client.log_artifact(self.id, str(file), artifact_path))
 
+    @timed("MLflow model")
     def log_model(self, model: nn.Module, example: np.ndarray, record: Mapping[str, object]) -> str:
         """Log the network as an MLflow model in the pt2 format, which holds no pickle; once per run.
 

@@ -47,6 +47,7 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("name a claim that all replicas", {"serving": {"keepImages": True}}),
     ("without TLS keys and radiographs would pass in clear", {"ingress": {"enabled": True, "host": "x.example.org"}}),
     ("minReplicas is more than maxReplicas", {"serving": {"autoscaling": {"minReplicas": 9}}}),
+    ("there are no events to look at", {"monitor": {"enabled": True}, "serving": {"record": False}}),
     ("networkPolicy.pipelines must name Airflow's pods", {"webhook": {"enabled": True}}),
 )
 """Values that are refused, after words of the refusal."""
@@ -114,8 +115,9 @@ class Rendered:
 
     def pods(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The name of each part and the specification of its pods."""
-        for each in self.of_kind("Deployment", "StatefulSet", "Job", "Pod"):
-            pod = each if each["kind"] == "Pod" else each["spec"]["template"]
+        for each in self.of_kind("Deployment", "StatefulSet", "Job", "CronJob", "Pod"):
+            above = each["spec"]["jobTemplate"] if each["kind"] == "CronJob" else each
+            pod = above if above.get("kind") == "Pod" else above["spec"]["template"]
             yield pod["metadata"]["labels"]["app.kubernetes.io/component"], pod["spec"]
 
     def containers(self) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -21,6 +21,7 @@ FAST = "pneumonia_pipeline_fast"
 OVER = {"success", "failed"}
 MODEL = "pneumonia-tiny-phantom"
 PARTS = ("Makefile", "docker-compose.yml", "deployments", "pyproject.toml", "README.md", "LICENSE", "data.dvc")
+PARTS += ("requirements-cuda.lock",)
 PACKAGES = ("pneumonia", "tasks")
 PUBLISHED = ("MLFLOW", "AIRFLOW", "SERVING", "PROMETHEUS", "ALERTMANAGER")
 COMMIT = "the-commit-under-test"

@@ -34,6 +34,7 @@ SECRETS = {
     "PNEUMONIA_METRICS_KEY": "the metrics' own",
     "MLFLOW_SERVING_PASSWORD": "the service's",
     "MONITORING_DB_PASSWORD": "the service's too",
+    "MLFLOW_PIPELINE_PASSWORD": "the pipeline's",
 }
 MODEL = "pneumonia-tiny-phantom"
 OLD_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONPATH")
@@ -69,8 +70,9 @@ class Container:
 
     def command(self) -> list[str]:
         program, *arguments = self.spec["args"]
-        assert program == "python"
-        found = [argument.replace("/opt/stack/", f"{ROOT}/deployments/serving/") for argument in arguments]
+        assert program in ("python", variables_of("airflow")["LIBRARY_PYTHON"])
+        folder = "serving" if program == "python" else "airflow"
+        found = [argument.replace("/opt/stack/", f"{ROOT}/deployments/{folder}/") for argument in arguments]
         return [sys.executable, *found]
 
     def start(self) -> None:
@@ -200,3 +202,15 @@ def test_a_migration_that_fails_ends_the_job(charts: dict[str, Rendered], contai
     assert failed.returncode == 1
     assert failed.stderr.startswith("migrate: ")
     assert "Traceback" not in failed.stderr
+
+
+def test_a_look_for_drift_without_a_champion(charts: dict[str, Rendered], tmp_path: Path) -> None:
+    """The CronJob's container, with the mirror in its folder as the registry: there is nothing in it."""
+    spec = charts["s3"].container("monitor")
+    looked = Container(spec, tmp_path, MONITORING_DATABASE_URI=f"sqlite:///{tmp_path}/events.db")
+    del looked.environment["MLFLOW_TRACKING_URI"]
+    done = subprocess.run(
+        looked.command(), env=looked.environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("there is no champion of pneumonia-resnet18, ")

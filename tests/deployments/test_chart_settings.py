@@ -42,6 +42,7 @@ def test_every_variable_is_read_by_what_is_started(charts: dict[str, Rendered], 
             "mlflow": "mlflow",
             "postgres": "postgres",
             "webhook": "alert-webhook",
+            "monitor": "airflow-scheduler",
         }.items()
     }
     known["postgres"] |= {"PGDATA"}
@@ -168,8 +169,8 @@ def test_nothing_is_let_in_or_out_but_what_is_listed(charts: dict[str, Rendered]
     airflow, monitoring = "namespace airflow", "namespace monitoring"
     assert {name.partition("-")[2]: peers_of(each, "ingress") for name, each in policies.items()} == {
         "serving": {("test", 8000), ("namespace ingress-nginx", 8000), (monitoring, 8000)},
-        "mlflow": {("serving", 5000), ("webhook", 5000), (airflow, 5000)},
-        "postgres": {("serving", 5432), ("mlflow", 5432), ("migrations", 5432), (airflow, 5432)},
+        "mlflow": {("serving", 5000), ("webhook", 5000), ("monitor", 5000), (airflow, 5000)},
+        "postgres": {(each, 5432) for each in ("serving", "mlflow", "migrations", "monitor", airflow)},
         "webhook": {(monitoring, 9095)},
         "migrations": set(),
         "test": set(),
@@ -199,6 +200,13 @@ def test_what_a_part_may_reach_lets_it_in(charts: dict[str, Rendered]) -> None:
 def test_outside_of_the_cluster_only_the_named_networks_are_reached(charts: dict[str, Rendered]) -> None:
     policies = {each["metadata"]["name"]: each for each in charts["s3"].of_kind("NetworkPolicy")}
     assert ("10.0.64.0/20", 5432) in peers_of(policies["pneumonia-serving"], "egress")
-    assert {("10.0.64.0/20", 5432), ("0.0.0.0/0", 443)} <= peers_of(policies["pneumonia-mlflow"], "egress")
+    agent = ("169.254.170.23/32", 80)  # of EKS Pod Identity
+    assert peers_of(policies["pneumonia-mlflow"], "egress") == {
+        *(("10.0.64.0/20", 5432), ("0.0.0.0/0", 443), agent, ("kube-dns", 53)),
+    }
+    on_google = {each["metadata"]["name"]: each for each in charts["gcs"].of_kind("NetworkPolicy")}
+    metadata = {("169.254.169.254/32", 80), ("169.254.169.252/32", 988)}
+    assert metadata < peers_of(on_google["pneumonia-mlflow"], "egress")
+    assert not metadata & peers_of(on_google["pneumonia-serving"], "egress")
     minimal = {each["metadata"]["name"]: each for each in charts["minimal"].of_kind("NetworkPolicy")}
     assert ("namespace", 443) in peers_of(minimal["pneumonia-serving"], "egress")

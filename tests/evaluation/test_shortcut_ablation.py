@@ -17,6 +17,7 @@ from pneumonia.data.phantom.dataset import render
 from pneumonia.data.phantom.planted_shortcuts import plant
 from pneumonia.evaluation.shortcut_ablation import ABLATIONS, measure_dependence
 from pneumonia.imaging.preprocessing import equalize
+from pneumonia.modelling.scoring import predict_probabilities
 
 PLAIN = PreprocessConfig(size=64)
 QUICK = EvaluationConfig(bootstrap=200, ablation_images_per_class=40)
@@ -112,6 +113,23 @@ def test_as_many_images_of_each_class_as_are_asked_for(monkeypatch: pytest.Monke
         counter, make_images("mark"), PLAIN, EvaluationConfig(bootstrap=100, ablation_images_per_class=8)
     )
     assert seen == [16] * (1 + len(ABLATIONS))
+
+
+def test_known_scores_are_not_computed_again_and_give_the_same() -> None:
+    seen: list[int] = []
+
+    class Counter(Reader):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return super().forward(images)
+
+    counter, images = Counter(lambda grey: grey.mean(dim=(1, 2)), 0.41), make_images("mark")
+    known = predict_probabilities(counter, images.pixels, images.rows)
+    few = EvaluationConfig(bootstrap=100, ablation_images_per_class=8)
+    computed = measure_dependence(counter, images, PLAIN, few)
+    seen.clear()
+    assert measure_dependence(counter, images, PLAIN, few, known=known) == computed
+    assert seen == [16] * len(ABLATIONS)
 
 
 def test_what_is_flat_stays_flat_without_brightness() -> None:

@@ -17,6 +17,7 @@ from pneumonia.data.audit.checks import Finding, Row
 from pneumonia.data.audit.near_duplicates import near_pairs
 from pneumonia.data.audit.shortcut_detector import detect_shortcuts
 from pneumonia.data.packing import Packed
+from pneumonia.timing import timed
 
 _ALWAYS = ("counts", "patient_sources", "encodings", "shortcuts")
 __all__ = ["AuditReport", "Finding", "audit", "markdown"]
@@ -62,6 +63,7 @@ class AuditReport(BaseModel):
         return not self.leaks
 
 
+@timed("audit")
 def audit(packed: Packed, config: DataConfig, *, test_folder: bool = False) -> AuditReport:
     """Check a packed data set.
 

@@ -31,6 +31,7 @@ from pneumonia.files import atomic_folder
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
 from pneumonia.progress import Progress, silent
 from pneumonia.source_digest import source_digest
+from pneumonia.timing import timed
 
 QUALITY = 90
 POOL_FROM = 256
@@ -76,6 +77,7 @@ def _record(config: PhantomConfig) -> dict[str, Any]:
     return {"code": source_digest("pneumonia.data.phantom.dataset"), "quality": QUALITY, **config.model_dump()}
 
 
+@timed("drawing phantoms")
 def generate(root: Path, config: PhantomConfig, progress: Progress = silent) -> Path:
     """Write ``root/chest_xray/{train,test}/{NORMAL,PNEUMONIA}/*.jpeg``, unless it is complete already.
 

@@ -61,7 +61,7 @@ def prepare_data(config: dict) -> dict:
 
 
 @task.external_python(execution_timeout=TRAINING["full"], max_active_tis_per_dagrun=AT_A_TIME, **STEP)
-def train_model(prepared: dict, tags: dict, params: str) -> dict:
+def train_model(prepared: dict, tags: dict, form: str) -> dict:
     from pneumonia_airflow import child
 
     with child.step("train_model") as progress:
@@ -72,7 +72,7 @@ def train_model(prepared: dict, tags: dict, params: str) -> dict:
         from tasks.train_model import train_model
 
         images, settings = Dataset.model_validate(prepared["dataset"]), Config.model_validate(prepared["config"])
-        values = json.loads(params)
+        values = json.loads(form)
         if values["engine"] == "ray":  # which scores the fold too: score_fold finds its result
             from tasks.measure_folds import measure_folds
 
@@ -138,7 +138,7 @@ def cross_validation() -> DAG:
     )
     def graph() -> None:
         prepared = prepare_data.expand(config=plan_folds(SETTINGS, SENT))
-        trained = train_model.partial(tags=ORIGIN, params=SETTINGS).expand(prepared=prepared)
+        trained = train_model.partial(tags=ORIGIN, form=SETTINGS).expand(prepared=prepared)
         scored = score_fold.expand(fold=trained)
         summarise_folds(collect(scored), ORIGIN)
 

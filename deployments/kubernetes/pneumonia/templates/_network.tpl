@@ -61,16 +61,23 @@
 {{- end }}
 
 {{- define "pneumonia.ingress.mlflow" -}}
-{{ include "pneumonia.rule" (list . "from" 5000 "serving" "webhook") }}
+{{ include "pneumonia.rule" (list . "from" 5000 "serving" "webhook" "monitor") }}
 {{ include "pneumonia.peers" (list .Values.networkPolicy.pipelines "from" 5000) }}
 {{- end }}
 {{- define "pneumonia.egress.mlflow" -}}
 {{ include "pneumonia.egress.database" . }}
 {{ include "pneumonia.networks" (list .Values.networkPolicy.objectStoreCIDRs 443) }}
+{{- /* where a pod gets the credentials of its account's role: GKE's metadata server, the agent of EKS Pod Identity */}}
+{{- if hasPrefix "gs://" .Values.mlflow.artifacts.destination }}
+{{ include "pneumonia.networks" (list (list "169.254.169.254/32") 80) }}
+{{ include "pneumonia.networks" (list (list "169.254.169.252/32") 988) }}
+{{- else if hasPrefix "s3://" .Values.mlflow.artifacts.destination }}
+{{ include "pneumonia.networks" (list (list "169.254.170.23/32") 80) }}
+{{- end }}
 {{- end }}
 
 {{- define "pneumonia.ingress.postgres" -}}
-{{ include "pneumonia.rule" (list . "from" 5432 "serving" "mlflow" "migrations") }}
+{{ include "pneumonia.rule" (list . "from" 5432 "serving" "mlflow" "migrations" "monitor") }}
 {{ include "pneumonia.peers" (list .Values.networkPolicy.pipelines "from" 5432) }}
 {{- end }}
 {{- define "pneumonia.egress.postgres" -}}[]{{- end }}
@@ -92,4 +99,9 @@
 {{- define "pneumonia.egress.webhook" -}}
 {{ include "pneumonia.egress.registry" . }}
 {{ include "pneumonia.peers" (list .Values.networkPolicy.pipelines "to" 8080) }}
+{{- end }}
+
+{{- define "pneumonia.ingress.monitor" -}}[]{{- end }}
+{{- define "pneumonia.egress.monitor" -}}
+{{ include "pneumonia.egress.serving" . }}
 {{- end }}
