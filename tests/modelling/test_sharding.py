@@ -15,7 +15,7 @@ from torch import nn
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.modelling.augment import augment
 from pneumonia.modelling.batch_norm import BatchStatistics
-from pneumonia.modelling.device import CPU
+from pneumonia.modelling.device import CPU, Compute
 from pneumonia.modelling.network import build_network
 from pneumonia.modelling.optimizer import build_optimizer, class_weights
 from pneumonia.modelling.sharded_step import ShardedStep
@@ -141,6 +141,28 @@ def test_running_statistics_take_one_step_towards_the_micro_batches_means(tmp_pa
     torch.testing.assert_close(first[1].running_var, 0.9 + 0.1 * variance)
     assert int(first[1].num_batches_tracked) == 1
     assert first[1].momentum == 0.1
+
+
+def _gradient_on(device: str) -> list[torch.Tensor]:
+    data = make_images(16, 8).train
+    images = torch.from_numpy(data.pixels[data.rows]).float().div(255).to(device)
+    labels = torch.from_numpy(data.labels).to(device)
+    network = build_network("tiny", "none", 0).to(device)
+    settings, compute = config(*STILL, "train.shards=4"), Compute(torch.device(device))
+    weight = class_weights(data.labels, settings.train).to(device)
+    step = ShardedStep(
+        network, settings, compute, Workers(), weight, data.labels, lambda part: (images[part], labels[part])
+    )
+    step.gradient(np.arange(16), 0, 32, threading.Event())
+    return [parameter.grad.cpu() for parameter in network.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.cuda
+def test_a_gpu_gives_the_gradient_of_the_cpu_within_a_tolerance() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+    for found, expected in zip(_gradient_on("cuda"), _gradient_on("cpu"), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_statistics_are_read_and_stepped_in_the_same_order() -> None:

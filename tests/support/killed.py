@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sklearn.metrics  # noqa: F401 - what a validation loads, before the forks
 import torch
 
 from pneumonia.config.resolve import resolve
