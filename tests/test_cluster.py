@@ -91,6 +91,7 @@ def test_an_archive_is_scored_as_on_one_machine_though_a_node_is_killed(
     assert len(list((tmp_path / "out" / "begun").iterdir())) == -(-(COUNT + 1) // 5) + 1
 
 
+@pytest.mark.nightly
 def test_what_a_function_raises_arrives_and_is_repeated_where_that_helps(ray_cluster: Nodes, tmp_path: Path) -> None:
     with Cluster(ray_cluster.address) as cluster:
         for permanent, calls in ((True, 1), (False, 3)):
