@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -20,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from processor import processor
+
 BOUND_SECONDS = {"fast": 60.0, "full": 1800.0}
 BOUND_BYTES = 3e9
 
@@ -98,11 +103,12 @@ def child(profile: str, assignments: list[str], work: str) -> dict[str, Any]:
 
 def measure(profile: str, assignments: list[str]) -> dict[str, Any]:
     """Run a profile in a separate process and work folder."""
+    load = round(os.getloadavg()[0], 1)
     with tempfile.TemporaryDirectory() as work:
         command = [sys.executable, __file__, "--child", work, "--profile", profile]
         command += [word for assignment in assignments for word in ("--set", assignment)]
         done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = {**json.loads(done.stdout.splitlines()[-1]), **processor(), "load_before": load}
     # relative to the bound: at most 1 is within it
     bound = BOUND_SECONDS.get(profile)
     found["ratio"] = round(found["total_seconds"] / bound, 3) if bound else round(found["peak_bytes"] / BOUND_BYTES, 3)
@@ -120,7 +126,6 @@ def main() -> None:
     parser.add_argument("--child", metavar="WORK", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        sys.path.insert(0, str(ROOT))
         print(json.dumps(child(given.profile, given.settings, given.child)))
         return
     named = [f"data.root={given.data}", *([f"model.weights={given.weights}"] if given.weights else [])]

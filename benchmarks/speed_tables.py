@@ -1,0 +1,94 @@
+"""Write the tables of docs/speed.md from the committed results of step.py and time_to_quality.py.
+
+python benchmarks/speed_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
+UNKNOWN = "There is no committed result yet, so that nothing is claimed."
+
+
+def read(name: str) -> dict[str, Any]:
+    """Read a committed result."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def processor_line(found: dict[str, Any]) -> str:
+    """Name the processor and what else ran on it."""
+    return f"Processor: {found['machine']} with {', '.join(found['features'])}; one thread; load {found['load']}."
+
+
+def step_table(found: dict[str, Any]) -> str:
+    """Return milliseconds of each part by mode, and below them the step and its share of the peak."""
+    modes = found["modes"]
+    lines = [f"| ms a batch of {found['batch']} at {found['size']} px | {' | '.join(modes)} |"]
+    lines.append("|---|" + "---:|" * len(modes))
+    for part in next(iter(modes.values()))["parts_ms"]:
+        cells = [f"{mode['parts_ms'][part]:,.1f}" for mode in modes.values()]
+        lines.append(f"| {part} | {' | '.join(cells)} |")
+    rows = {
+        "**the step**": [f"{mode['step_ms']:,.0f}" for mode in modes.values()],
+        "images per second and core": [f"{mode['images_per_second']:.1f}" for mode in modes.values()],
+        "GFLOP/s": [f"{mode['gflops']}" for mode in modes.values()],
+        "peak of the same run, GFLOP/s": [f"{mode['peak_gflops']}" for mode in modes.values()],
+        "**share of the peak**": [f"**{mode['peak_share']:.0%}**".replace("%", " %") for mode in modes.values()],
+        "decoding, once for all epochs": [f"{mode['decoding_once_ms']:,.0f}" for mode in modes.values()],
+    }
+    lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()]
+    return "\n".join(lines)
+
+
+def others_table(found: dict[str, Any]) -> str:
+    """Return the time of other ways to compute the step, relative to the library's."""
+    modes = found["modes"]
+    lines = [f"| instead | {' | '.join(modes)} |", "|---|" + "---:|" * len(modes)]
+    for name in sorted(set(next(iter(modes.values()))["step_relative"]) - {"the library's"}):
+        cells = [f"{mode['step_relative'][name]:.2f}" for mode in modes.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def quality_table(found: dict[str, Any]) -> str:
+    """Return time and quality after each epoch of both recipes."""
+    lines = ["| | epoch | processor's seconds | AUROC without shortcuts |", "|---|---:|---:|---:|"]
+    for name, points in (("plain", found["plain"]), ("ours", found["ours"][0]), ("ours, again", found["ours"][1])):
+        for point in points:
+            lines.append(f"| {name} | {point['epoch']} | {point['cpu_seconds']:.1f} | {point['auroc']:.3f} |")
+    return "\n".join(lines)
+
+
+def quality_line(found: dict[str, Any]) -> str:
+    """Return what the comparison came to, and whether that is what was aimed at."""
+    ratio = found["times_as_fast"]["cpu_seconds"]
+    met = "met" if found["met"] else "not met"
+    return (
+        f"The plain recipe's best AUROC without shortcuts, {found['target_auroc_without_shortcuts']:.3f}, is reached "
+        f"{ratio:.1f} times as fast in {found['precision']}; the aim of {found['aim']:g} is {met}."
+    )
+
+
+def main() -> None:
+    """Put the tables between the page's marks."""
+    step = read("step")
+    parts = {"step": f"{step_table(step)}\n\n{processor_line(step)}", "others": others_table(step), "quality": UNKNOWN}
+    if (RESULTS / "time_to_quality.json").exists():
+        quality = read("time_to_quality")["native"]
+        parts["quality"] = f"{quality_table(quality)}\n\n{quality_line(quality)} {processor_line(quality)}"
+    text = PAGE.read_text(encoding="utf-8")
+    for name, table in parts.items():
+        begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}{table}\n{end}{rest.split(end)[1]}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
