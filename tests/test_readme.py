@@ -23,6 +23,8 @@ ELSEWHERE = {
     "dvc pull": "likewise",
     "data verify": "tests/cli/test_doctor_dvc.py; the data are pulled by the command before",
     "pneumonia reproduce": "tests/tasks/test_reproduce.py; it needs the history of the checkout",
+    "torchrun": "tests/flows/test_torchrun.py",
+    "pneumonia score s3://": "tests/inference/test_archive_stores.py, tests/test_cluster.py; it needs a cluster",
     "cross_validation.py": "tests/flows/test_cross_validation.py",
     "data fetch": "tests/data/download/test_published.py fetches from its own server",
 }
@@ -134,6 +136,13 @@ def test_speeds_are_those_of_the_committed_results() -> None:
         f"| {found['data_wait_share'] * 100:.2f} % |",
     ):
         assert told in README
+
+
+def test_the_time_to_quality_is_that_of_the_committed_result() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "time_to_quality.json").read_text())["native"]
+    times = f"{found['times_as_fast']['cpu_seconds']:.0f}"
+    assert f"AUROC is reached {times} times as fast" in " ".join(README.split())
+    assert f"one thread, {found['precision']}" in README
 
 
 def test_the_committed_dossier_is_of_the_committed_result() -> None:
