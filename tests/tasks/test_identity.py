@@ -97,8 +97,9 @@ def test_a_reporting_setting_trains_nothing(work: Path, monkeypatch: pytest.Monk
     )
     assert again == first
     assert len(runs(first.tracking_uri, first.run_id)) == 1
-    (line,) = lines
+    line, took = lines
     assert line.startswith(f"reusing the finished model {first.key[:8]} of {first.finished_at}, computed with CPU")
+    assert took.startswith("took ")
 
 
 def test_a_training_with_other_software_says_why_it_is_made_again(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
