@@ -23,7 +23,7 @@ ELSEWHERE = {
     "dvc pull": "likewise",
     "data verify": "tests/cli/test_doctor_dvc.py; the data are pulled by the command before",
     "pneumonia reproduce": "tests/tasks/test_reproduce.py; it needs the history of the checkout",
-    "torchrun": "tests/flows/test_torchrun.py",
+    "train.shards": "tests/modelling/test_workers.py, tests/flows/test_torchrun.py",
     "pneumonia score s3://": "tests/inference/test_archive_stores.py, tests/test_cluster.py; it needs a cluster",
     "cross_validation.py": "tests/flows/test_cross_validation.py",
     "data fetch": "tests/data/download/test_published.py fetches from its own server",

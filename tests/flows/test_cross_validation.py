@@ -32,7 +32,7 @@ from tasks.summarise_folds import folder_of, summarise_folds
 from tasks.train_model import train_model
 from tests.support.small import small
 
-pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("_prefect")]
+pytestmark = [pytest.mark.integration, pytest.mark.long, pytest.mark.usefixtures("_prefect")]
 ROOT, FOLDS = Path(__file__).parents[2], 5
 SETTINGS = ("phantom.train=96", "phantom.test=16", "train.epochs=3")
 

@@ -23,6 +23,7 @@ PREPROCESS = PreprocessConfig(equalize=True)
 
 @pytest.mark.real
 @pytest.mark.integration
+@pytest.mark.long
 @pytest.mark.parametrize("flip_tta", [False, True])
 def test_the_served_graph_answers_as_the_network(shared: Path, tmp_path: Path, flip_tta: bool) -> None:
     """Transferred weights with a steep last layer, so that probabilities spread over 0 to 1."""

@@ -65,6 +65,7 @@ print(json.dumps([engine.run(image).logits.tolist() for image in phantoms(6, 5).
 
 
 @pytest.mark.integration
+@pytest.mark.long
 def test_int8_is_the_same_on_processors_without_vnni(tmp_path: Path) -> None:
     """Without VNNI, pairs of products are added in 16 bits, which 8-bit weights would saturate."""
     network = build_network("resnet18", "none", seed=1).eval()

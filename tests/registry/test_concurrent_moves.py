@@ -90,6 +90,7 @@ def test_of_rollbacks_at_once_one_is_made(any_uri: str) -> None:
     assert_one_order(any_uri, name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("killed_at", [1, 4])
 def test_processes_of_which_one_is_killed(uri: str, killed_at: int) -> None:
     name = f"processes-{uuid.uuid4().hex}"
