@@ -13,7 +13,7 @@ from constructs import Construct
 
 from deployments.cloud.aws.nag import accept
 from deployments.cloud.aws.network import Network
-from deployments.cloud.aws.storage import Storage
+from deployments.cloud.aws.storage import PATIENT_KEY, Storage
 from deployments.cloud.shape import Shape
 
 WORK = "/var/lib/pneumonia"
@@ -96,7 +96,8 @@ class Training(Stack):
             secrets={
                 "MLFLOW_TRACKING_PASSWORD": batch.Secret.from_secrets_manager(
                     self.storage.secrets["MLFLOW_PIPELINE_PASSWORD"]
-                )
+                ),
+                PATIENT_KEY: batch.Secret.from_secrets_manager(self.storage.secrets[PATIENT_KEY]),
             },
             volumes=[volume],
             linux_parameters=batch.LinuxParameters(self, "memory"),

@@ -30,6 +30,7 @@ locals {
     "PNEUMONIA_METRICS_KEY",
     "MLFLOW_PIPELINE_PASSWORD",
     "MLFLOW_SERVING_PASSWORD",
+    "PNEUMONIA_PATIENT_KEY",
   ])
 
   # What a role gets, and nothing else: "read" of a bucket lists and gets, "write" puts and deletes besides.
@@ -45,15 +46,22 @@ locals {
         "PNEUMONIA_METRICS_KEY",
         "MLFLOW_PIPELINE_PASSWORD",
         "MLFLOW_SERVING_PASSWORD",
+        "PNEUMONIA_PATIENT_KEY",
       ]
     }
     serving = {
       buckets = {}
-      secrets = ["PNEUMONIA_API_KEY", "PNEUMONIA_METRICS_KEY", "MLFLOW_SERVING_PASSWORD", "MONITORING_DB_PASSWORD"]
+      secrets = [
+        "PNEUMONIA_API_KEY",
+        "PNEUMONIA_METRICS_KEY",
+        "MLFLOW_SERVING_PASSWORD",
+        "MONITORING_DB_PASSWORD",
+        "PNEUMONIA_PATIENT_KEY",
+      ]
     }
     training = {
       buckets = { data = "read" }
-      secrets = ["MLFLOW_PIPELINE_PASSWORD"]
+      secrets = ["MLFLOW_PIPELINE_PASSWORD", "PNEUMONIA_PATIENT_KEY"]
     }
   }
 

@@ -66,6 +66,7 @@ resource "google_cloud_run_v2_service" "serving" {
           PNEUMONIA_METRICS_KEY    = "PNEUMONIA_METRICS_KEY"
           MLFLOW_TRACKING_PASSWORD = "MLFLOW_SERVING_PASSWORD"
           PGPASSWORD               = "MONITORING_DB_PASSWORD"
+          PNEUMONIA_PATIENT_KEY    = "PNEUMONIA_PATIENT_KEY"
         }
         content {
           name = env.key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,21 @@ def test_an_upgrade_of_the_service_starts_new_replicas_first(templates: dict[str
     (container,) = task["ContainerDefinitions"]
     assert container["ReadonlyRootFilesystem"] is True
     assert not any(word in json.dumps(container["Environment"]) for word in ("PASSWORD", "_KEY"))
+
+
+def test_replicas_and_trainings_have_one_key_of_the_pseudonyms(templates: dict[str, Any]) -> None:
+    """Without it each replica makes its own, and one reader is two, who settle a label together."""
+    (made,) = (
+        one["GenerateSecretString"]
+        for one in of(templates, "storage", "AWS::SecretsManager::Secret")
+        if one["Name"].endswith("-PNEUMONIA_PATIENT_KEY")
+    )
+    left = set(string.ascii_lowercase + string.digits) - set(made["ExcludeCharacters"])
+    assert (made["PasswordLength"], made["ExcludeUppercase"], left) == (64, True, set(string.hexdigits.lower()))
+    (task,) = of(templates, "serving", "AWS::ECS::TaskDefinition")
+    (job,) = of(templates, "training", "AWS::Batch::JobDefinition")
+    for container in (task["ContainerDefinitions"][-1], job["ContainerProperties"]):
+        assert "PNEUMONIA_PATIENT_KEY" in {one["Name"] for one in container["Secrets"]}
 
 
 def test_trainings_run_on_machines_that_may_be_taken_away_and_are_tried_again(templates: dict[str, Any]) -> None:

@@ -126,6 +126,16 @@ def test_the_service_is_as_large_as_on_the_other_cloud(files: dict[str, Any], sh
         assert wanted in template, template
 
 
+def test_the_service_gets_its_secrets_and_no_other(files: dict[str, Any], shape: Shape) -> None:
+    template = resources(files, "google_cloud_run_v2_service")["serving"]
+    (block,) = (
+        one(one(part["dynamic"])["env"]["for_each"])
+        for part in one(template["template"])["containers"]
+        if "dynamic" in part
+    )
+    assert set(block.values()) == set(shape.roles["serving"].secrets)
+
+
 def test_what_the_machine_boots_is_found_in_the_file(files: dict[str, Any]) -> None:
     """Terraform's replace() says nothing where it finds nothing."""
     text = (ROOT / "deployments/cloud/cloud-init.yaml").read_text()
