@@ -110,6 +110,26 @@ def test_a_machine_clones_the_tag_makes_its_secrets_and_starts_the_stack(tmp_pat
     assert env_file.read_text() == before
 
 
+# Stands for a git that is killed in the middle of its first clone.
+KILLED = """#!/bin/sh
+mkdir -p "$(eval echo '$'$#)/.git"
+rm "$0"
+kill -9 $PPID
+"""
+
+
+def test_a_start_that_was_killed_while_cloning_goes_on(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    git = tmp_path / "bin/git"
+    git.write_text(KILLED)
+    git.chmod(0o755)
+    assert machine.start().returncode == -9
+    assert not git.exists()
+    again = machine.start()
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in tmp_path.glob("opt*")] == ["opt"]
+
+
 class SecretManager(BaseHTTPRequestHandler):
     """Google's metadata server and Secret Manager, as far as the script asks them."""
 
