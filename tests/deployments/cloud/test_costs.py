@@ -78,7 +78,7 @@ def test_the_cluster_that_is_priced_runs_the_chart_and_its_upgrade(costs: Module
 )
 def test_pods_are_put_where_they_fit(costs: ModuleType, pods: list[float], count: int) -> None:
     assert costs.nodes(pods, 4) == count
-    with pytest.raises(SystemExit, match="a pod of 2 cores fits no node with 1.7 free; price larger nodes"):
+    with pytest.raises(SystemExit, match=r"a pod of 2 cores fits no node with 1.7 free; price larger nodes"):
         costs.nodes([2.0], 2)
 
 
