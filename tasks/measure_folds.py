@@ -23,7 +23,6 @@ from pneumonia.records.cross_validation import FoldResult
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.source_digest import source_digest
 from pneumonia.tracking.client import check_store, make_store, tracking_uri
-from pneumonia.timing import reports_time
 from tasks.score_fold import score_fold
 from tasks.train_model import train_model
 
@@ -49,7 +48,6 @@ class MeasuredFold(Document):
     result: FoldResult
 
 
-@reports_time
 def measure_folds(
     datasets: Sequence[Dataset],
     configs: Sequence[Config],

@@ -23,12 +23,10 @@ from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.tracking.client import run_exists
 from pneumonia.tracking.cross_validation import ARTIFACTS
 from pneumonia.tracking.run import Run
-from pneumonia.timing import reports_time
 
 SCORES, RESULT = "scores.csv", "fold.json"
 
 
-@reports_time
 def score_fold(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> FoldResult:
     """Score the images of the held-out fold in float32, and log the scores and their metrics with the fold's run.
 

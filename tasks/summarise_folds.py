@@ -31,12 +31,10 @@ from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.cross_validation import ARTIFACTS, CROSS_VALIDATION_TAG, DOCUMENT, PARENT_TAG
 from pneumonia.tracking.run import DATA_TAG, Run, close_complete_run
 from pneumonia.tracking.run_tags import tag_run
-from pneumonia.timing import reports_time
 
 LOGGED, SCORES = "logged", "scores.csv"
 
 
-@reports_time
 def summarise_folds(
     datasets: Sequence[Dataset],
     results: Sequence[FoldResult],
