@@ -8,6 +8,7 @@ and ends with 1 where the document's tables are others.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import sys
@@ -15,6 +16,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
@@ -32,7 +35,9 @@ IMAGES, PEAK, BUSY = 2, 5, 0.6
 """Images a study; the busiest hour's load in average hours'; share of a core that is planned with."""
 TRAININGS, MONTH, DAYS = 4, 30, MonitoringConfig().retention_days
 """Trainings a month; days of a month; days that events are kept, and images where they are."""
-NODES = 2
+RESERVED, UPGRADING = 0.3, 1
+"""Cores of a node that its own programs take; replicas that an upgrade starts before it ends one."""
+CHART = ROOT / "deployments/kubernetes/pneumonia/values.yaml"
 GB = 1e9
 
 
@@ -68,9 +73,47 @@ def cores(found: Measured, studies: int) -> float:
     return studies * IMAGES * found.image_seconds / 86_400 * PEAK / BUSY
 
 
-def ways(found: Measured, price: dict[str, float], hours: float, studies: int) -> dict[str, dict[str, float]]:
+def requests(values: dict[str, Any], load: float) -> list[float]:
+    """Return the cores that each pod of the chart requests while it is upgraded, the largest first.
+
+    Args:
+        values: the chart's.
+        load: cores that the studies take.
+    """
+
+    def wanted(part: str) -> float:
+        text = str(values[part]["resources"]["requests"]["cpu"])
+        return float(text.removesuffix("m")) / 1000 if text.endswith("m") else float(text)
+
+    one = wanted("serving")
+    replicas = max(values["serving"]["autoscaling"]["minReplicas"], math.ceil(load / one))
+    pods = [one] * (replicas + UPGRADING) + [wanted("mlflow")] * values["mlflow"]["replicas"]
+    return sorted([*pods, wanted("postgres"), wanted("migrations")], reverse=True)
+
+
+def nodes(pods: list[float], cores_each: float) -> int:
+    """Return the nodes that hold these pods, each put where it first fits.
+
+    Raises:
+        SystemExit: a pod fits no node.
+    """
+    room = cores_each - RESERVED
+    free: list[float] = []
+    for pod in pods:
+        if pod > room:
+            raise SystemExit(f"node_cores: a pod of {pod:g} cores fits no node with {room:g} free; price larger nodes")
+        for place, left in enumerate(free):
+            if pod <= left:
+                free[place] -= pod
+                break
+        else:
+            free.append(room - pod)
+    return len(free)
+
+
+def ways(found: Measured, price: dict[str, float], prices: dict[str, Any], studies: int) -> dict[str, dict[str, float]]:
     """Return the lines of a month's bill, in dollars, for each way."""
-    shape = read_shape()
+    shape, hours = read_shape(), prices["hours"]
     images = studies * IMAGES
     events_gb = images * DAYS * found.event_bytes / GB
     kept = {"trainings": TRAININGS * found.training_core_hours * price["spot"], "buckets": 20 * price["bucket_gb"]}
@@ -84,7 +127,8 @@ def ways(found: Measured, price: dict[str, float], hours: float, studies: int) -
         "gateway": hours * price["gateway"],
     }
     front = hours * price["front"] + traffic_gb * price["front_gb"]
-    nodes = max(NODES, math.ceil(cores(found, studies) / 2) + 1)
+    chart = yaml.safe_load(CHART.read_text(encoding="utf-8"))
+    count = nodes(requests(chart, cores(found, studies)), prices["node_cores"])
     replicas = max(shape.serving.least, math.ceil(cores(found, studies) / shape.serving.cpu))
     size = shape.serving.cpu * price["replica_cpu"] + shape.serving.memory_mb / 1024 * price["replica_gb"]
     managed = {
@@ -94,7 +138,7 @@ def ways(found: Measured, price: dict[str, float], hours: float, studies: int) -
     }
     cluster = {
         "control plane": hours * price["cluster"],
-        "nodes": nodes * (hours * price["node"] + 50 * price["disk_gb"]) + events,
+        "nodes": count * (hours * price["node"] + 50 * price["disk_gb"]) + events,
     }
     return {
         "laptop": {},
@@ -112,9 +156,7 @@ def tables() -> str:
     """Return the tables as Markdown."""
     prices, found = tomllib.loads(PRICES.read_text(encoding="utf-8")), measured()
     bills = {
-        (cloud, studies): ways(found, prices[cloud], prices["hours"], studies)
-        for cloud in ("aws", "gcp")
-        for studies in LOADS
+        (cloud, studies): ways(found, prices[cloud], prices, studies) for cloud in ("aws", "gcp") for studies in LOADS
     }
     names = {"aws": "AWS", "gcp": "Google Cloud"}
     columns = [f"{names[cloud]}, {studies:,} a day" for cloud, studies in bills]
@@ -137,7 +179,10 @@ def tables() -> str:
         f"busy: {', '.join(demand)}. Events take {found.event_bytes / 1000:.1f} kB an image, {gigabytes:,.0f} GB at "
         f"{LOADS[1]:,} a day for the {DAYS} days that they are kept. Kept images, which are off unless asked for, "
         f"would be {images_gb:,.0f} GB more. {TRAININGS} trainings a month take "
-        f"{TRAININGS * found.training_core_hours:.1f} core-hours. List prices of {prices['date']}, from memory and to "
+        f"{TRAININGS * found.training_core_hours:.1f} core-hours. A Kubernetes cluster has nodes of "
+        f"{prices['node_cores']} cores, "
+        "as many as hold what the chart's pods request while it is upgraded. "
+        f"List prices of {prices['date']}, from memory and to "
         "be checked; logs, support, tax and traffic out are not counted."
     )
     return "\n".join([head, *totals, "", text, "", head, *lines])
@@ -156,10 +201,21 @@ def written(document: str) -> str:
 
 def main() -> int:
     """Write the tables, or check them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; end with 1 where the tables are others")
+    check = parser.parse_args().check
     document = DOCUMENT.read_text(encoding="utf-8")
-    if "--check" in sys.argv[1:]:
-        return int(document != written(document))
-    write_text(DOCUMENT, written(document))
+    try:
+        now = written(document)
+    except KeyError as error:
+        print(f"{PRICES.relative_to(ROOT)}: has no {error.args[0]}; add it for each cloud", file=sys.stderr)
+        return 1
+    if check:
+        if document != now:
+            remedy = "write them anew: python docs/cloud_costs.py"
+            print(f"{DOCUMENT.relative_to(ROOT)}: its tables are not those of the prices; {remedy}", file=sys.stderr)
+        return int(document != now)
+    write_text(DOCUMENT, now)
     return 0
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes all databases, MLflow's artifacts and the key of the patients' pseudonyms into a folder, backups/<time> where
+# Writes all databases, MLflow's artifacts and the keys of the pseudonyms into a folder, backups/<time> where
 # none is named. The stack stays up.
 # The folder appears when everything is in it, or not at all.
 set -euo pipefail
@@ -21,15 +21,19 @@ for database in airflow mlflow monitoring; do
   compose exec -T postgres pg_dump --username postgres --format custom "$database" >"$partial/$database.dump"
 done
 compose exec -T mlflow tar -C /var/lib/mlflow -cz . >"$partial/artifacts.tar.gz"
-# the key is there once data with identifiers were read; without it the same patients get other pseudonyms
-key=$partial/patient.key
-compose run --rm --no-deps -T airflow-scheduler sh -c "[ ! -e $key_file ] || cat $key_file" </dev/null >"$key"
-case $(wc -c <"$key") in
-  0) rm "$key" ;;
-  "$key_bytes") ;;
-  *) refuse "$key_file in the volume work: is not a key of $key_bytes bytes, so nothing was backed up; bring back the right one" ;;
-esac
+# a key is there once identifiers or a reader's words were read; without it the same people get other pseudonyms
+for place in "${keys[@]}"; do
+  part=${place%%:*} key=$partial/${place#*:}
+  compose run --rm --no-deps -T "$part" sh -c "[ ! -e $key_file ] || cat $key_file" </dev/null >"$key"
+  case $(wc -c <"$key") in
+    0) rm "$key" ;;
+    "$key_bytes") ;;
+    *) refuse "$key_file of $part: is not a key of $key_bytes bytes, so nothing was backed up; bring back the right one" ;;
+  esac
+done
 mv --no-target-directory "$partial" "$folder"
 echo "$folder: $(ls -m "$folder")"
-[ ! -e "$folder/patient.key" ] || echo "patient.key tells whose a pseudonym is: keep the backup from those who get the results."
+for place in "${keys[@]}"; do
+  [ ! -e "$folder/${place#*:}" ] || echo "${place#*:} tells whose a pseudonym is: keep the backup from those who get the results."
+done
 echo "The secrets in $env_file are not part of it; keep them apart (Airflow's database is encrypted with one)."

@@ -2,7 +2,9 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 env_file=${ENV_FILE:-.env}
 
-# of the patients' pseudonyms, in the volume `work` (pneumonia/data/patient_key.py)
+# of the pseudonyms (pneumonia/data/patient_key.py): the pipeline's, of patients, in the volume `work`, and the service's,
+# of readers and patients, in the volume `serving`; a part that mounts the volume, and the key's name in a backup
+keys=(airflow-scheduler:patient.key serving:serving-patient.key)
 key_file=/var/lib/pneumonia/patient.key
 key_bytes=32
 

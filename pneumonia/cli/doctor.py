@@ -26,8 +26,9 @@ from pneumonia.config.resolve import is_phantom
 from pneumonia.config.schema import PHANTOM_ROOT, Config
 from pneumonia.credentials import redacted
 from pneumonia.data.patient_key import FILE as KEY_FILE
+from pneumonia.data.patient_key import VARIABLE, from_environment
 from pneumonia.environment import HTTPX_CERTIFICATES, REQUESTS_CERTIFICATES, check_certificates, home, proxy_variables
-from pneumonia.errors import PneumoniaError
+from pneumonia.errors import DataError, PneumoniaError
 from pneumonia.files import is_regular_file
 from pneumonia.tracking.client import address, check_store, tracking_uri
 from pneumonia.tracking.database import SCHEME, missing_files, roots_elsewhere
@@ -178,6 +179,13 @@ def _disk(work: Path) -> Check:
 
 def _patient_key(path: Path) -> Iterator[Check]:
     """Report on the key of the patients' pseudonyms, where there is one."""
+    try:
+        if from_environment(path) is not None:
+            yield Check(name="patient key", status="ok", text=f"{VARIABLE}: keep it; a new one renames every patient")
+    except DataError as error:
+        what, _, remedy = str(error).partition("; ")
+        yield Check(name="patient key", status="fail", text=what, remedy=remedy or "make it readable")
+        return
     if not path.exists():
         return
     if path.stat().st_mode & 0o077:

@@ -20,6 +20,7 @@ ENVIRONMENT_PREFIX = "PNEUMONIA_"
 RESERVED_ENVIRONMENT = (
     *("PNEUMONIA_TEST_", "PNEUMONIA_API_KEY", "PNEUMONIA_METRICS_KEY", "PNEUMONIA_WEBHOOK_TOKEN"),
     "PNEUMONIA_SIGNING_PASSWORD",
+    "PNEUMONIA_PATIENT_KEY",
 )
 """Variables that are no configuration: the test suite's, and secrets."""
 SERVICE_VARIABLE = re.compile(r"(?!.*__)[A-Z0-9_]+_(SERVICE_HOST|(SERVICE_)?PORT(_[A-Z0-9_]+)?)")

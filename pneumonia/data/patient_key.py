@@ -16,6 +16,8 @@ from filelock import FileLock
 from pneumonia.errors import DataError
 
 FILE = "patient.key"
+VARIABLE = "PNEUMONIA_PATIENT_KEY"
+"""Holds the key as 64 hexadecimal digits, for machines that share no folder; an empty one counts as not there."""
 _BYTES = 32
 _SHOWN = 16  # hexadecimal digits, 64 bits: among a million patients two are equal with a probability of 3e-8
 PSEUDONYM = re.compile(rf"id-[0-9a-f]{{{_SHOWN}}}")
@@ -25,7 +27,8 @@ PSEUDONYM = re.compile(rf"id-[0-9a-f]{{{_SHOWN}}}")
 class Pseudonyms:
     """The pseudonyms of patients: a keyed hash (HMAC-SHA-256), which cannot be looked up by trying all identifiers.
 
-    The key is created at the first use, so that a data set without identifiers leaves none.
+    The key is created at the first use, so that a data set without identifiers leaves none. Where `VARIABLE` holds one,
+    nothing is created.
     """
 
     def __init__(self, work: Path | None = None) -> None:
@@ -53,7 +56,33 @@ class Pseudonyms:
 
     @cached_property
     def _key(self) -> bytes:
-        return read_or_create(self._path) if self._path else secrets.token_bytes(_BYTES)
+        if self._path is None:
+            return secrets.token_bytes(_BYTES)
+        return from_environment(self._path) or read_or_create(self._path)
+
+
+def from_environment(path: Path) -> bytes | None:
+    """Return the key that `VARIABLE` holds, or None where it holds none.
+
+    Raises:
+        DataError: it is not such a key, or the file at `path` is another one: pseudonyms of two keys do not match.
+    """
+    text = os.environ.get(VARIABLE, "").strip()
+    if not text:
+        return None
+    if not re.fullmatch(rf"[0-9a-fA-F]{{{2 * _BYTES}}}", text):
+        raise DataError(f"{VARIABLE}: is not {2 * _BYTES} hexadecimal digits; openssl rand -hex {_BYTES} makes some")
+    key = bytes.fromhex(text)
+    try:
+        other = path.exists() and path.read_bytes() != key
+    except OSError as error:
+        raise DataError(f"{path}: the key of the patients' pseudonyms cannot be read ({error.strerror})") from error
+    if other:
+        raise DataError(
+            f"{VARIABLE}: is another key than {path}, so that every patient and reader would get another pseudonym; "
+            "remove one of the two, or give the variable the file's bytes: od -An -v -tx1 FILE | tr -d ' \\n'"
+        )
+    return key
 
 
 def read_or_create(path: Path) -> bytes:

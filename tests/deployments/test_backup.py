@@ -12,15 +12,16 @@ from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
 # Stands for Docker's client: `running` names the parts that run, `fails` the command that does. What a container would
-# do with the patients' key is done here, in the folder VOLUME.
+# do with a key is done here, in a folder below VOLUMES: the service's in serving, Airflow's in work.
 DOCKER = """#!/bin/sh
 case "$*" in
   *"$FAILS"*) echo "it fails here" >&2; exit 1 ;;
   info*) ;;
   *" ps "*) for part in $RUNNING; do case "$*" in *" $part") echo 0123456789ab ;; esac; done ;;
   *" sh -c "*)
-    while [ "$1" != sh ]; do shift; done
-    exec sh -c "$(echo "$3" | sed "s#/var/lib/pneumonia#$VOLUME#g")" ;;
+    volume=$VOLUMES/work
+    while [ "$1" != sh ]; do [ "$1" != serving ] || volume=$VOLUMES/serving; shift; done
+    exec sh -c "$(echo "$3" | sed "s#/var/lib/pneumonia#$volume#g")" ;;
   *) echo "content" ;;
 esac
 """
@@ -36,8 +37,10 @@ class Machine:
         client.parent.mkdir()
         client.write_text(DOCKER)
         client.chmod(0o755)
-        self.volume = folder / "volume"
-        self.volume.mkdir()
+        self.volumes = folder / "volumes"
+        self.volume, self.serving = self.volumes / "work", self.volumes / "serving"
+        for volume in (self.volume, self.serving):
+            volume.mkdir(parents=True)
         self.path = f"{client.parent}:{os.environ['PATH']}"
 
     def run(self, script: str, folder: Path, running: str = "postgres mlflow", fails: str = "no such command") -> str:
@@ -49,7 +52,7 @@ class Machine:
                 "ENV_FILE": str(self.env_file),
                 "RUNNING": running,
                 "FAILS": fails,
-                "VOLUME": str(self.volume),
+                "VOLUMES": str(self.volumes),
             },
             capture_output=True,
             text=True,
@@ -96,6 +99,21 @@ def test_a_backup_takes_the_patients_key_and_brings_it_back(machine: Machine) ->
     assert key.read_bytes() == content
     (other,) = machine.volume.glob("patient.key.before-*")
     assert other.read_bytes() == bytes(32)
+
+
+def test_the_services_key_survives_its_machine(machine: Machine) -> None:
+    """Readers' pseudonyms are made with it, which is not the pipeline's."""
+    for volume, byte in ((machine.volume, b"p"), (machine.serving, b"s")):
+        (volume / "patient.key").write_bytes(32 * byte)
+    folder = machine.backups / "one"
+    assert machine.run("backup.sh", folder) == ""
+    for volume in (machine.volume, machine.serving):
+        (volume / "patient.key").unlink()
+    assert machine.run("restore.sh", folder) == ""
+    assert (machine.volume / "patient.key").read_bytes() == 32 * b"p"
+    assert (machine.serving / "patient.key").read_bytes() == 32 * b"s"
+    (machine.serving / "patient.key").write_bytes(b"short")
+    assert "patient.key of serving: is not a key of 32 bytes" in machine.run("backup.sh", machine.backups / "two")
 
 
 def test_a_backup_without_a_key_leaves_the_stacks_key(machine: Machine) -> None:

@@ -517,8 +517,10 @@ def test_a_backup_brings_everything_back_into_an_empty_stack(
 ) -> None:
     folder = tmp_path / "backup"
     key = "/var/lib/pneumonia/patient.key"  # phantoms have no identifiers, so that no run has made one
-    stack.compose("exec", "-T", "airflow-scheduler", "sh", "-c", f"umask 077; head -c 32 /dev/urandom >{key}")
-    digest = stack.compose("exec", "-T", "airflow-scheduler", "sha256sum", key)
+    parts = ("airflow-scheduler", "serving")
+    for part in parts:
+        stack.compose("exec", "-T", part, "sh", "-c", f"umask 077; [ -e {key} ] || head -c 32 /dev/urandom >{key}")
+    digests = [stack.compose("exec", "-T", part, "sha256sum", key) for part in parts]
     stack.make("backup", f"BACKUP={folder}")
     champion, versions = stack.champion(), stack.versions()
     weights = stack.artifact(trained["run_id"], "weights/model.safetensors")
@@ -528,7 +530,8 @@ def test_a_backup_brings_everything_back_into_an_empty_stack(
     stack.serves(champion["version"])
     assert stack.state(first) == "success"
     assert stack.artifact(trained["run_id"], "weights/model.safetensors") == weights
-    assert stack.compose("exec", "-T", "airflow-scheduler", "sha256sum", key) == digest
-    assert stack.compose("exec", "-T", "airflow-scheduler", "stat", "-c", "%a %u", key).split() == ["600", "1000"]
+    assert [stack.compose("exec", "-T", part, "sha256sum", key) for part in parts] == digests
+    for part in parts:
+        assert stack.compose("exec", "-T", part, "stat", "-c", "%a %u", key).split() == ["600", "1000"]
     refused = stack.make("restore", f"BACKUP={tmp_path / 'nothing'}", check=False)
     assert "holds no airflow.dump" in refused

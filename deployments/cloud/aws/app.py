@@ -45,8 +45,9 @@ def build(shape: Shape, out: Path | None, removable: bool) -> App:
     database = Database(app, shape, network, storage, removal, **plain())
     host = database.instance.instance_endpoint.hostname
     machine = Machine(app, shape, network, storage, host, **plain())
-    Serving(app, shape, network, storage, {"mlflow": machine.mlflow, "database": host}, **plain())
-    Training(app, shape, network, storage, machine.mlflow, removal, **plain())
+    training = Training(app, shape, network, storage, machine.mlflow, removal, **plain())
+    serving = Serving(app, shape, network, storage, {"mlflow": machine.mlflow, "database": host}, **plain())
+    serving.add_stack_dependency(training)  # replicas are not ready before a training has made a champion
     Budget(app, shape, **plain())
     Tags.of(app).add("project", shape.project)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))

@@ -18,6 +18,8 @@ from deployments.cloud.shape import Shape
 HEALTH = f"import http.client as h, sys; c = h.HTTPConnection('127.0.0.1', {SERVICE_PORT}, timeout=5); \
 c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"
 WRITABLE = {"tmp": "/tmp", "work": "/var/lib/pneumonia", "spool": "/var/lib/monitoring"}  # noqa: S108 - in the container
+OWNER = "1000"
+"""The image's user; Fargate makes a volume root's own, with 0755."""
 BUSY_PERCENT = 60
 
 
@@ -85,9 +87,12 @@ class Serving(Stack):
         version = CfnParameter(self, "Release", default=self.shape.release, description="tag of the image")
         wanted = {name: self.storage.secrets[name] for name in self.shape.roles["serving"].secrets}
         names = {"MLFLOW_SERVING_PASSWORD": "MLFLOW_TRACKING_PASSWORD", "MONITORING_DB_PASSWORD": "PGPASSWORD"}
+        image = ecs.ContainerImage.from_ecr_repository(self.storage.images["serving"], version.value_as_string)
+        group = logs.LogGroup(self, "log", retention=logs.RetentionDays.THREE_MONTHS)
+        logging = ecs.LogDrivers.aws_logs(stream_prefix="serving", log_group=group)
         container = task.add_container(
             "serving",
-            image=ecs.ContainerImage.from_ecr_repository(self.storage.images["serving"], version.value_as_string),
+            image=image,
             readonly_root_filesystem=True,
             stop_timeout=Duration.seconds(30),  # what was accepted is answered
             environment={
@@ -99,15 +104,17 @@ class Serving(Stack):
                 "MALLOC_ARENA_MAX": "2",
             },
             secrets={names.get(name, name): ecs.Secret.from_secrets_manager(one) for name, one in wanted.items()},
-            logging=ecs.LogDrivers.aws_logs(
-                stream_prefix="serving", log_group=logs.LogGroup(self, "log", retention=logs.RetentionDays.THREE_MONTHS)
-            ),
+            logging=logging,
             health_check=ecs.HealthCheck(command=["CMD", "python", "-ISc", HEALTH], start_period=Duration.seconds(30)),
             port_mappings=[ecs.PortMapping(container_port=SERVICE_PORT)],
         )
+        owner = self._owner(task, image, logging)
         for name, path in WRITABLE.items():
             task.add_volume(name=name)
-            container.add_mount_points(ecs.MountPoint(container_path=path, source_volume=name, read_only=False))
+            for one in (owner, container):
+                one.add_mount_points(ecs.MountPoint(container_path=path, source_volume=name, read_only=False))
+        success = ecs.ContainerDependencyCondition.SUCCESS
+        container.add_container_dependencies(ecs.ContainerDependency(container=owner, condition=success))
         reasons = {
             "AwsSolutions-ECS2": "Settings, no secrets: those come from Secrets Manager.",
             "AwsSolutions-IAM5[Resource::*]": "ecr:GetAuthorizationToken knows no resource.",
@@ -115,6 +122,20 @@ class Serving(Stack):
         accept(task, "AwsSolutions-ECS2", reasons["AwsSolutions-ECS2"])
         accept(self.role, "AwsSolutions-IAM5[Resource::*]", reasons["AwsSolutions-IAM5[Resource::*]"])
         return task
+
+    def _owner(
+        self, task: ecs.FargateTaskDefinition, image: ecs.ContainerImage, logging: ecs.LogDriver
+    ) -> ecs.ContainerDefinition:
+        """Describe what runs before a replica and gives the volumes to its user, who is not root and may not."""
+        return task.add_container(
+            "owner",
+            image=image,
+            essential=False,
+            user="0",
+            readonly_root_filesystem=True,
+            command=["chown", f"{OWNER}:{OWNER}", *WRITABLE.values()],
+            logging=logging,
+        )
 
     def _balance(self) -> None:
         """Put the balancer in front: TLS with the certificate that a parameter names; ready replicas get requests."""

@@ -14,6 +14,10 @@ from deployments.cloud.shape import Shape
 
 IMAGES = ("serving", "airflow")
 """Images that the clouds run; the machine builds its own."""
+PATIENT_KEY = "PNEUMONIA_PATIENT_KEY"
+"""The one secret with a form: 32 bytes as hexadecimal digits."""
+NO_DIGITS = "ghijklmnopqrstuvwxyz"
+"""Small letters that are no hexadecimal digits."""
 READ = ("s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation")
 WRITE = ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 
@@ -77,6 +81,10 @@ class Storage(Stack):
     def _secret(self, name: str) -> secretsmanager.Secret:
         """Create a random secret of letters and digits alone, since some become part of a URL."""
         made = secretsmanager.SecretStringGenerator(password_length=48, exclude_punctuation=True)
+        if name == PATIENT_KEY:
+            made = secretsmanager.SecretStringGenerator(
+                password_length=64, exclude_punctuation=True, exclude_uppercase=True, exclude_characters=NO_DIGITS
+            )
         secret = secretsmanager.Secret(
             self,
             name.lower(),

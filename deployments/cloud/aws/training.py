@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy, Size, Stack
+from aws_cdk import CfnParameter, Duration, RemovalPolicy, Size, Stack
 from aws_cdk import aws_batch as batch
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
@@ -13,10 +13,12 @@ from constructs import Construct
 
 from deployments.cloud.aws.nag import accept
 from deployments.cloud.aws.network import Network
-from deployments.cloud.aws.storage import Storage
+from deployments.cloud.aws.storage import PATIENT_KEY, Storage
 from deployments.cloud.shape import Shape
 
 WORK = "/var/lib/pneumonia"
+OWNER = "1000"
+"""The image's user; a file system's own folder is root's."""
 SPOT_ENDED = "Host EC2*"
 """How AWS Batch's reason begins where a spot machine was taken away."""
 
@@ -55,6 +57,12 @@ class Training(Stack):
             removal_policy=removal,
         )
         self.files.connections.allow_default_port_from(network.groups["training"])
+        self.place = self.files.add_access_point(
+            "place",
+            path="/work",
+            create_acl=efs.Acl(owner_uid=OWNER, owner_gid=OWNER, permissions="750"),
+            posix_user=efs.PosixUser(uid=OWNER, gid=OWNER),
+        )
         machines = batch.ManagedEc2EcsComputeEnvironment(
             self,
             "spot",
@@ -75,13 +83,19 @@ class Training(Stack):
     def _job(self, mlflow: str) -> batch.EcsJobDefinition:
         """Describe the job: tried again where its machine was taken away, and only there."""
         size = self.shape.training
+        version = CfnParameter(self, "Release", default=self.shape.release, description="tag of the image")
         volume = batch.EcsVolume.efs(
-            name="work", file_system=self.files, container_path=WORK, enable_transit_encryption=True, use_job_role=True
+            name="work",
+            file_system=self.files,
+            container_path=WORK,
+            access_point_id=self.place.access_point_id,
+            enable_transit_encryption=True,
+            use_job_role=True,
         )
         container = batch.EcsEc2ContainerDefinition(
             self,
             "container",
-            image=ecs.ContainerImage.from_ecr_repository(self.storage.images["airflow"], self.shape.release),
+            image=ecs.ContainerImage.from_ecr_repository(self.storage.images["airflow"], version.value_as_string),
             cpu=size.cpus,
             memory=Size.mebibytes(size.memory_mb),
             command=["/opt/stack/train.sh", "--profile", "full"],
@@ -96,18 +110,13 @@ class Training(Stack):
             secrets={
                 "MLFLOW_TRACKING_PASSWORD": batch.Secret.from_secrets_manager(
                     self.storage.secrets["MLFLOW_PIPELINE_PASSWORD"]
-                )
+                ),
+                PATIENT_KEY: batch.Secret.from_secrets_manager(self.storage.secrets[PATIENT_KEY]),
             },
             volumes=[volume],
-            linux_parameters=batch.LinuxParameters(self, "memory"),
             logging=ecs.LogDrivers.aws_logs(
                 stream_prefix="training", log_group=logs.LogGroup(self, "log", retention=logs.RetentionDays.ONE_YEAR)
             ),
-        )
-        container.linux_parameters.add_tmpfs(
-            batch.Tmpfs(
-                container_path="/srv/pneumonia", size=Size.gibibytes(4), mount_options=[batch.TmpfsMountOption.RW]
-            )
         )
         self.files.grant_read_write(self.role)
         retry = [

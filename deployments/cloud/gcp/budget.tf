@@ -1,5 +1,6 @@
 # A mail to the billing account's administrators: when 80 % of the month's budget are spent, and when all is forecast.
 resource "google_billing_budget" "month" {
+  depends_on      = [google_project_service.used]
   billing_account = var.billing_account
   display_name    = "${local.project}-month"
 
@@ -31,5 +32,5 @@ output "mlflow" {
 
 output "service" {
   description = "The service's address"
-  value       = google_cloud_run_v2_service.serving.uri
+  value       = one(google_cloud_run_v2_service.serving[*].uri)
 }

@@ -30,6 +30,7 @@ locals {
     "PNEUMONIA_METRICS_KEY",
     "MLFLOW_PIPELINE_PASSWORD",
     "MLFLOW_SERVING_PASSWORD",
+    "PNEUMONIA_PATIENT_KEY",
   ])
 
   # What a role gets, and nothing else: "read" of a bucket lists and gets, "write" puts and deletes besides.
@@ -45,15 +46,22 @@ locals {
         "PNEUMONIA_METRICS_KEY",
         "MLFLOW_PIPELINE_PASSWORD",
         "MLFLOW_SERVING_PASSWORD",
+        "PNEUMONIA_PATIENT_KEY",
       ]
     }
     serving = {
       buckets = {}
-      secrets = ["PNEUMONIA_API_KEY", "PNEUMONIA_METRICS_KEY", "MLFLOW_SERVING_PASSWORD", "MONITORING_DB_PASSWORD"]
+      secrets = [
+        "PNEUMONIA_API_KEY",
+        "PNEUMONIA_METRICS_KEY",
+        "MLFLOW_SERVING_PASSWORD",
+        "MONITORING_DB_PASSWORD",
+        "PNEUMONIA_PATIENT_KEY",
+      ]
     }
     training = {
       buckets = { data = "read" }
-      secrets = ["MLFLOW_PIPELINE_PASSWORD"]
+      secrets = ["MLFLOW_PIPELINE_PASSWORD", "PNEUMONIA_PATIENT_KEY"]
     }
   }
 
@@ -71,7 +79,25 @@ locals {
   }]...)
 }
 
+# What is off in a new project. Cloud Resource Manager and Service Usage have to be on before (docs/cloud.md).
+resource "google_project_service" "used" {
+  for_each = toset([
+    "artifactregistry.googleapis.com",
+    "billingbudgets.googleapis.com",
+    "cloudkms.googleapis.com",
+    "compute.googleapis.com",
+    "iam.googleapis.com",
+    "run.googleapis.com",
+    "secretmanager.googleapis.com",
+    "storage.googleapis.com",
+  ])
+  project            = var.project_id
+  service            = each.key
+  disable_on_destroy = false
+}
+
 resource "google_service_account" "role" {
+  depends_on   = [google_project_service.used]
   for_each     = local.roles
   account_id   = "${local.project}-${each.key}"
   display_name = "${local.project} ${each.key}"

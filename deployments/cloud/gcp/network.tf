@@ -1,5 +1,6 @@
 # A network of its own: nothing reaches the machine from outside but Identity-Aware Proxy's SSH.
 resource "google_compute_network" "stack" {
+  depends_on              = [google_project_service.used]
   name                    = local.project
   auto_create_subnetworks = false
 }

@@ -1,5 +1,9 @@
 # The service on Cloud Run: by TLS, with the key that it asks every caller for; it follows the champion that MLflow names.
+# Without a champion no replica becomes ready, and Cloud Run gives the service up: it is made once an image is named.
 resource "google_cloud_run_v2_service" "serving" {
+  count      = var.image == "" ? 0 : 1
+  depends_on = [google_project_service.used, google_secret_manager_secret_iam_member.role]
+
   name     = "${local.project}-serving"
   location = var.region
   ingress  = "INGRESS_TRAFFIC_ALL"
@@ -66,6 +70,7 @@ resource "google_cloud_run_v2_service" "serving" {
           PNEUMONIA_METRICS_KEY    = "PNEUMONIA_METRICS_KEY"
           MLFLOW_TRACKING_PASSWORD = "MLFLOW_SERVING_PASSWORD"
           PGPASSWORD               = "MONITORING_DB_PASSWORD"
+          PNEUMONIA_PATIENT_KEY    = "PNEUMONIA_PATIENT_KEY"
         }
         content {
           name = env.key
@@ -79,4 +84,13 @@ resource "google_cloud_run_v2_service" "serving" {
       }
     }
   }
+}
+
+# Cloud Run answers nobody else than its members. Who calls has one of the service's own keys, and none of Google's.
+resource "google_cloud_run_v2_service_iam_member" "everybody" {
+  count    = length(google_cloud_run_v2_service.serving)
+  name     = google_cloud_run_v2_service.serving[count.index].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = "allUsers"
 }

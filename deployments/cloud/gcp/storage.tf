@@ -1,7 +1,8 @@
 # What is kept: buckets, secrets, and the key that both are encrypted with.
 resource "google_kms_key_ring" "kept" {
-  name     = local.project
-  location = var.region
+  depends_on = [google_project_service.used]
+  name       = local.project
+  location   = var.region
 }
 
 resource "google_kms_crypto_key" "kept" {
@@ -14,7 +15,9 @@ resource "google_kms_crypto_key" "kept" {
   }
 }
 
-data "google_storage_project_service_account" "storage" {}
+data "google_storage_project_service_account" "storage" {
+  depends_on = [google_project_service.used]
+}
 
 resource "google_kms_crypto_key_iam_member" "storage" {
   crypto_key_id = google_kms_crypto_key.kept.id
@@ -90,8 +93,9 @@ resource "google_storage_bucket_iam_member" "role" {
 
 # Their values are put in by a person, once: gcloud secrets versions add pneumonia-PNEUMONIA_API_KEY --data-file=-
 resource "google_secret_manager_secret" "setting" {
-  for_each  = local.secrets
-  secret_id = "${local.project}-${each.key}"
+  depends_on = [google_project_service.used]
+  for_each   = local.secrets
+  secret_id  = "${local.project}-${each.key}"
 
   replication {
     user_managed {

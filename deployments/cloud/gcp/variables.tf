@@ -16,7 +16,8 @@ variable "repository" {
 
 variable "image" {
   type        = string
-  description = "The service's image in Artifact Registry, by digest"
+  description = "The service's image in Artifact Registry, by digest; empty: no service yet, before the first champion"
+  default     = ""
 }
 
 variable "billing_account" {

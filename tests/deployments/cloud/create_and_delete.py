@@ -18,7 +18,7 @@ import boto3
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-ORDER = ("network", "storage", "database", "machine", "serving", "training", "budget")
+ORDER = ("network", "storage", "database", "machine", "training", "serving", "budget")
 REGION = "eu-central-1"
 ROOT = Path(__file__).parents[3]
 UNKNOWN = {

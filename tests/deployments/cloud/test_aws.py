@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,55 @@ def test_the_machine_boots_the_file_that_a_person_would_paste(templates: dict[st
     assert "\nDATABASE_HOST=FILLED-IN\n" in files["/etc/pneumonia/settings"]
 
 
+def named(task: dict[str, Any], name: str) -> dict[str, Any]:
+    found: dict[str, Any]
+    (found,) = (one for one in task["ContainerDefinitions"] if one["Name"] == name)
+    return found
+
+
+def test_the_images_user_can_write_to_every_volume(templates: dict[str, Any]) -> None:
+    """Fargate's volumes, and the folder of a file system, are root's."""
+    user = "1000"
+    assert f"USER {user}:{user}" in (ROOT / "deployments/Dockerfile").read_text()
+    (task,) = of(templates, "serving", "AWS::ECS::TaskDefinition")
+    serving, owner = named(task, "serving"), named(task, "owner")
+    paths = [mount["ContainerPath"] for mount in serving["MountPoints"]]
+    assert len(paths) == len(task["Volumes"]) == 3
+    assert owner["MountPoints"] == serving["MountPoints"]
+    assert (owner["User"], owner["Essential"]) == ("0", False)
+    assert owner["Command"] == ["chown", f"{user}:{user}", *paths]
+    assert serving["DependsOn"] == [{"Condition": "SUCCESS", "ContainerName": "owner"}]
+    (place,) = of(templates, "training", "AWS::EFS::AccessPoint")
+    assert place["PosixUser"] == {"Uid": user, "Gid": user}
+    assert place["RootDirectory"]["CreationInfo"] == {"OwnerUid": user, "OwnerGid": user, "Permissions": "750"}
+    (job,) = of(templates, "training", "AWS::Batch::JobDefinition")
+    (volume,) = job["ContainerProperties"]["Volumes"]
+    assert volume["EfsVolumeConfiguration"]["AuthorizationConfig"]["AccessPointId"]["Ref"].startswith("workplace")
+    # a tmpfs would be root's: the image's own folder, which is the user's, takes its place
+    assert "Tmpfs" not in json.dumps(job)
+    made = r"install -d -o pneumonia -g pneumonia [^&]*\s/srv/pneumonia\s"
+    assert re.search(made, (ROOT / "deployments/Dockerfile").read_text())
+
+
+def test_the_service_comes_after_the_training_that_makes_its_first_champion(assembly: Path) -> None:
+    """ECS waits until replicas are ready, and takes a stack back where none becomes it."""
+    made = json.loads((assembly / "manifest.json").read_text())["artifacts"]
+    assert "training" in made["serving"]["dependencies"]
+    page = (ROOT / "docs/cloud.md").read_text()
+    places = [
+        page.find(step)
+        for step in ("\n| `training` |", "\n| `serving` |", "submit-job", "--stack-name pneumonia-serving")
+    ]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_an_upgrade_names_the_tag_of_both_images(templates: dict[str, Any], shape: Shape) -> None:
+    for stack in ("serving", "training"):
+        assert templates[stack]["Parameters"]["Release"]["Default"] == shape.release
+        assert '{"Ref": "Release"}' in json.dumps(templates[stack]["Resources"])
+
+
 def test_an_upgrade_of_the_service_starts_new_replicas_first(templates: dict[str, Any], shape: Shape) -> None:
     (service,) = of(templates, "serving", "AWS::ECS::Service")
     deployment = service["DeploymentConfiguration"]
@@ -157,9 +208,24 @@ def test_an_upgrade_of_the_service_starts_new_replicas_first(templates: dict[str
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert service["DesiredCount"] == shape.serving.least
     (task,) = of(templates, "serving", "AWS::ECS::TaskDefinition")
-    (container,) = task["ContainerDefinitions"]
-    assert container["ReadonlyRootFilesystem"] is True
+    assert all(one["ReadonlyRootFilesystem"] for one in task["ContainerDefinitions"])
+    container = named(task, "serving")
     assert not any(word in json.dumps(container["Environment"]) for word in ("PASSWORD", "_KEY"))
+
+
+def test_replicas_and_trainings_have_one_key_of_the_pseudonyms(templates: dict[str, Any]) -> None:
+    """Without it each replica makes its own, and one reader is two, who settle a label together."""
+    (made,) = (
+        one["GenerateSecretString"]
+        for one in of(templates, "storage", "AWS::SecretsManager::Secret")
+        if one["Name"].endswith("-PNEUMONIA_PATIENT_KEY")
+    )
+    left = set(string.ascii_lowercase + string.digits) - set(made["ExcludeCharacters"])
+    assert (made["PasswordLength"], made["ExcludeUppercase"], left) == (64, True, set(string.hexdigits.lower()))
+    (task,) = of(templates, "serving", "AWS::ECS::TaskDefinition")
+    (job,) = of(templates, "training", "AWS::Batch::JobDefinition")
+    for container in (named(task, "serving"), job["ContainerProperties"]):
+        assert "PNEUMONIA_PATIENT_KEY" in {one["Name"] for one in container["Secrets"]}
 
 
 def test_trainings_run_on_machines_that_may_be_taken_away_and_are_tried_again(templates: dict[str, Any]) -> None:

@@ -110,6 +110,26 @@ def test_a_machine_clones_the_tag_makes_its_secrets_and_starts_the_stack(tmp_pat
     assert env_file.read_text() == before
 
 
+# Stands for a git that is killed in the middle of its first clone.
+KILLED = """#!/bin/sh
+mkdir -p "$(eval echo '$'$#)/.git"
+rm "$0"
+kill -9 $PPID
+"""
+
+
+def test_a_start_that_was_killed_while_cloning_goes_on(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    git = tmp_path / "bin/git"
+    git.write_text(KILLED)
+    git.chmod(0o755)
+    assert machine.start().returncode == -9
+    assert not git.exists()
+    again = machine.start()
+    assert again.returncode == 0, again.stderr
+    assert [path.name for path in tmp_path.glob("opt*")] == ["opt"]
+
+
 class SecretManager(BaseHTTPRequestHandler):
     """Google's metadata server and Secret Manager, as far as the script asks them."""
 
@@ -151,6 +171,50 @@ def test_where_a_secret_cannot_be_read_nothing_starts(google: dict[str, str], tm
     machine = Machine(tmp_path, "gcp my-project pneumonia-PNEUMONIA_API_KEY pneumonia-ANOTHER")
     done = machine.start(**google)
     assert done.returncode != 0
-    assert "403" in done.stderr
+    assert "pneumonia-ANOTHER: cannot be read (403 Forbidden); " in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "opt/.env").exists()
     assert not machine.asked.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("", "fetch_secrets.py: what to fetch is missing; fetch_secrets.py aws REGION NAME… or gcp PROJECT NAME…"),
+        (
+            "azure place pneumonia-A",
+            "azure: no cloud that is known here; fetch_secrets.py aws REGION NAME… or gcp PROJECT",
+        ),
+        ("gcp my-project PASSWORD", "PASSWORD: has no hyphen before the variable's name; such as pneumonia-POSTGRES_"),
+        ("gcp my-project pneumonia-A", "the metadata server: cannot be reached (Connection refused); "),
+    ],
+)
+def test_what_cannot_be_fetched_is_one_line_with_its_remedy(arguments: str, words: str) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "deployments/cloud/fetch_secrets.py", *arguments.split()],
+        env={"METADATA": "http://127.0.0.1:9/token", "NO_PROXY": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(words)
+
+
+def test_what_amazon_refuses_is_one_line_too(tmp_path: Path) -> None:
+    (tmp_path / "boto3.py").write_text(
+        "class Away(Exception): pass\n"
+        "def client(*_, **__): return type('Client', (), {'get_secret_value': refuse})()\n"
+        "def refuse(*_, **__): raise Away('Unable to locate credentials')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, ROOT / "deployments/cloud/fetch_secrets.py", "aws", "eu-central-1", "pneumonia-A"],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("pneumonia-A: cannot be read (Away: Unable to locate credentials); ")

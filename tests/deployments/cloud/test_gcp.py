@@ -126,6 +126,49 @@ def test_the_service_is_as_large_as_on_the_other_cloud(files: dict[str, Any], sh
         assert wanted in template, template
 
 
+def test_everybody_reaches_the_service_which_asks_for_its_key(files: dict[str, Any]) -> None:
+    (member,) = resources(files, "google_cloud_run_v2_service_iam_member").values()
+    assert (one(member["role"]), one(member["member"])) == ("roles/run.invoker", "allUsers")
+    assert "google_cloud_run_v2_service.serving" in str(member["name"])
+
+
+def test_the_service_is_made_once_its_image_is_named(files: dict[str, Any]) -> None:
+    """Before the first champion no replica is ready, and the service would fail."""
+    service = resources(files, "google_cloud_run_v2_service")["serving"]
+    assert str(one(service["count"])).strip("${}") == 'var.image == "" ? 0 : 1'
+    (image,) = (block["image"] for block in files["variables"]["variable"] if "image" in block)
+    assert one(image["default"]) == ""
+    commands = [
+        line for line in (ROOT / "docs/cloud.md").read_text().splitlines() if line.startswith("terraform apply")
+    ]
+    assert ["-var image=" in command for command in commands] == [False, False, True]
+
+
+def test_what_a_new_project_has_off_is_put_on_first(files: dict[str, Any]) -> None:
+    """Each resource needs one of these, by itself or through another."""
+    used = resources(files, "google_project_service")["used"]
+    named = set(names_of(used["for_each"]))
+    assert {
+        f"{name}.googleapis.com" for name in ("run", "compute", "secretmanager", "cloudkms", "iam", "billingbudgets")
+    } <= named
+    for kind in (
+        "google_cloud_run_v2_service", "google_compute_network", "google_kms_key_ring", "google_secret_manager_secret",
+        "google_service_account", "google_billing_budget",
+    ):  # fmt: skip
+        (body,) = resources(files, kind).values()
+        assert "google_project_service.used" in str(body["depends_on"]), kind
+
+
+def test_the_service_gets_its_secrets_and_no_other(files: dict[str, Any], shape: Shape) -> None:
+    template = resources(files, "google_cloud_run_v2_service")["serving"]
+    (block,) = (
+        one(one(part["dynamic"])["env"]["for_each"])
+        for part in one(template["template"])["containers"]
+        if "dynamic" in part
+    )
+    assert set(block.values()) == set(shape.roles["serving"].secrets)
+
+
 def test_what_the_machine_boots_is_found_in_the_file(files: dict[str, Any]) -> None:
     """Terraform's replace() says nothing where it finds nothing."""
     text = (ROOT / "deployments/cloud/cloud-init.yaml").read_text()

@@ -11,7 +11,7 @@ from deployments.cloud.shape import FILE, read_shape
 
 def test_a_role_that_names_what_does_not_exist_is_refused(tmp_path: Path) -> None:
     text = FILE.read_text()
-    for wrong in ('buckets = {data = "read"}', 'secrets = ["MLFLOW_PIPELINE_PASSWORD"]'):
+    for wrong in ('buckets = {data = "read"}', 'secrets = ["MLFLOW_PIPELINE_PASSWORD", "PNEUMONIA_PATIENT_KEY"]'):
         assert wrong in text
         changed = tmp_path / "shape.toml"
         changed.write_text(text.replace(wrong, wrong.replace("data", "other").replace("MLFLOW_", "")))
