@@ -45,7 +45,7 @@ def run(programs: StandIns, path: str, *arguments: str | Path, **variables: str)
 def registry(programs: StandIns, tmp_path: Path) -> Path:
     """A registry that has the version once it was made, and the digests of its two images."""
     made = tmp_path / "made"
-    code = f'case "$*" in *create*) touch "{made}" ;; *) [ -e "{made}" ] && echo {JOINED} ;; esac'
+    code = f'case "$*" in *create*) touch "{made}" ;; *) [ -e "{made}" ] && echo {JOINED} || {{ echo "ERROR: ${{@: -1}}: not found" >&2; exit 1; }} ;; esac'
     programs.have("docker", code)
     programs.have("cosign")
     (tmp_path / "digests").mkdir()
@@ -65,6 +65,25 @@ def test_images_are_joined_under_one_name_and_that_is_signed(programs: StandIns,
     assert done.returncode == 2
     assert "a release is not made twice" in done.stderr
     assert len(programs.calls()) == 5, "it looked, and did nothing"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'failed to do request: Head "https://ghcr.io/v2/": dial tcp: lookup ghcr.io: no such host',
+        "failed to authorize: 403 Forbidden: denied",
+        "pull access denied, the repository is not found or may require authorization",
+    ],
+)
+def test_a_registry_that_does_not_answer_is_no_registry_without_the_version(
+    programs: StandIns, registry: Path, said: str
+) -> None:
+    programs.have("docker", f"echo 'ERROR: {said}' >&2; exit 1")
+    done = run(programs, "deployments/release/join_images.sh", NAME, "0.3.0", registry)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "whether it is there could not be found out" in done.stderr
+    assert [call.split()[3] for call in programs.calls()] == ["inspect"], "nothing was made"
 
 
 @pytest.mark.parametrize("wrong", ["one kind of machine", "a name that is no digest"])
@@ -219,10 +238,23 @@ def test_a_retraining_pulls_the_recorded_radiographs_and_runs_the_flow(checkout:
     assert checkout.calls() == [
         "dvc remote add --local --force --default retraining s3://bucket/dvc",
         "dvc remote modify --local retraining verify true",
-        "dvc pull --quiet",
+        "dvc pull",
         "pneumonia data verify",
         "python flows/pipeline.py --profile full --data data/chest_xray",
     ]
+
+
+def test_radiographs_that_cannot_be_pulled_are_said_with_the_reason(checkout: StandIns) -> None:
+    """DVC says nothing at all with --quiet."""
+    dvc = checkout.folder.parent / "checkout/.venv/bin/dvc"
+    checkout.have(
+        "dvc", 'case "$*" in *--quiet*) exit 1 ;; pull*) echo "ERROR: no access to the bucket" >&2; exit 1 ;; esac'
+    )
+    shutil.copy(checkout.folder / "dvc", dvc)
+    done = retrain(checkout, "pipeline", "full", DVC_REMOTE_URL="s3://bucket/dvc")
+    assert done.returncode == 1
+    assert "no access to the bucket\nthe recorded radiographs were not pulled from DVC_REMOTE_URL" in done.stderr
+    assert checkout.calls()[-1] == "dvc pull"
 
 
 def test_a_look_at_the_stream_is_the_monitors_flow(checkout: StandIns) -> None:

@@ -17,7 +17,7 @@ versions = loaded(ROOT / "deployments/release/versions.py")
 notes = loaded(ROOT / "deployments/release/notes.py")
 NOW = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 ELSEWHERE = {
-    "deployments/kubernetes/pneumonia/Chart.yaml": "version: the chart's own, which counts its changes; 0.2.0rc1 is none",
+    "deployments/kubernetes/pneumonia/Chart.yaml": "the chart's own version, which cannot be 0.2.0rc1",
     "tests/deployments/test_release_versions.py": "of a changelog that is made up",
     "tests/modelling/test_weights.py": "of a record that is made up",
 }
