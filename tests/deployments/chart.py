@@ -51,6 +51,13 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("networkPolicy.pipelines must name Airflow's pods", {"webhook": {"enabled": True}}),
 )
 """Values that are refused, after words of the refusal."""
+DIGEST = f"sha256:{'0' * 64}"
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Values as `--set` writes them."""
+    for name, value in values.items():
+        yield from flat(value, f"{above}{name}.") if isinstance(value, Mapping) else [f"{above}{name}={value}"]
 
 
 def value_sets() -> dict[str, dict[str, Any]]:
@@ -73,6 +80,11 @@ def assignments(words: list[str]) -> list[str]:
     return [value for flag, value in itertools.pairwise(words) if flag == "--set"]
 
 
+def of_the_chart(words: list[str]) -> bool:
+    """Whether a command sets values of this chart, and not of another's."""
+    return bool(assignments(words)) and "deployments/kubernetes/pneumonia" in words
+
+
 def read(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
@@ -92,6 +104,14 @@ def rendered(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+OVER_DIGESTS = [
+    *(f"image.digests.{name}={DIGEST}" for name in ("serving", "mlflow", "postgres", "airflow")),
+    *("image.registry=ghcr.io/me", "image.tag=9.9.9"),
+    *flat(read(FOLDER / "by-tag-values.yaml")),
+]
+"""What an installation by digest has after an upgrade to another tag, as deploy.sh and docs/kubernetes.md make it."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.chart import PAGE, REFUSED, Rendered, assignments, commands, rendered, value_sets
+from tests.deployments.chart import (
+    OVER_DIGESTS,
+    PAGE,
+    REFUSED,
+    Rendered,
+    assignments,
+    commands,
+    of_the_chart,
+    rendered,
+    value_sets,
+)
 from tests.deployments.stack import DAGS, ROOT, Stack
 
 AIRFLOWS_OWN = {
@@ -93,8 +103,9 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 @pytest.fixture(scope="session")
 def rendered_sets() -> dict[str, Any]:
     """What Helm makes of the chart with every set of values, right and wrong; some ten seconds of one core."""
-    documented = {" ".join(words): {"--set": assignments(words)} for words in commands(PAGE) if assignments(words)}
-    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED) | documented)["sets"]
+    documented = {" ".join(words): {"--set": assignments(words)} for words in commands(PAGE) if of_the_chart(words)}
+    upgraded = {"over digests": {"--set": OVER_DIGESTS}}
+    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED) | documented | upgraded)["sets"]
     return sets
 
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from pneumonia.config.resolve import resolve
-from tests.deployments.chart import FOLDER, read, variables_of
+from tests.deployments.chart import FOLDER, PAGE, assignments, commands, read, variables_of
 from tests.deployments.stack import ROOT
 
 VALUES = read(FOLDER / "airflow-values.yaml")
@@ -73,6 +73,17 @@ def scripts() -> dict[str, ModuleType]:
 
 def test_every_key_is_one_of_the_chart() -> None:
     assert set(paths(VALUES)) == KNOWN
+
+
+def test_the_page_installs_it_with_the_readers_own_images() -> None:
+    """The file's name of the image has no registry; on a cluster a node would look for it in the engine's default."""
+    (words,) = [words for words in commands(PAGE) if "apache-airflow/airflow" in words]
+    given = dict(each.split("=", 1) for each in assignments(words))
+    assert given == {
+        "images.airflow.repository": f"ghcr.io/OWNER/{VALUES['images']['airflow']['repository']}",
+        "images.airflow.tag": "TAG",
+    }
+    assert set(given) <= KNOWN
 
 
 def test_the_image_is_the_stacks_and_brings_its_dags() -> None:
