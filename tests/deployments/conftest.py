@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.deployments.chart import (
+    ACCEPTED,
     OVER_DIGESTS,
     PAGE,
     REFUSED,
@@ -104,7 +105,7 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 def rendered_sets() -> dict[str, Any]:
     """What Helm makes of the chart with every set of values, right and wrong; some ten seconds of one core."""
     documented = {" ".join(words): {"--set": assignments(words)} for words in commands(PAGE) if of_the_chart(words)}
-    upgraded = {"over digests": {"--set": OVER_DIGESTS}}
+    upgraded = {name: {"--set": each} for name, each in {"over digests": OVER_DIGESTS, **ACCEPTED}.items()}
     sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED) | documented | upgraded)["sets"]
     return sets
 

@@ -80,7 +80,7 @@ def test_the_page_installs_it_with_the_readers_own_images() -> None:
     (words,) = [words for words in commands(PAGE) if "apache-airflow/airflow" in words]
     given = dict(each.split("=", 1) for each in assignments(words))
     assert given == {
-        "images.airflow.repository": f"ghcr.io/OWNER/{VALUES['images']['airflow']['repository']}",
+        "images.airflow.repository": f"ghcr.io/owner/{VALUES['images']['airflow']['repository']}",
         "images.airflow.tag": "TAG",
     }
     assert set(given) <= KNOWN
