@@ -173,6 +173,50 @@ def test_a_missing_secret_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("no file", r"cluster\.env: is not there; python3 deployments/scripts/write_env\.py \S+ makes it"),
+        ("a folder", r"Is a directory: \S*cluster\.env"),
+        ("an empty value", r"holds no PNEUMONIA_API_KEY; python3 deployments/scripts/write_env\.py \S+ adds it"),
+        ("an empty key", r"cluster\.env\.patient\.key: has 0 bytes, not 32; bring the key .* back, or delete the file"),
+    ],
+)
+def test_secrets_that_are_not_whole_are_refused_with_the_remedy(
+    scripts: dict[str, ModuleType], tmp_path: Path, wrong: str, words: str
+) -> None:
+    file = tmp_path / "cluster.env"
+    if wrong == "a folder":
+        file.mkdir()
+    elif wrong != "no file":
+        scripts["write_env"].complete(file, demo=False)
+    if wrong == "an empty value":
+        file.write_text(re.sub(r"(?m)^PNEUMONIA_API_KEY=.*", "PNEUMONIA_API_KEY=", file.read_text()))
+    if wrong == "an empty key":
+        file.with_name("cluster.env.patient.key").touch()
+    command = [sys.executable, FOLDER / "write_secrets.py", file, "service"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert re.search(words, done.stderr)
+
+
+def test_a_key_that_cannot_be_written_leaves_nothing(
+    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "cluster.env.patient.key"
+    with monkeypatch.context() as during:
+        during.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            scripts["write_secrets"].patient_key(path)
+    assert list(tmp_path.iterdir()) == []
+    assert len(scripts["write_secrets"].patient_key(path)) == 32
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.integration
 def test_the_command_prints_a_list_that_kubectl_takes(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
     file = tmp_path / "cluster.env"
     scripts["write_env"].complete(file, demo=False)
