@@ -22,16 +22,18 @@ for program in helm kubectl; do
   command -v "$program" >/dev/null || { echo "$program: is not installed here" >&2; exit 2; }
 done
 # the last revision, its state, and the one that is in place; an upgrade that was cut off leaves the last one pending
-if ! said=$(helm history "$release" "${where[@]}" --output json 2>&1); then
-  case $said in
+complaint=$(mktemp) # helm warns there as well, of a kubeconfig that others may read for instance
+trap 'rm -f "$complaint"' EXIT
+if ! said=$(helm history "$release" "${where[@]}" --output json 2>"$complaint"); then
+  case $(cat "$complaint") in
     *"release: not found"*) echo "$release is not installed there; install it by hand first: docs/kubernetes.md" >&2; exit 2 ;;
-    *) echo "$said" >&2; echo "helm cannot say what is installed there, for the reason above; nothing was changed" >&2; exit 1 ;;
+    *) cat "$complaint" >&2; echo "helm cannot say what is installed there, for the reason above; nothing was changed" >&2; exit 1 ;;
   esac
 fi
 read -r last state before < <(python3 -c 'import json, sys
 every = sorted(json.loads(sys.argv[1]), key=lambda each: each["revision"])
 print(every[-1]["revision"], every[-1]["status"], *[each["revision"] for each in every if each["status"] == "deployed"][-1:])
-' "$said") || { echo "helm history prints no list of revisions: $said" >&2; exit 1; }
+' "$said" 2>/dev/null) || { echo "helm history prints no list of revisions: $said" >&2; exit 1; }
 if [ "$state" != deployed ]; then
   back="helm rollback $release ${before:-} ${where[*]} --wait"
   [ -n "$before" ] || back="helm uninstall $release ${where[*]}, and install it by hand: docs/kubernetes.md"

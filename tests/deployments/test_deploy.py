@@ -38,7 +38,10 @@ DEPLOYED = history("superseded", "deployed")
 def helm(programs: StandIns, before: str = DEPLOYED, failing: str = "nothing", said: str = "it cannot") -> None:
     programs.have("kubectl", "exit 1")  # the test's words are for a reader, and may be gone
     fails = f"""[ "$1" != {failing} ] || {{ echo 'Error: {said}' >&2; exit 1; }}"""
-    programs.have("helm", f"""{fails}\n[ "$1" != history ] || echo '{before}'""")
+    programs.have(
+        "helm",
+        f"""{fails}\n[ "$1" != history ] || echo 'WARNING: others may read it' >&2\n[ "$1" != history ] || echo '{before}'""",
+    )
 
 
 def deploy(programs: StandIns, tag: str = TAG) -> subprocess.CompletedProcess[str]:
@@ -141,3 +144,11 @@ def test_another_checkouts_chart_is_not_deployed(programs: StandIns, tag: str) -
     helm(programs)
     assert deploy(programs, tag).returncode == 2
     assert programs.calls() == []
+
+
+def test_what_is_no_list_of_revisions_is_said(programs: StandIns) -> None:
+    helm(programs, "no JSON")
+    done = deploy(programs)
+    assert done.returncode == 1
+    assert done.stderr.endswith("helm history prints no list of revisions: no JSON\n")
+    assert "Traceback" not in done.stderr
