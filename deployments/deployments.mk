@@ -48,8 +48,9 @@ install-delivery: .venv-delivery/.installed ## make .venv-delivery, whose tools 
 release: install ## build wheel, source archive, bill of materials and checksums of this commit into OUT=dist
 	$(BIN)/python deployments/release/build.py --out "$(or $(OUT),dist)"
 
-form: install ## write the form of Airflow's page anew from the configuration
+form: install ## write the form of Airflow's page and the chart's list of settings anew from the configuration
 	$(BIN)/python deployments/scripts/write_form.py
+	$(BIN)/python deployments/scripts/write_chart_settings.py
 
 dashboards: ## write Grafana's dashboards anew from the list of their panels
 	$(PYTHON) deployments/scripts/write_dashboards.py

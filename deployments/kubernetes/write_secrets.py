@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import json
 import os
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +59,29 @@ def read(path: Path) -> dict[str, str]:
 
 
 def patient_key(path: Path) -> bytes:
-    """Return the key of the pseudonyms, which is made once."""
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(file, "wb") as opened:
-        opened.write(secrets.token_bytes(PATIENT_KEY_BYTES))
-    return path.read_bytes()
+    """Return the key of the pseudonyms, which is made once, whole or not at all.
+
+    Raises:
+        ValueError: the file has no key's length.
+    """
+    if not path.exists():
+        descriptor, partial = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".partial", dir=path.parent)  # mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as opened:
+                opened.write(secrets.token_bytes(PATIENT_KEY_BYTES))
+                opened.flush()
+                os.fsync(opened.fileno())
+            with contextlib.suppress(FileExistsError):  # another call was first, and its key holds
+                os.link(partial, path)
+        finally:
+            Path(partial).unlink()
+    key = path.read_bytes()
+    if len(key) != PATIENT_KEY_BYTES:
+        raise ValueError(
+            f"{path}: has {len(key)} bytes, not {PATIENT_KEY_BYTES}; bring the key of a running installation back, "
+            "or delete the file where there is none yet, and a new key is made"
+        )
+    return key
 
 
 def secret(name: str, data: dict[str, bytes]) -> dict[str, Any]:
@@ -77,12 +94,14 @@ def manifests(path: Path, whose: str, database: str) -> list[dict[str, Any]]:
     """Return the Secrets of the service or of Airflow.
 
     Raises:
-        KeyError: the file lacks a secret.
+        KeyError: the file lacks a secret, or has it without a value.
+        OSError: the file cannot be read.
+        ValueError: the key of the pseudonyms is damaged.
     """
-    held = read(path)
+    held = {name: value for name, value in read(path).items() if value}
     if whose == "service":
-        key = patient_key(path.with_name(f"{path.name}.patient.key"))
         named = {name: held[name].encode() for name in SERVICE}
+        key = patient_key(path.with_name(f"{path.name}.patient.key"))
         return [secret("pneumonia", named), secret("pneumonia-patient-key", {"patient.key": key})]
     named = {name: held[name].encode() for name in AIRFLOW} | {
         key: held[name].encode() for key, name in CHARTS_OWN.items()
@@ -102,6 +121,10 @@ def main() -> None:
     given = parser.parse_args()
     try:
         items = manifests(given.file, given.whose, given.database)
+    except FileNotFoundError:
+        sys.exit(f"{given.file}: is not there; python3 deployments/scripts/write_env.py {given.file} makes it")
+    except (OSError, ValueError) as error:
+        sys.exit(str(error))
     except KeyError as error:
         sys.exit(
             f"{given.file}: holds no {error.args[0]}; python3 deployments/scripts/write_env.py {given.file} adds it"

@@ -12,9 +12,15 @@ for file in "$folder"/*; do
   parts+=("$name@sha256:$digest")
 done
 [ "${#parts[@]}" = 2 ] || { echo "$folder: holds ${#parts[@]} digests, and there are two kinds of machine" >&2; exit 2; }
-if docker buildx imagetools inspect "$name:$version" >/dev/null 2>&1; then
+if said=$(docker buildx imagetools inspect "$name:$version" 2>&1); then
   echo "$name:$version: is there already; a release is not made twice, so take a new version" >&2
   exit 2
+fi
+# a login that has ended or a network that is away says nothing of what the registry holds
+if ! grep --quiet --line-regexp --extended-regexp ".*:${version//./\\.}: not found|.*(MANIFEST_UNKNOWN|manifest unknown).*" <<<"$said"; then
+  echo "$said" >&2
+  echo "$name:$version: whether it is there could not be found out, so that nothing was made; mend the above and run again" >&2
+  exit 1
 fi
 docker buildx imagetools create --tag "$name:$version" "${parts[@]}" >&2
 digest=$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$name:$version")

@@ -23,6 +23,10 @@ PLACES = (
     ("docker-compose.yml", r"STACK_VERSION:-([^}]+)\}"),
     ("docs/deployment.md", r"^\| `STACK_VERSION` \| (\S+) \|"),
     ("deployments/kubernetes/*/Chart.yaml", r'^appVersion: "?([^"\s]+)"?'),
+    ("deployments/kubernetes/airflow-values.yaml", r"\{repository: pneumonia-airflow, tag: ([^,}\s]+)"),
+    ("deployments/cloud/cloud-init.yaml", r"^ +RELEASE='v([^']+)'$"),
+    ("deployments/cloud/shape.toml", r'^release = "v([^"]+)"'),
+    ("deployments/cloud/gcp/main.tf", r'^ +release = "v([^"]+)"$'),
 )
 """Files, and a pattern whose group is the version; every match counts."""
 VERSION = r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?"

@@ -22,7 +22,8 @@ if [ -z "$data" ]; then
   [ -n "${DVC_REMOTE_URL:-}" ] || refuse "DVC_REMOTE_URL and RETRAIN_DATA are empty: name the radiographs to train on, or RETRAIN_DATA=phantom"
   .venv/bin/dvc remote add --local --force --default retraining "$DVC_REMOTE_URL"
   .venv/bin/dvc remote modify --local retraining verify true # or damaged files count as the recorded ones
-  .venv/bin/dvc pull --quiet
+  # not --quiet, which hides the reason of a failure
+  .venv/bin/dvc pull || { echo "the recorded radiographs were not pulled from DVC_REMOTE_URL, for the reason above; nothing was trained" >&2; exit 1; }
   .venv/bin/pneumonia data verify
   data=data/chest_xray
 fi

@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
+import argparse
 import base64
 import os
 import secrets
-import sys
 from pathlib import Path
 
 DEMO = "airflow"
@@ -77,6 +77,10 @@ def complete(path: Path, demo: bool) -> list[str]:
 
 
 if __name__ == "__main__":
-    demo = "--demo" in sys.argv[1:]
-    names = [argument for argument in sys.argv[1:] if argument != "--demo"]
-    complete(Path(names[0] if names else ".env"), demo)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("file", nargs="?", type=Path, default=Path(".env"), metavar="FILE")
+    parser.add_argument("--demo", action="store_true", help="the documented login airflow/airflow")
+    given = parser.parse_args()
+    complete(given.file, given.demo)

@@ -1,9 +1,9 @@
 """Ask a running service whether it is alive and ready, and let it score a phantom, a synthetic radiograph.
 
-    python smoke.py URL [--wait SECONDS]
+    python smoke.py URL [--wait SECONDS] [--version VERSION]
 
-The API key is PNEUMONIA_API_KEY, the first where there are several. Exit code 0 if all is well, 1 with the reason
-otherwise. Not a medical device.
+With --version the program that answers has to be of that release. The API key is PNEUMONIA_API_KEY, the first where
+there are several. Exit code 0 if all is well, 1 with the reason otherwise. Not a medical device.
 """
 
 from __future__ import annotations
@@ -66,16 +66,26 @@ def wait_until_ready(url: str, seconds: float) -> None:
         time.sleep(1)
 
 
-def check(url: str, key: str, seconds: float) -> str:
+def check(url: str, key: str, seconds: float, wanted: str = "") -> str:
     """Check the service; return what it answered, in words.
 
+    Args:
+        url: of the service.
+        key: of its API; empty where it has none.
+        seconds: longest wait until it is ready, s.
+        wanted: the version of the program that has to answer; empty: any.
+
     Raises:
-        RuntimeError: it is not alive, not ready, or answers otherwise than documented.
+        RuntimeError: it is not alive, not ready, of another version, or answers otherwise than documented.
     """
     wait_until_ready(url, seconds)
     status, document = ask(f"{url}/healthz")
     if status != 200:
         raise RuntimeError(f"{url}/healthz answers {status}")
+    if wanted and document["version"] != wanted:
+        raise RuntimeError(
+            f"{url} runs version {document['version']}, not {wanted}; look at image.tag and image.digests"
+        )
     status, document = ask(f"{url}/v1/predict", phantom(), key)
     if status == 422 and "code" in document:  # a model of radiographs may refuse a synthetic one, with its reason
         return f"refused the phantom: {document['code']}, {document['reason']}"
@@ -93,10 +103,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
     parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help="longest wait until it is ready")
+    parser.add_argument("--version", default="", help="what the service has to run; any if it is not given")
     arguments = parser.parse_args()
     key = os.environ.get("PNEUMONIA_API_KEY", "").partition(",")[0].strip()
     try:
-        print(check(arguments.url.rstrip("/"), key, arguments.wait))
+        print(check(arguments.url.rstrip("/"), key, arguments.wait, arguments.version))
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         sys.exit(f"smoke: {error}")
 

@@ -25,6 +25,25 @@ Resource = dict[str, Any]
 S3 = {"mlflow": {"artifacts": {"destination": "s3://bucket/mlflow"}}}
 OUTSIDE = {"postgres": {"enabled": False}}
 NO_LIMITS = {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": None}
+
+
+def limited(**limits: str) -> dict[str, Any]:
+    """The service's resources with another limit."""
+    return {"serving": {"resources": NO_LIMITS | {"limits": {"cpu": "2", "memory": "1Gi"} | limits}}}
+
+
+def networks(*each: str) -> dict[str, Any]:
+    """Networks of a database of one's own."""
+    return {"networkPolicy": {"databaseCIDRs": list(each)}}
+
+
+ACCEPTED = {
+    **{each: [f"image.registry={each}"] for each in ("localhost:5000", "ghcr.io/o", "r.example.org/a_b/c--d/")},
+    **{each: [f"networkPolicy.databaseCIDRs={{{each}}}"] for each in ("0.0.0.0/0", "10.1.2.3/32", "fd00::/8", "::/0")},
+    **{each: [f"serving.resources.limits.cpu={each}"] for each in ("3", "0.5", "1500m")},
+    **{each: [f"serving.resources.limits.memory={each}"] for each in ("1.5Gi", "800M", "0.5Gi")},
+}
+"""Assignments that are no more than unusual."""
 REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("additional properties 'replica' not allowed", {"serving": {"replica": 3}}),
     ("minimum: got 0, want 1", {"serving": {"replicas": 0}}),
@@ -33,7 +52,16 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("missing property 'limits'", {"serving": {"resources": NO_LIMITS}}),
     ("invalid propertyName 'serving.threads'", {"serving": {"settings": {"serving.threads": 2}}}),
     ("invalid propertyName 'train.epochs'", {"serving": {"settings": {"train.epochs": 2}}}),
-    ("does not match pattern '^sha256:", {"image": {"digests": {"serving": "latest"}}}),
+    ("invalid propertyName 'serving.quue'", {"serving": {"settings": {"serving.quue": 32}}}),
+    ("at '/image/registry': 'ghcr.io/OWNER' does not match", {"image": {"registry": "ghcr.io/OWNER"}}),
+    ("at '/image/registry': 'https://ghcr.io/o' does not match", {"image": {"registry": "https://ghcr.io/o"}}),
+    ("at '/serving/resources/limits/memory': 'foo' does not match", limited(memory="foo")),
+    ("at '/serving/resources/limits/cpu': '2000mm' does not match", limited(cpu="2000mm")),
+    ("at '/networkPolicy/databaseCIDRs/0': '10.0.0.0/99' does not match", networks("10.0.0.0/99")),
+    ("at '/networkPolicy/databaseCIDRs/0': '10.0.0.256/8' does not match", networks("10.0.0.256/8")),
+    ("'fd00::/129' does not match", networks("fd00::/129")),
+    ("'10.0.0.0' does not match", {"networkPolicy": {"clients": [{"ipBlock": {"cidr": "10.0.0.0"}}]}}),
+    ("does not match pattern '^$|^sha256:", {"image": {"digests": {"serving": "latest"}}}),
     ("postgres.enabled=false: name your own PostgreSQL", OUTSIDE),
     ("set database.sslmode", OUTSIDE | {"database": {"host": "db"}}),
     ("networkPolicy.databaseCIDRs must name", OUTSIDE | {"database": {"host": "db", "sslmode": "require"}}),
@@ -51,6 +79,13 @@ REFUSED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("networkPolicy.pipelines must name Airflow's pods", {"webhook": {"enabled": True}}),
 )
 """Values that are refused, after words of the refusal."""
+DIGEST = f"sha256:{'0' * 64}"
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Values as `--set` writes them."""
+    for name, value in values.items():
+        yield from flat(value, f"{above}{name}.") if isinstance(value, Mapping) else [f"{above}{name}={value}"]
 
 
 def value_sets() -> dict[str, dict[str, Any]]:
@@ -69,8 +104,13 @@ def commands(path: Path) -> list[list[str]]:
 
 
 def assignments(words: list[str]) -> list[str]:
-    """What a command's --set flags set."""
-    return [value for flag, value in itertools.pairwise(words) if flag == "--set"]
+    """What a command's --set flags set, with a name where a page has OWNER for the reader's."""
+    return [value.replace("OWNER", "owner") for flag, value in itertools.pairwise(words) if flag == "--set"]
+
+
+def of_the_chart(words: list[str]) -> bool:
+    """Whether a command sets values of this chart, and not of another's."""
+    return bool(assignments(words)) and "deployments/kubernetes/pneumonia" in words
 
 
 def read(path: Path) -> Any:
@@ -92,6 +132,14 @@ def rendered(sets: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+OVER_DIGESTS = [
+    *(f"image.digests.{name}={DIGEST}" for name in ("serving", "mlflow", "postgres", "airflow")),
+    *("image.registry=ghcr.io/me", "image.tag=9.9.9"),
+    *flat(read(FOLDER / "by-tag-values.yaml")),
+]
+"""What an installation by digest has after an upgrade to another tag, as deploy.sh and docs/kubernetes.md make it."""
 
 
 @dataclass(frozen=True)

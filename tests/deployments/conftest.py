@@ -13,7 +13,18 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.chart import PAGE, REFUSED, Rendered, assignments, commands, rendered, value_sets
+from tests.deployments.chart import (
+    ACCEPTED,
+    OVER_DIGESTS,
+    PAGE,
+    REFUSED,
+    Rendered,
+    assignments,
+    commands,
+    of_the_chart,
+    rendered,
+    value_sets,
+)
 from tests.deployments.stack import DAGS, ROOT, Stack
 
 AIRFLOWS_OWN = {
@@ -93,8 +104,9 @@ def stack(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 @pytest.fixture(scope="session")
 def rendered_sets() -> dict[str, Any]:
     """What Helm makes of the chart with every set of values, right and wrong; some ten seconds of one core."""
-    documented = {" ".join(words): {"--set": assignments(words)} for words in commands(PAGE) if assignments(words)}
-    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED) | documented)["sets"]
+    documented = {" ".join(words): {"--set": assignments(words)} for words in commands(PAGE) if of_the_chart(words)}
+    upgraded = {name: {"--set": each} for name, each in {"over digests": OVER_DIGESTS, **ACCEPTED}.items()}
+    sets: dict[str, Any] = rendered(value_sets() | dict(REFUSED) | documented | upgraded)["sets"]
     return sets
 
 

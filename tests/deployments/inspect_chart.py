@@ -3,14 +3,15 @@
     python inspect_chart.py CHART < sets.json
 
 sets.json has the values by the name of their set; "--set" in them is a list of what a command line sets, which is only
-rendered. Another set comes back with what lint says, its manifests, and what the schemas of each Kubernetes and the
-policies object to; a wrong one with the error that refused it.
+rendered, and comes back with its images. Another set comes back with what lint says, its manifests, and what the
+schemas of each Kubernetes and the policies object to; a wrong one with the error that refused it.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -64,7 +65,7 @@ def inspect(chart: Any, path: str, values: dict[str, Any]) -> dict[str, Any]:
     except helm_python.HelmError as error:
         return {"error": str(error)}
     if assignments:
-        return {"error": None}
+        return {"error": None, "images": sorted(set(re.findall(r"image: (\S+)", "".join(manifests.values()))))}
     notes = next(text for name, text in manifests.items() if name.endswith("/NOTES.txt"))
     texts = [text for name, text in manifests.items() if name.endswith(".yaml")]
     resources = [each for text in texts for each in yaml.safe_load_all(text) if each]

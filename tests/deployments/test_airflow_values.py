@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from pneumonia.config.resolve import resolve
-from tests.deployments.chart import FOLDER, read, variables_of
+from tests.deployments.chart import FOLDER, PAGE, assignments, commands, read, variables_of
 from tests.deployments.stack import ROOT
 
 VALUES = read(FOLDER / "airflow-values.yaml")
@@ -73,6 +73,17 @@ def scripts() -> dict[str, ModuleType]:
 
 def test_every_key_is_one_of_the_chart() -> None:
     assert set(paths(VALUES)) == KNOWN
+
+
+def test_the_page_installs_it_with_the_readers_own_images() -> None:
+    """The file's name of the image has no registry; on a cluster a node would look for it in the engine's default."""
+    (words,) = [words for words in commands(PAGE) if "apache-airflow/airflow" in words]
+    given = dict(each.split("=", 1) for each in assignments(words))
+    assert given == {
+        "images.airflow.repository": f"ghcr.io/owner/{VALUES['images']['airflow']['repository']}",
+        "images.airflow.tag": "TAG",
+    }
+    assert set(given) <= KNOWN
 
 
 def test_the_image_is_the_stacks_and_brings_its_dags() -> None:
@@ -159,6 +170,50 @@ def test_a_missing_secret_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "holds no AIRFLOW_ADMIN_USER" in done.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("no file", r"cluster\.env: is not there; python3 deployments/scripts/write_env\.py \S+ makes it"),
+        ("a folder", r"Is a directory: \S*cluster\.env"),
+        ("an empty value", r"holds no PNEUMONIA_API_KEY; python3 deployments/scripts/write_env\.py \S+ adds it"),
+        ("an empty key", r"cluster\.env\.patient\.key: has 0 bytes, not 32; bring the key .* back, or delete the file"),
+    ],
+)
+def test_secrets_that_are_not_whole_are_refused_with_the_remedy(
+    scripts: dict[str, ModuleType], tmp_path: Path, wrong: str, words: str
+) -> None:
+    file = tmp_path / "cluster.env"
+    if wrong == "a folder":
+        file.mkdir()
+    elif wrong != "no file":
+        scripts["write_env"].complete(file, demo=False)
+    if wrong == "an empty value":
+        file.write_text(re.sub(r"(?m)^PNEUMONIA_API_KEY=.*", "PNEUMONIA_API_KEY=", file.read_text()))
+    if wrong == "an empty key":
+        file.with_name("cluster.env.patient.key").touch()
+    command = [sys.executable, FOLDER / "write_secrets.py", file, "service"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert re.search(words, done.stderr)
+
+
+def test_a_key_that_cannot_be_written_leaves_nothing(
+    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "cluster.env.patient.key"
+    with monkeypatch.context() as during:
+        during.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            scripts["write_secrets"].patient_key(path)
+    assert list(tmp_path.iterdir()) == []
+    assert len(scripts["write_secrets"].patient_key(path)) == 32
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.integration

@@ -9,7 +9,7 @@ import pytest
 
 from pneumonia.serving.gate import OPEN
 from pneumonia.serving.routes import ROUTES
-from tests.deployments.chart import CHART, REFUSED, Rendered, read, stage_of, value_sets
+from tests.deployments.chart import ACCEPTED, CHART, REFUSED, Rendered, read, stage_of, value_sets
 from tests.deployments.stack import ROOT
 
 pytestmark = pytest.mark.integration
@@ -62,6 +62,11 @@ def test_every_exception_from_the_policies_is_needed(charts: dict[str, Rendered]
 @pytest.mark.parametrize("words", [words for words, _ in REFUSED])
 def test_wrong_values_are_refused_with_the_reason(rendered_sets: dict[str, Any], words: str) -> None:
     assert words in (rendered_sets[words]["error"] or "it was rendered")
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_unusual_values_are_not_refused(rendered_sets: dict[str, Any], name: str) -> None:
+    assert rendered_sets[name]["error"] is None
 
 
 @pytest.mark.parametrize("name", SETS)

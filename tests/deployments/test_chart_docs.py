@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.chart import CHART, FOLDER, PAGE, Rendered, assignments, commands, value_sets
+from tests.deployments.chart import CHART, FOLDER, PAGE, Rendered, commands, of_the_chart, value_sets
 from tests.deployments.stack import ROOT
+from tests.support.loaded import loaded
 
 pytestmark = pytest.mark.integration
 KIND = FOLDER / "try_in_kind.sh"
@@ -26,6 +27,16 @@ def test_the_table_is_that_of_the_values() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert script.page(text) == text, "python deployments/scripts/write_values_table.py"
     assert text.count("\n| `serving.") > 20
+
+
+def test_the_settings_that_the_chart_takes_are_the_configurations() -> None:
+    script = loaded(ROOT / "deployments/scripts/write_chart_settings.py")
+    text = (CHART / "values.schema.json").read_text(encoding="utf-8")
+    assert script.schema(text) == text, "python deployments/scripts/write_chart_settings.py"
+    assert {"serving.queue", "signing.public_key", "registry.name", "monitoring.sample"} <= set(script.names())
+    given = set(re.findall(r"name: PNEUMONIA_(\w+)", (CHART / "templates/serving.yaml").read_text(encoding="utf-8")))
+    own = {name.upper().replace(".", "__") for name in script.CHARTS_OWN}
+    assert {name for name in given if "__" in name} <= own, "nothing is given twice"
 
 
 def test_every_value_is_described_and_nothing_else_is_accepted() -> None:
@@ -45,7 +56,7 @@ def test_every_value_is_described_and_nothing_else_is_accepted() -> None:
 
 
 def test_every_documented_assignment_is_accepted(rendered_sets: dict[str, Any]) -> None:
-    found = [words for words in commands(PAGE) if assignments(words)]
+    found = [words for words in commands(PAGE) if of_the_chart(words)]
     assert len(found) >= 3
     for words in found:
         assert rendered_sets[" ".join(words)]["error"] is None, words

@@ -176,13 +176,16 @@ def test_a_pod_from_its_start_to_its_end(charts: dict[str, Rendered], container:
     assert re.search(
         rf"version 1 of {MODEL} scored the phantom 0\.\d+, (NORMAL|PNEUMONIA)\. Not a medical", asked.stdout
     )
+    asked = run(charts, container, "test", "--version=9.9.9")  # as where an upgrade has left the program as it was
+    assert asked.returncode == 1
+    assert re.search(r"runs version \S+, not 9\.9\.9; look at image\.tag and image\.digests", asked.stderr)
     assert container.probe("liveness") == 200
     (pod,) = [pod for part, pod in charts["defaults"].pods() if part == "serving"]
     assert container.stop(seconds=pod["terminationGracePeriodSeconds"]) == 0
 
     events = Database(container.environment["MONITORING_DATABASE_URI"])
     with events.begin() as connection:
-        assert connection.exec_driver_sql("SELECT count(*) FROM events").scalar() == 1
+        assert connection.exec_driver_sql("SELECT count(*) FROM events").scalar() == 1, "of the first"
     events.close()
     written = {path.relative_to(container.root).parts[0] for path in container.root.rglob("*") if path.is_file()}
     assert written <= {"var", "tmp", "events.db", "events.db-wal", "events.db-shm", "events.db.lock", "log"}

@@ -1,16 +1,14 @@
-"""The shell scripts of release, deployment and retraining, with stand-ins for what they call.
+"""The shell scripts of release and retraining, with stand-ins for what they call.
 
-Docker, cosign, gh and helm are not here, nor a cluster: that these calls have the wanted effect was not tried.
+Docker, cosign and gh are not here: that these calls have the wanted effect was not tried.
 """
 
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,8 +16,6 @@ import pytest
 from tests.support.delivery import ROOT, StandIns
 
 pytestmark = pytest.mark.integration
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-TAG = f"v{VERSION}"
 NAME = "ghcr.io/me/pneumonia-serving"
 DIGESTS = ("a" * 64, "b" * 64)
 JOINED = f"sha256:{'c' * 64}"
@@ -45,7 +41,8 @@ def run(programs: StandIns, path: str, *arguments: str | Path, **variables: str)
 def registry(programs: StandIns, tmp_path: Path) -> Path:
     """A registry that has the version once it was made, and the digests of its two images."""
     made = tmp_path / "made"
-    code = f'case "$*" in *create*) touch "{made}" ;; *) [ -e "{made}" ] && echo {JOINED} ;; esac'
+    missing = '{ echo "ERROR: ${@: -1}: not found" >&2; exit 1; }'
+    code = f'case "$*" in *create*) touch "{made}" ;; *) [ -e "{made}" ] && echo {JOINED} || {missing} ;; esac'
     programs.have("docker", code)
     programs.have("cosign")
     (tmp_path / "digests").mkdir()
@@ -65,6 +62,25 @@ def test_images_are_joined_under_one_name_and_that_is_signed(programs: StandIns,
     assert done.returncode == 2
     assert "a release is not made twice" in done.stderr
     assert len(programs.calls()) == 5, "it looked, and did nothing"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'failed to do request: Head "https://ghcr.io/v2/": dial tcp: lookup ghcr.io: no such host',
+        "failed to authorize: 403 Forbidden: denied",
+        "pull access denied, the repository is not found or may require authorization",
+    ],
+)
+def test_a_registry_that_does_not_answer_is_no_registry_without_the_version(
+    programs: StandIns, registry: Path, said: str
+) -> None:
+    programs.have("docker", f"echo 'ERROR: {said}' >&2; exit 1")
+    done = run(programs, "deployments/release/join_images.sh", NAME, "0.3.0", registry)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+    assert "whether it is there could not be found out" in done.stderr
+    assert [call.split()[3] for call in programs.calls()] == ["inspect"], "nothing was made"
 
 
 @pytest.mark.parametrize("wrong", ["one kind of machine", "a name that is no digest"])
@@ -131,70 +147,6 @@ def test_whose_release_it_is_has_to_be_said(programs: StandIns, published: Path,
     assert programs.calls() == []
 
 
-DEPLOYED = json.dumps([{"name": "pneumonia", "revision": "7", "status": "deployed"}])
-
-
-def helm(programs: StandIns, before: str = "[]", failing: str = "nothing") -> None:
-    programs.have("kubectl", "exit 1")  # the test's words are for a reader, and may be gone
-    programs.have("helm", f'[ "$1" != {failing} ] || exit 1\n[ "$1" != list ] || echo \'{before}\'')
-
-
-def deploy(programs: StandIns, tag: str = TAG) -> subprocess.CompletedProcess[str]:
-    options = ("ghcr.io/me", "--values", "my values.yaml")
-    return run(programs, "deployments/release/deploy.sh", tag, *options, NAMESPACE="here", TIMEOUT="1m")
-
-
-def test_a_deployment_is_an_upgrade_and_its_test(programs: StandIns) -> None:
-    helm(programs, DEPLOYED)
-    done = deploy(programs)
-    assert done.returncode == 0, done.stderr
-    _, upgrade, test = programs.calls()
-    assert upgrade.startswith("helm upgrade pneumonia ")
-    assert (
-        "/deployments/kubernetes/pneumonia --namespace here --atomic --wait --timeout 1m --reset-then-reuse-values "
-        in upgrade
-    )
-    assert (
-        f"--set-string image.registry=ghcr.io/me --set-string image.tag={VERSION} --values my\\ values.yaml" in upgrade
-    )
-    assert test == "helm test pneumonia --namespace here --timeout 1m"
-
-
-def test_a_release_that_fails_its_test_is_taken_back(programs: StandIns) -> None:
-    helm(programs, DEPLOYED, failing="test")
-    done = deploy(programs)
-    assert done.returncode == 1
-    assert [call.split()[0] for call in programs.calls()[-3:]] == ["helm", "kubectl", "helm"]
-    assert programs.calls()[-1] == "helm rollback pneumonia 7 --namespace here --wait --timeout 1m"
-    assert f"revision 7 is in place again; {TAG} is not" in done.stderr
-
-
-def test_where_nothing_is_installed_nothing_is_upgraded(programs: StandIns) -> None:
-    """A first installation has no champion, so that Helm would wait for its service and then remove all of it."""
-    helm(programs)
-    done = deploy(programs)
-    assert done.returncode == 2
-    assert "pneumonia is not installed there" in done.stderr
-    assert [call.split()[1] for call in programs.calls()] == ["list"]
-
-
-@pytest.mark.parametrize("failing", ["list", "upgrade"])
-def test_what_helm_cannot_do_ends_it(programs: StandIns, failing: str) -> None:
-    """A failed upgrade is taken back by Helm itself."""
-    helm(programs, DEPLOYED, failing)
-    assert deploy(programs).returncode != 0
-    assert [call.split()[1] for call in programs.calls()] == ["list", "upgrade"][
-        : ["list", "upgrade"].index(failing) + 1
-    ]
-
-
-@pytest.mark.parametrize("tag", ["v9.9.9", "latest", VERSION])
-def test_another_checkouts_chart_is_not_deployed(programs: StandIns, tag: str) -> None:
-    helm(programs)
-    assert deploy(programs, tag).returncode == 2
-    assert programs.calls() == []
-
-
 @pytest.fixture
 def checkout(programs: StandIns, tmp_path: Path) -> StandIns:
     """retrain.sh in a checkout whose environment is stand-ins."""
@@ -219,10 +171,23 @@ def test_a_retraining_pulls_the_recorded_radiographs_and_runs_the_flow(checkout:
     assert checkout.calls() == [
         "dvc remote add --local --force --default retraining s3://bucket/dvc",
         "dvc remote modify --local retraining verify true",
-        "dvc pull --quiet",
+        "dvc pull",
         "pneumonia data verify",
         "python flows/pipeline.py --profile full --data data/chest_xray",
     ]
+
+
+def test_radiographs_that_cannot_be_pulled_are_said_with_the_reason(checkout: StandIns) -> None:
+    """DVC says nothing at all with --quiet."""
+    dvc = checkout.folder.parent / "checkout/.venv/bin/dvc"
+    checkout.have(
+        "dvc", 'case "$*" in *--quiet*) exit 1 ;; pull*) echo "ERROR: no access to the bucket" >&2; exit 1 ;; esac'
+    )
+    shutil.copy(checkout.folder / "dvc", dvc)
+    done = retrain(checkout, "pipeline", "full", DVC_REMOTE_URL="s3://bucket/dvc")
+    assert done.returncode == 1
+    assert "no access to the bucket\nthe recorded radiographs were not pulled from DVC_REMOTE_URL" in done.stderr
+    assert checkout.calls()[-1] == "dvc pull"
 
 
 def test_a_look_at_the_stream_is_the_monitors_flow(checkout: StandIns) -> None:

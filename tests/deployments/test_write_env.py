@@ -43,6 +43,17 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     assert path.read_text() == first
 
 
+@pytest.mark.parametrize("arguments", [("--demoo", "env"), ("--dem", "env"), ("--Demo",), ("one", "two")])
+def test_what_is_no_option_is_refused_and_no_file(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Secrets would be in a file of that name, which git does not ignore."""
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 2
+    assert "unrecognized arguments: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_the_demo_has_the_documented_login_and_nothing_else_by_default(tmp_path: Path, before: bool) -> None:
     path = tmp_path / "env"

@@ -55,10 +55,10 @@ def make_checkout(folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
-    for chart in (ROOT / "deployments/kubernetes").glob("*/Chart.yaml"):
-        (folder / chart.relative_to(ROOT)).parent.mkdir(parents=True)
-        shutil.copy(chart, folder / chart.relative_to(ROOT))
     versions = loaded(ROOT / "deployments/release/versions.py")
+    for place in (path.relative_to(ROOT) for name, _ in versions.PLACES for path in ROOT.glob(name)):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / place, folder / place)
     changelog = folder / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace(versions.UNRELEASED, f"{versions.UNRELEASED}\n{NOTE}", 1))
     versions.set_version(folder, VERSION, "2026-01-02")

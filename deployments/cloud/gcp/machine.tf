@@ -34,7 +34,7 @@ resource "google_compute_instance" "machine" {
     user-data = replace(replace(replace(replace(
       file("${path.module}/../cloud-init.yaml"),
       "'https://github.com/EXAMPLE/pneumonia.git'", "'${var.repository}'"),
-      "RELEASE='v0.1.0'", "RELEASE='${local.release}'"),
+      "/RELEASE='[^']*'/", "RELEASE='${local.release}'"),
       "SECRETS_FROM=''", "SECRETS_FROM='gcp ${var.project_id} ${join(" ", [for name in local.roles.machine.secrets : "${local.project}-${name}"])}'"),
       "      # settings of this machine", join("\n", [
         "      # settings of this machine",
