@@ -42,8 +42,13 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
+def locked_folder(folder: Path, doing: str = "runs this training", remedy: str = "set work=DIR") -> Iterator[None]:
     """Lock `folder` for this process; the kernel releases the lock when the process ends.
+
+    Args:
+        folder: made where it is missing.
+        doing: what the holder of the lock does, for the message.
+        remedy: what helps where the folder cannot be written, besides making it writable.
 
     Raises:
         FolderInUse: another process holds the lock.
@@ -54,11 +59,9 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise FolderInUse(f"{folder}: another process runs this training; wait for it, or end it first") from None
+        raise FolderInUse(f"{folder}: another process {doing}; wait for it, or end it first") from None
     except OSError as error:
-        raise PneumoniaError(
-            f"{folder}: cannot be written ({error.strerror}); make it writable, or set work=DIR"
-        ) from None
+        raise PneumoniaError(f"{folder}: cannot be written ({error.strerror}); make it writable, or {remedy}") from None
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ from pneumonia.records.base import Document
 from pneumonia.records.cross_validation import FoldResult
 from pneumonia.records.steps import Dataset, TrainedModel
 from pneumonia.source_digest import source_digest
+from pneumonia.timing import reports_time
 from pneumonia.tracking.client import check_store, make_store, tracking_uri
 from tasks.score_fold import score_fold
 from tasks.train_model import train_model
@@ -48,6 +49,7 @@ class MeasuredFold(Document):
     result: FoldResult
 
 
+@reports_time
 def measure_folds(
     datasets: Sequence[Dataset],
     configs: Sequence[Config],

@@ -8,8 +8,10 @@ from pneumonia.config.recipe import of_fold
 from pneumonia.config.schema import Config
 from pneumonia.errors import ConfigError
 from pneumonia.progress import Progress, silent
+from pneumonia.timing import reports_time
 
 
+@reports_time
 def plan_folds(config: Config, seeds: Sequence[int], folds: int, progress: Progress = silent) -> tuple[Config, ...]:
     """Return a configuration a seed and fold, seed by seed: each trains without the patients of one fold.
 

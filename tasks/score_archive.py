@@ -9,10 +9,12 @@ from pneumonia.credentials import redacted
 from pneumonia.inference.archive_run import run_scoring
 from pneumonia.progress import Progress, silent
 from pneumonia.records.archive import ScoredArchive
+from pneumonia.timing import reports_time
 
 logger = logging.getLogger(__name__)
 
 
+@reports_time
 def score_archive(
     config: Config,
     source: str,

@@ -20,6 +20,7 @@ from pneumonia.progress import Progress, silent
 from pneumonia.records.base import Document
 from pneumonia.records.cross_validation import FoldResult
 from pneumonia.records.steps import Dataset, TrainedModel
+from pneumonia.timing import reports_time
 from pneumonia.tracking.client import run_exists
 from pneumonia.tracking.cross_validation import ARTIFACTS
 from pneumonia.tracking.run import Run
@@ -27,6 +28,7 @@ from pneumonia.tracking.run import Run
 SCORES, RESULT = "scores.csv", "fold.json"
 
 
+@reports_time
 def score_fold(dataset: Dataset, trained: TrainedModel, config: Config, progress: Progress = silent) -> FoldResult:
     """Score the images of the held-out fold in float32, and log the scores and their metrics with the fold's run.
 

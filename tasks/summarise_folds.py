@@ -27,6 +27,7 @@ from pneumonia.progress import Progress, silent
 from pneumonia.records.cross_validation import CrossValidation, FoldResult
 from pneumonia.records.steps import Dataset
 from pneumonia.reporting.cross_validation_report import write_report
+from pneumonia.timing import reports_time
 from pneumonia.tracking.client import run_exists, tracking_uri
 from pneumonia.tracking.cross_validation import ARTIFACTS, CROSS_VALIDATION_TAG, DOCUMENT, PARENT_TAG
 from pneumonia.tracking.run import DATA_TAG, Run, close_complete_run
@@ -35,6 +36,7 @@ from pneumonia.tracking.run_tags import tag_run
 LOGGED, SCORES = "logged", "scores.csv"
 
 
+@reports_time
 def summarise_folds(
     datasets: Sequence[Dataset],
     results: Sequence[FoldResult],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from pneumonia.cluster import Cluster
 from pneumonia.config.recipe import of_fold
 from pneumonia.config.schema import Config
 from pneumonia.data.phantom.dataset import render
-from pneumonia.errors import ConfigError, PneumoniaError, TrackingError
+from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.inference import archive, archive_worker
 from pneumonia.inference.archive_run import run_scoring
 from tasks.measure_folds import MeasuredFold, measure_folds
@@ -131,7 +133,7 @@ def test_folds_have_the_digests_of_one_machine_though_a_node_is_killed(
             nodes.kill()
 
     measured = measure_folds(datasets, configs, nodes.address, kill_after_the_first, {"origin": "test"})
-    assert alive == [1, 2, 3]
+    assert alive == [1, 2, 3, 1], "each fold, and where the time went"
     other = tmp_path / "one machine"
     other.mkdir()
     shutil.copyfile(mlflow_database, other / "mlflow.db")
@@ -145,6 +147,35 @@ def test_folds_have_the_digests_of_one_machine_though_a_node_is_killed(
 def _digests(fold: MeasuredFold) -> tuple[object, ...]:
     scores = Path(fold.result.scores).read_text()
     return fold.trained.key, fold.trained.weights_digest, fold.result.metrics, scores
+
+
+def test_two_processes_of_a_machine_that_provide_a_model_at_once_remove_nothing_of_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+    lost: list[Path] = []
+
+    def read_export(folder: Path, digest: str) -> None:
+        if not (folder / digest).exists():
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.5)  # both have seen that it is missing, where nothing keeps them apart
+            raise DataError(f"{folder}: no {digest}")
+
+    def rmtree(folder: Path, **_: bool) -> None:
+        if threading.current_thread().name == "late":
+            time.sleep(0.3)
+        lost.extend(folder.glob("*"))
+
+    monkeypatch.setattr(archive_worker, "read_export", read_export)
+    monkeypatch.setattr(archive_worker.shutil, "rmtree", rmtree)
+    target, files = tmp_path / "pneumonia-0" / "digest", {"digest": b"a model"}
+    provide = partial(archive_worker._provide, target, "digest", files)
+    late = threading.Thread(target=provide, name="late")
+    late.start()
+    provide()
+    late.join()
+    assert lost == []
+    assert (target / "digest").read_bytes() == b"a model"
 
 
 def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import re
 import time
@@ -76,3 +77,14 @@ def test_a_step_within_a_step_reports_for_itself() -> None:
     [(_, _, line)] = lines_of(outer)
     assert re.search(r"reading 0\.[01]", line), "its own part alone"
     assert "writing" not in line
+
+
+STEPS = (
+    "prepare_data", "train_model", "export_model", "validate_model", "build_dossier", "promote_model",
+    "plan_folds", "score_fold", "measure_folds", "summarise_folds", "score_archive",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_of_pipeline_cross_validation_and_archive_reports_its_time(name: str) -> None:
+    assert hasattr(getattr(importlib.import_module(f"tasks.{name}"), name), "__wrapped__"), "@reports_time is missing"

@@ -6,16 +6,19 @@ Credentials are the libraries' own, from the environment or the machine's role; 
 from __future__ import annotations
 
 import hashlib
+import logging
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pneumonia.credentials import redacted
 from pneumonia.data.listing import HEAD, has_image_content, has_image_suffix, is_litter
-from pneumonia.data.places import Contents, Place, order
+from pneumonia.data.places import Contents, Place, check_address, order
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.imaging.radiograph import MAX_BYTES, UnreadableRadiograph
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 READERS = 16
 """Requests at a time: an object store answers each after tens of milliseconds, and many at once."""
+CONNECT_SECONDS, SILENT_SECONDS = 10.0, 60.0
+"""How long is waited for a connection, and for a server that has begun to say nothing."""
 APPEARS_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "memory", "abfs", "az"})
 """Protocols whose files appear when they are complete; on others a file is written under another name and moved."""
 CREDENTIALS = {
@@ -32,6 +37,7 @@ CREDENTIALS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS, gcloud auth application-default login, or the machine's service account",
 }
 _STAMPS = ("ETag", "etag", "md5Hash", "generation", "mtime", "LastModified", "updated")
+_VERSION = "?versionId="
 _LIBRARIES = ("botocore", "aiobotocore", "s3fs", "gcsfs", "google", "aiohttp", "fsspec", "asyncio")
 
 
@@ -52,13 +58,17 @@ class RemotePlace:
         """Return the place of a URL.
 
         Raises:
-            ConfigError: fsspec does not know the protocol, its library is missing, or no bucket is named.
+            ConfigError: fsspec does not know the protocol, its library is missing, no bucket is named, or the address
+                holds what is nobody's business.
+            DataError: the server of Google Cloud Storage, or of an HTTP address, cannot be connected to.
         """
+        check_address(url)
         shown = redacted(url)
+        _quiet()
         try:
             import fsspec
 
-            files, root = fsspec.url_to_fs(url)
+            files, root = fsspec.url_to_fs(url, **_bounds(url))
         except ImportError as error:
             raise ConfigError(
                 f"{shown}: needs a library that is not installed here ({error.name or error}); for s3:// and gs://: "
@@ -70,20 +80,22 @@ class RemotePlace:
             raise DataError(f"{shown}: {_problem(error, url.partition(':')[0])}") from error
         if not str(root).strip("/"):
             raise ConfigError(f"{shown}: names no bucket; write s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
+        _check_reachable(shown, files, url)
         return cls(url, files, str(root))
 
     def survey(self) -> Contents:
         with self._explained():
             self._files.invalidate_cache()
             found: dict[str, dict[str, Any]] = self._files.find(self._root, detail=True)
-        names = sorted((path.removeprefix(self._root).lstrip("/") for path in found), key=order)
+        listed = {path.removeprefix(self._root).removeprefix("/"): info for path, info in found.items()}
+        names = sorted(listed, key=order)
         kept = [name for name in names if name and not _is_litter(name)]
         images, others = self._divided(kept)
         if not found:
             raise DataError(f"{self}: holds nothing; check the address, which ends in a folder of images")
         state = hashlib.sha256()
         for name in images:
-            info = found[f"{self._root}/{name}"]
+            info = listed[name]
             stamp = next((str(info[key]) for key in _STAMPS if info.get(key)), "")
             state.update(f"{name}\0{info.get('size')}\0{stamp}\n".encode())
         return Contents(tuple(images), tuple(others), len(names) - len(kept), state.hexdigest())
@@ -96,19 +108,33 @@ class RemotePlace:
         return [name for name in names if name not in other], sorted(other)
 
     def _is_image(self, name: str) -> bool:
+        """Return whether a file is an image by its content, or cannot be read: whoever reads it says what is wrong."""
         with self._explained():
-            return has_image_content(self._files.cat_file(self._path(name), start=0, end=HEAD))
+            try:
+                return has_image_content(self._first(name, HEAD))
+            except (FileNotFoundError, IsADirectoryError):
+                return True
+
+    def _first(self, name: str, count: int) -> bytes:
+        """Return the first bytes of a file, all of them where it has fewer."""
+        try:
+            return bytes(self._files.cat_file(self._path(name), start=0, end=count))
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            raise
+        except OSError as error:
+            if "range" not in str(error).lower():  # an empty object has no range
+                raise
+            return b""
 
     def read(self, name: str) -> bytes:
         with self._explained():
             try:
-                content = bytes(self._files.cat_file(self._path(name), start=0, end=MAX_BYTES + 1))
+                content = self._first(name, MAX_BYTES + 1)
             except (FileNotFoundError, IsADirectoryError):
+                if _VERSION in name:
+                    reason = f"has a name with {_VERSION}, which the library takes for an object's version"
+                    raise UnreadableRadiograph(f"{self}/{name}", reason, "copy it to another name") from None
                 raise UnreadableRadiograph(f"{self}/{name}", "does not exist any more", "check the name") from None
-            except OSError as error:
-                if "range" not in str(error).lower():  # an empty object has no range
-                    raise
-                content = b""
         if len(content) > MAX_BYTES:
             reason = f"is more than the limit of {MAX_BYTES // 2**20} MiB"
             raise UnreadableRadiograph(f"{self}/{name}", reason, "reduce it, or remove it", "too_large")
@@ -168,7 +194,11 @@ class RemotePlace:
 
     def remove(self) -> None:
         with self._explained():
-            self._files.rm(self._root, recursive=True)
+            if not set(self._root) & set("*?["):
+                self._files.rm(self._root, recursive=True)
+                return
+            for file in self._files.find(self._root):  # rm would take the name for a pattern
+                self._files.rm_file(file)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -184,6 +214,47 @@ class RemotePlace:
             if isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _LIBRARIES:
                 raise DataError(f"{self}: {_problem(error, self._protocol)}") from error
             raise
+
+
+def _quiet() -> None:
+    """Keep the libraries' log lines from the terminal: what they log of an error they raise too, and it is explained.
+
+    A level that somebody has set, such as by GCSFS_DEBUG, stays.
+    """
+    for name in (*_LIBRARIES, "urllib3"):
+        if (logger := logging.getLogger(name)).level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL)
+
+
+def _bounds(url: str) -> dict[str, Any]:
+    """Return the options that bound how long a request may take, where the library has no bound of its own."""
+    if url.partition(":")[0].lower() not in ("gs", "gcs"):
+        return {}
+    import aiohttp
+
+    return {"requests_timeout": aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)}
+
+
+def _check_reachable(shown: str, files: Any, url: str) -> None:
+    """Refuse a server where nothing listens: gcsfs tries for a minute, and over HTTP the folder would look empty.
+
+    Both connect without a proxy. S3's library gives up by itself.
+    """
+    scheme = url.partition(":")[0].lower()
+    if scheme in ("http", "https"):
+        server = urlsplit(url)
+    elif scheme in ("gs", "gcs"):
+        server = urlsplit(files._location)  # Google's, or that of STORAGE_EMULATOR_HOST
+    else:
+        return
+    port = server.port or (80 if server.scheme == "http" else 443)
+    try:
+        socket.create_connection((server.hostname or "", port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise DataError(
+            f"{shown}: no connection to {server.hostname}:{port} ({error.strerror or error}); see that the network "
+            "reaches it and the address is right, then run again"
+        ) from error
 
 
 def _problem(error: Exception, protocol: str) -> str:

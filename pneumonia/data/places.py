@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from pneumonia.credentials import redacted
+from pneumonia.credentials import HIDDEN, redacted
 from pneumonia.data.listing import list_files
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.files import expand_home, is_folder, locked_folder, printable, write_bytes
@@ -113,6 +113,38 @@ class Place(Protocol):
 def is_url(text: str) -> bool:
     """Return whether a text names a place by a URL, also one of this machine."""
     return _SCHEME.match(text) is not None
+
+
+def check_address(text: str) -> None:
+    """Refuse a URL with a user, a password or a query: libraries, logs and orchestrators would repeat them.
+
+    A user's name alone is taken where a protocol has no other way to say it, such as ``sftp://me@host/folder``.
+
+    Raises:
+        ConfigError: it holds one; the message repeats neither.
+    """
+    found = _SCHEME.match(text)
+    if found is None or found[1].lower() in LOCAL:
+        return
+    server, _, path = text[found.end() :].partition("/")
+    bare = found[1].lower() in ("s3", "s3a", "gs", "gcs", "http", "https")
+    if "?" in server + path:
+        raise ConfigError(
+            f"{_without_query(text)}: has a query (?), which is no part of a folder's address; leave it out, and give "
+            "credentials as docs/scale.md says"
+        )
+    if (bare and "@" in server) or redacted(text) != text:
+        raise ConfigError(
+            f"{found[1]}://{HIDDEN}: holds a user or a password; leave them out, and give credentials as docs/scale.md "
+            "says: in the variables, files or roles of the library"
+        )
+
+
+def _without_query(text: str) -> str:
+    """Return a URL up to its query, without any user in it."""
+    head = text.partition("?")[0]
+    scheme, _, rest = head.partition("://")
+    return f"{scheme}://{HIDDEN}{rest[rest.rfind('@') :]}" if "@" in rest else head
 
 
 def open_place(text: str) -> Place:
@@ -226,7 +258,7 @@ class LocalPlace:
         return LocalPlace(self.path / name)
 
     def locked(self) -> AbstractContextManager[None]:
-        return locked_folder(self.path)
+        return locked_folder(self.path, "writes this result", "name another place")
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from pneumonia.cluster import Cluster
 from pneumonia.config.service import ServingConfig
 from pneumonia.data.places import open_place
@@ -118,17 +120,24 @@ def _predictor(wanted: RemotePart, files: Mapping[str, bytes]) -> Predictor:
     key = (wanted.export_digest, wanted.name, wanted.version, wanted.serving.model_dump_json())
     if key not in _loaded:
         target = Path(tempfile.gettempdir()) / f"pneumonia-{os.getuid()}" / wanted.export_digest[:16]
+        _provide(target, wanted.export_digest, files)
+        _loaded.clear()
+        _loaded[key] = Predictor(Found(target, wanted.name, wanted.version), wanted.serving)
+    return _loaded[key]
+
+
+def _provide(target: Path, digest: str, files: Mapping[str, bytes]) -> None:
+    """See that a folder holds the model's files; one process of the machine looks at a time, the others wait for it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f"{target.name}.lock")):  # the kernel releases it when its process dies
         try:
-            read_export(target, wanted.export_digest)
+            read_export(target, digest)
         except DataError:
             shutil.rmtree(target, ignore_errors=True)  # not there, or damaged
             with atomic_folder(target) as place:
                 for file, content in files.items():
                     (place / file).write_bytes(content)
-            read_export(target, wanted.export_digest)
-        _loaded.clear()
-        _loaded[key] = Predictor(Found(target, wanted.name, wanted.version), wanted.serving)
-    return _loaded[key]
+            read_export(target, digest)
 
 
 def check_nodes(cluster: Cluster, scoring: Scoring, first: Part) -> None:

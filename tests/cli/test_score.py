@@ -32,6 +32,6 @@ def test_a_missing_folder_and_one_without_images_are_refused(tmp_path: Path) -> 
 
 def test_a_password_in_an_address_is_not_repeated(tmp_path: Path) -> None:
     done = call("score", "ftp://me:hidden@127.0.0.1:1/in", "--out", "x.parquet", "--set", f"work={tmp_path / 'work'}")
-    assert done.exit_code == 1
-    assert "ftp://***@127.0.0.1:1/in: cannot be used" in done.stderr
+    assert done.exit_code == 2
+    assert "ftp://***: holds a user or a password" in done.stderr
     assert "hidden" not in done.output

@@ -122,6 +122,11 @@ def test_a_part_that_somebody_removed_is_no_short_result(
     assert not (tmp_path / "out.parquet").exists()
 
 
+def test_a_place_that_cannot_be_written_is_to_be_another_one() -> None:
+    with pytest.raises(PneumoniaError, match=r"/proc/r: .* make it writable, or name another place"):
+        LocalPlace(Path("/proc/r")).locked().__enter__()
+
+
 KILLED = """
 import sys, time
 from pathlib import Path

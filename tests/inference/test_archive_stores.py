@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import requests
 from PIL import Image
 
 from pneumonia.config.schema import Config
@@ -17,6 +21,7 @@ from pneumonia.data.object_store import RemotePlace
 from pneumonia.data.phantom.dataset import render
 from pneumonia.data.places import open_file, open_place
 from pneumonia.errors import ConfigError, DataError
+from pneumonia.imaging.radiograph import UnreadableRadiograph
 from pneumonia.inference import archive
 from pneumonia.inference.archive_run import run_scoring
 from tests.support import exports
@@ -137,19 +142,81 @@ def test_an_object_that_is_gone_costs_one_row_and_a_server_that_is_gone_ends_the
     assert len(rows) == IMAGES
 
 
+ODD = (
+    "/from the root.jpeg", "twice//x.jpeg", "a b.jpeg", "100%.jpeg", "a%20b.jpeg", "what?.jpeg", "n#1.jpeg",
+    "R\u00f6ntgen/\u00e9.jpeg", "Ro\u0308ntgen.jpeg", "a+b&c=d.jpeg", "star*[1].jpeg", "back\\slash.jpeg",
+)  # fmt: skip
+LITTER = ("folder/", "folder/.hidden.jpeg", "./dot.jpeg")
+
+
+def test_every_key_is_a_name_of_its_own(store: ObjectStore, tmp_path: Path) -> None:
+    place = open_place(store.make_bucket(f"odd-{abs(hash(tmp_path)):x}") + "/in")
+    assert isinstance(place, RemotePlace)
+    for name in (*ODD, *LITTER):
+        place._files.pipe_file(place._path(name), name.encode())
+    found = place.survey()
+    assert set(found.images) == set(ODD)
+    assert (found.others, found.litter) == ((), len(LITTER))
+    assert {name: place.read(name).decode() for name in found.images} == {name: name for name in ODD}
+    parts = place.child("out[1]*.parts")
+    assert parts.create("part", "one")
+    parts.remove()
+    assert parts.names() == set()
+    assert "star*[1].jpeg" in place.names(), "a name is no pattern"
+
+
+def test_a_key_that_the_library_takes_for_a_version_costs_one_row_and_an_empty_object_none(
+    s3_server: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    fsspec.filesystem("s3").clear_instance_cache()
+    place = open_place(s3_server.make_bucket("versions") + "/in")
+    odd = "scan?versionId=3"
+    for key, content in ((odd, b"x"), ("_SUCCESS", b"")):
+        requests.put(f"{s3_server.address}/versions/in/{quote(key)}", content, timeout=30).raise_for_status()
+    found = place.survey()
+    assert (found.images, found.others) == ((odd,), ("_SUCCESS",))
+    with pytest.raises(UnreadableRadiograph, match="takes for an object's version"):
+        place.read(odd)
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
         ("s3://", "names no bucket"),
         ("nonsense://bucket/folder", "is no address that can be used"),
         ("file://server/share", "names a machine; mount its share"),
-        ("ftp://user:secret@127.0.0.1:1/in", "cannot be used"),
+        ("ftp://127.0.0.1:1/in", "cannot be used"),
+        ("ftp://user:secret@127.0.0.1:1/in", "holds a user or a password; leave them out"),
+        ("s3://user:secret@hospital/2026", "holds a user or a password; leave them out"),
+        ("s3://user:se/secret@hospital/2026", "holds a user or a password; leave them out"),
+        ("gs://secret@hospital/2026", "holds a user or a password; leave them out"),
+        ("gs://me:secret@x/y", "holds a user or a password; leave them out"),
+        ("https://me:secret@127.0.0.1:1/x", "holds a user or a password; leave them out"),
+        ("s3://hospital/2026?token=secret", r"s3://hospital/2026: has a query \(\?\)"),
+        ("s3://secret@hospital?a=b", r"s3://\*\*\*@hospital: has a query"),
+        ("https://127.0.0.1:1/x", r"no connection to 127\.0\.0\.1:1"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_refused_without_its_secret(url: str, words: str) -> None:
+def test_an_address_that_cannot_be_used_is_refused_without_its_secret(
+    url: str, words: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises((ConfigError, DataError), match=words) as caught:
         open_place(url).survey()
-    assert "secret" not in str(caught.value)
+    assert "secret" not in str(caught.value) + caplog.text + "".join(capfd.readouterr())
+
+
+def test_a_server_that_is_away_is_one_message_at_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
+    begun = time.monotonic()
+    with pytest.raises(DataError, match=r"gs://x/y: no connection to 127\.0\.0\.1:1 \(Connection refused\)"):
+        open_place("gs://x/y").survey()
+    assert time.monotonic() - begun < 20
+    logging.getLogger("gcsfs").error("what it says of the same error")
+    assert caplog.text + "".join(capfd.readouterr()) == ""
 
 
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
