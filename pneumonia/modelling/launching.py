@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 from pneumonia.config.schema import Config
-from pneumonia.errors import ConfigError
+from pneumonia.errors import ConfigError, WorkerLost
 from pneumonia.modelling.device import Compute
 from pneumonia.modelling.local_workers import local_workers
 from pneumonia.modelling.sharded_step import sharded_compute, worker_count
@@ -19,12 +21,26 @@ def own_compute(config: Config) -> Compute:
     return sharded_compute(config.train, launch.local_rank if launch else 0)
 
 
-def gathered(data: TrainingSet, config: Config, key: str) -> AbstractContextManager[Workers]:
+def gathered(
+    data: TrainingSet, config: Config, key: str, folder: Path, stop: threading.Event
+) -> AbstractContextManager[Workers]:
     """Return the context in which the workers of a training reach one another, for worker 0.
+
+    Args:
+        data: what is trained on.
+        config: the resolved configuration.
+        key: of the training.
+        folder: of the training.
+        stop: set where this process has been asked to end; it then waits for nobody.
 
     Raises:
         ConfigError: a launcher has started more processes than there are shards.
     """
+
+    def watch() -> None:
+        if stop.is_set():
+            raise WorkerLost("stopped before the workers had met")
+
     train, launch, device = config.train, Launch.found(), own_compute(config).device
     if launch is not None:
         if launch.size > train.shards:
@@ -32,6 +48,6 @@ def gathered(data: TrainingSet, config: Config, key: str) -> AbstractContextMana
                 f"train.shards={train.shards}: {launch.size} processes were started for one training, and each needs a "
                 f"shard; set train.shards={launch.size} or a multiple, on which the results depend, or start fewer"
             )
-        return launch.meet(device)
+        return launch.meet(device, watch)
     count = worker_count(train)
-    return local_workers(count, data, config, key, device) if count > 1 else nullcontext(Workers())
+    return local_workers(count, data, config, key, device, folder, watch) if count > 1 else nullcontext(Workers())

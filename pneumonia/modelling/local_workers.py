@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from mmap import mmap
 from pathlib import Path
@@ -23,14 +25,21 @@ from pneumonia.data.images import Images
 from pneumonia.errors import WorkerLost
 from pneumonia.files import write_text
 from pneumonia.modelling.training_set import TrainingSet
-from pneumonia.modelling.workers import Workers, joined, torch_distributed
+from pneumonia.modelling.watched_store import POLL_SECONDS, torch_distributed
+from pneumonia.modelling.workers import CONNECTING, Workers, joined
+from pneumonia.timing import timed
 
 HELPER = "pneumonia.modelling.helper"
+PREFIX = "workers-"
+ORPHAN_SECONDS = 0.5
+"""How often a worker looks whether the process that has started it is still there."""
 _INTERFACE = "GLOO_SOCKET_IFNAME"
 
 
 @contextmanager
-def local_workers(size: int, data: TrainingSet, config: Config, key: str, device: torch.device) -> Iterator[Workers]:
+def local_workers(
+    size: int, data: TrainingSet, config: Config, key: str, device: torch.device, place: Path, watch: Callable[[], None]
+) -> Iterator[Workers]:
     """Start all workers but this one, which is worker 0, and meet them; afterwards they are ended.
 
     Args:
@@ -39,23 +48,43 @@ def local_workers(size: int, data: TrainingSet, config: Config, key: str, device
         config: the resolved configuration.
         key: of the training.
         device: that worker 0 computes on.
+        place: the training's own folder, where what they need lies meanwhile; no other process trains there.
+        watch: called while they are awaited; raises an error to end that.
 
     Raises:
-        WorkerLost: one of them ended before it was ready.
+        WorkerLost: one of them ended before all had met.
     """
-    with tempfile.TemporaryDirectory(prefix="pneumonia-workers-") as name:
-        folder = Path(name)
-        _hand_over(folder, data, config, key)
-        started = [_start(folder, rank, size) for rank in range(1, size)]
+    started: list[subprocess.Popen[bytes]] = []
+
+    def all_alive() -> None:
+        watch()
+        for rank, process in enumerate(started, 1):
+            if process.poll() is not None:
+                raise WorkerLost(f"worker {rank} has ended at its start, with {process.returncode}")
+
+    with _folder(place) as folder:
         try:
-            _await(started, folder)
-            store = meeting_place(folder, size)
-            with on_loopback(), joined(store, Workers(0, size, 0, device, restartable=True)) as workers:
+            with timed("starting workers"):
+                _hand_over(folder, data, config, key)
+                started += [_start(folder, rank, size) for rank in range(1, size)]
+                _await(range(1, size), folder, all_alive)
+            mine, store = Workers(0, size, 0, device, restartable=True), meeting_place(folder, size)
+            with on_loopback(), joined(store, mine, all_alive, CONNECTING) as workers:
                 yield workers
         finally:
             for process in started:  # a worker keeps nothing
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def _folder(place: Path) -> Iterator[Path]:
+    """Make a folder for this start of workers, and remove those that killed processes have left."""
+    place.mkdir(parents=True, exist_ok=True)
+    for left in place.glob(f"{PREFIX}*"):
+        shutil.rmtree(left, ignore_errors=True)  # a worker of that start may still be ending
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as name:
+        yield Path(name)
 
 
 def _hand_over(folder: Path, data: TrainingSet, config: Config, key: str) -> None:
@@ -94,7 +123,7 @@ def meeting_place(folder: Path, size: int) -> Any:
 def _start(folder: Path, rank: int, size: int) -> subprocess.Popen[bytes]:
     package = str(Path(pneumonia.__file__).parents[1])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "-m", HELPER, str(folder), str(rank), str(size)]
+    command = [sys.executable, "-m", HELPER, str(folder), str(rank), str(size), str(os.getpid())]
     # a worker computes with as many threads as worker 0, and starts no more than those
     return subprocess.Popen(
         command,
@@ -104,15 +133,25 @@ def _start(folder: Path, rank: int, size: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _await(started: list[subprocess.Popen[bytes]], folder: Path) -> None:
-    waiting = dict(enumerate(started, 1))
-    while waiting:
-        for rank, process in list(waiting.items()):
-            if own_folder(folder, rank).exists():
-                del waiting[rank]
-            elif process.poll() is not None:
-                raise WorkerLost(f"worker {rank} has ended at its start, with {process.returncode}")
-        time.sleep(0.02)
+def _await(ranks: Iterable[int], folder: Path, watch: Callable[[], None]) -> None:
+    while not all(own_folder(folder, rank).exists() for rank in ranks):
+        watch()
+        time.sleep(POLL_SECONDS)
+
+
+def end_with(owner: int) -> None:
+    """End this process, whatever it waits for, as soon as the one that has started it is gone.
+
+    Args:
+        owner: process id of that one.
+    """
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(ORPHAN_SECONDS)
+        os._exit(1)  # nothing here is worth keeping; the folder is removed by the next start
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def _train(
 ) -> Fitted:
     with own_compute(config).limited(), kept_memory(), termination() as stop:
         try:
-            with gathered(data, config, key) as workers:
+            with gathered(data, config, key, path.parent, stop) as workers:
                 session = _Session(data, config, path, key, workers, found)
                 session.run(on_epoch, on_step, stop)
         except WorkerLost:

@@ -20,13 +20,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pneumonia.errors import DataError, WorkerLost
+from pneumonia.modelling.watched_store import WatchedStore, torch_distributed
+from pneumonia.timing import timed
 
 SILENCE = timedelta(minutes=30)
 """How long a worker waits for one that is reachable and silent, such as worker 0 while it validates."""
 JOINING = timedelta(hours=24)
 """How long a process of another launcher waits for worker 0 to come to the training: it may prepare a large set."""
-torch_distributed: Any = dist
-"""The module without its type hints, which leave the stores out."""
+CONNECTING = timedelta(minutes=1)
+"""How long workers of one machine take at most to connect, once all are there; it is a matter of milliseconds."""
 _CALL = "call"
 
 
@@ -112,21 +114,38 @@ class Workers:
 
 
 @contextmanager
-def joined(store: Any, workers: Workers) -> Iterator[Workers]:
+def joined(
+    store: Any, workers: Workers, watch: Callable[[], None] = lambda: None, connecting: timedelta = SILENCE
+) -> Iterator[Workers]:
     """Meet the other workers at a store: with gloo on CPUs, with nccl on GPUs.
 
+    Args:
+        store: of all workers.
+        workers: this one among them.
+        watch: called while this worker waits for another at the store; raises an error to end that. With nccl nothing
+            is waited for here, but in the first exchange.
+        connecting: how long they take at most to connect, once all have come to the store.
+
     Raises:
-        WorkerLost: they do not come within `SILENCE`.
+        WorkerLost: they do not come within `SILENCE`, or do not connect.
     """
     hook = sys.excepthook  # torch puts one that writes the rank before every line, and leaves it there
     kind = "gloo" if workers.device.type == "cpu" else "nccl"
-    workers._exchange(
-        lambda: dist.init_process_group(kind, store=store, rank=workers.rank, world_size=workers.size, timeout=SILENCE)
-    )
+    place = WatchedStore(store, watch, SILENCE) if kind == "gloo" else store
+
+    def meet() -> None:
+        dist.init_process_group(kind, store=place, rank=workers.rank, world_size=workers.size, timeout=connecting)
+        torch_distributed.distributed_c10d._set_pg_timeout(SILENCE)
+
     try:
+        with timed("starting workers"):
+            workers._exchange(meet)
         yield workers
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        # torch names a group by its number, which must be that of the other workers, who are new processes
+        torch_distributed.distributed_c10d._world.group_count = 0
         sys.excepthook = hook
 
 
@@ -162,8 +181,12 @@ class Launch:
         return torch_distributed.PrefixStore(f"pneumonia/{self.restart}", store)
 
     @contextmanager
-    def meet(self, device: torch.device) -> Iterator[Workers]:
+    def meet(self, device: torch.device, watch: Callable[[], None] = lambda: None) -> Iterator[Workers]:
         """Meet the others; worker 0 calls them, who are waiting in `awaited`.
+
+        Args:
+            device: of the tensors that they exchange.
+            watch: see `joined`.
 
         Raises:
             WorkerLost: they do not come within `SILENCE`.
@@ -171,7 +194,7 @@ class Launch:
         store = self.store()
         if not self.rank:
             store.set(_CALL, "train")
-        with joined(store, Workers(self.rank, self.size, self.local_rank, device)) as workers:
+        with joined(store, Workers(self.rank, self.size, self.local_rank, device), watch) as workers:
             yield workers
 
     def awaited(self) -> bool:

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from benchmarks.sharding_member import KEY, images, settings
 from pneumonia.errors import TrainingInterrupted, WorkerLost
 from pneumonia.modelling import local_workers, training_loop
 from pneumonia.modelling.training_loop import fit
+from pneumonia.progress import Progress
+from pneumonia.timing import reports_time
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS = ("train.shards=4", "train.workers=1")
@@ -137,3 +141,52 @@ def test_a_worker_that_cannot_start_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(training_loop, "RESTARTS", 0)
     with pytest.raises(WorkerLost, match="worker 1 has ended at its start, with 1"):
         fit(images(32), settings(SHARDS[0], "train.workers=2"), tmp_path, KEY)
+
+
+@pytest.mark.integration
+def test_a_worker_that_is_killed_before_it_meets_the_others_is_replaced(
+    tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
+) -> None:
+    monkeypatch.setattr(local_workers, "HELPER", "tests.support.lost_worker")
+    monkeypatch.setenv("LOST_WORKER", "killed")
+    (tmp_path / "workers-of-a-killed-process").mkdir()
+    lines: list[str] = []
+
+    @reports_time
+    def step(progress: Progress) -> str:
+        return fit(images(32), settings(SHARDS[0], "train.workers=2"), tmp_path, KEY).weights_digest
+
+    assert step(lambda done, total, message="": lines.append(message)) == digest
+    assert len(started) == 2
+    assert "starting workers" in lines[0]
+    assert not list(tmp_path.glob("workers-*"))
+
+
+@pytest.mark.integration
+def test_sigterm_ends_the_wait_for_a_worker_that_does_not_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[subprocess.Popen[bytes]]
+) -> None:
+    monkeypatch.setattr(local_workers, "HELPER", "tests.support.lost_worker")
+    monkeypatch.setenv("LOST_WORKER", "silent")
+
+    def stop() -> None:
+        while not list(tmp_path.glob("workers-*/store")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(TrainingInterrupted, match="stopped; run it again"):
+        fit(images(32), settings(SHARDS[0], "train.workers=2"), tmp_path, KEY)
+    assert [process.poll() for process in started] == [-signal.SIGKILL]
+
+
+@pytest.mark.integration
+def test_a_worker_ends_with_the_process_that_has_started_it(tmp_path: Path) -> None:
+    local_workers._hand_over(tmp_path, images(32), settings(SHARDS[0]), KEY)
+    command = f"'{sys.executable}' -m {local_workers.HELPER} '{tmp_path}' 1 2 $$ & wait"
+    owner = subprocess.Popen(["sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE)
+    while not (tmp_path / "1").exists():
+        assert owner.poll() is None
+        time.sleep(0.05)
+    owner.kill()
+    owner.communicate(timeout=60)  # its output ends with its last process, which waits for worker 0
