@@ -38,10 +38,8 @@ DEPLOYED = history("superseded", "deployed")
 def helm(programs: StandIns, before: str = DEPLOYED, failing: str = "nothing", said: str = "it cannot") -> None:
     programs.have("kubectl", "exit 1")  # the test's words are for a reader, and may be gone
     fails = f"""[ "$1" != {failing} ] || {{ echo 'Error: {said}' >&2; exit 1; }}"""
-    programs.have(
-        "helm",
-        f"""{fails}\n[ "$1" != history ] || echo 'WARNING: others may read it' >&2\n[ "$1" != history ] || echo '{before}'""",
-    )
+    warns = "[ \"$1\" != history ] || echo 'WARNING: the kubeconfig is readable by others' >&2"
+    programs.have("helm", f"""{fails}\n{warns}\n[ "$1" != history ] || echo '{before}'""")
 
 
 def deploy(programs: StandIns, tag: str = TAG) -> subprocess.CompletedProcess[str]:
