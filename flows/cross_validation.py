@@ -17,12 +17,13 @@ sys.path.insert(
 
 from flows.defaults import set_defaults
 from flows.heartbeat import Heartbeat
-from flows.supervisor import ready, supervise
+from flows.supervisor import ready, refuse_launcher, supervise
 from pneumonia.environment import prepare as prepare_environment
 
 set_defaults()
 if __name__ == "__main__":  # before the libraries, which take seconds to load
     prepare_environment()
+    refuse_launcher()
     supervise()
     alive = Heartbeat("loading the libraries")
     alive.start()

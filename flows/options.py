@@ -7,16 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from pneumonia.cli import common
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.errors import ConfigError
 
 Profile = Annotated[str, typer.Option(help="fast: 10 % of the patients, one epoch; full: everything")]
-Data = Annotated[
-    str | None,
-    typer.Option(help="folder with train/ and test/; phantom; auto: data/chest_xray if it is there, or phantoms"),
-]
-Weights = Annotated[str | None, typer.Option(help="imagenet, none, or a ResNet18 state dict (FILE)")]
+Data = common.Data
+Weights = common.Weights
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. train.epochs=3; repeatable"),

@@ -13,12 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # `python flows/sc
 
 from flows.defaults import set_defaults
 from flows.heartbeat import Heartbeat
-from flows.supervisor import ready, supervise
+from flows.supervisor import ready, refuse_launcher, supervise
 from pneumonia.environment import prepare as prepare_environment
 
 set_defaults()
 if __name__ == "__main__":  # before the libraries, which take seconds to load
     prepare_environment()
+    refuse_launcher()
     supervise()
     alive = Heartbeat("loading the libraries")
     alive.start()

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 END_SECONDS = 10.0  # for Prefect's server to close its database
@@ -22,6 +23,21 @@ INSIST_SECONDS = 1.0  # a second signal after this long ends the flow without it
 AGAIN = "run the same command again to go on from the last checkpoint"
 STOPPED = f"stopped; {AGAIN}"
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def refuse_launcher() -> None:
+    """Exit with 2 where a launcher such as torchrun has started this flow several times over."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1 or "RANK" not in os.environ:
+        return
+    name = Path(sys.argv[0]).name
+    print(
+        f"error: a launcher has started {size} processes of {name}, and each would run all of it; run it alone: "
+        f"python flows/{name} … (with --set train.shards={size} its trainings start their other processes themselves, "
+        "and torchrun is for flows/pipeline.py and tasks.launch: docs/scale.md)",
+        file=sys.stderr,
+    )
+    sys.exit(2)
 
 
 def supervise() -> None:

@@ -11,7 +11,10 @@ import typer
 
 from pneumonia.cli.common import (
     ConfigFile,
+    Data,
+    OnUnreadable,
     Settings,
+    Weights,
     disclaim,
     emit,
     emit_json,
@@ -26,8 +29,11 @@ from tasks.help_training import help_training, is_helper
 
 def main(
     profile: Annotated[str, typer.Option(help="fast, or full")] = "fast",
+    data: Data = None,
+    weights: Weights = None,
     settings: Settings = None,
     config_file: ConfigFile = None,
+    on_unreadable: OnUnreadable = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trained model as one JSON document")] = False,
 ) -> None:
     """Prepare the images and train the model; what comes after is flows/pipeline.py's. Not a medical device.
@@ -39,7 +45,8 @@ def main(
     from tasks.train_model import train_model
 
     with failures():
-        config = resolve_config(config_file, settings, profile=profile)
+        named: dict[str, object] = {"data.root": data, "model.weights": weights, "data.on_unreadable": on_unreadable}
+        config = resolve_config(config_file, settings, named, profile)
         if config.data.folds:
             raise ConfigError("data.folds: folds are trained by flows/cross_validation.py; leave them out here")
         if is_helper():

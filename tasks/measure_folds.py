@@ -83,7 +83,7 @@ def measure_folds(
     with Cluster(address) as cluster:
         check_shared(cluster, located[0], datasets[0])
         make_store(uri)  # before two machines do at once
-        cpus, gpus = needs(cluster, config)
+        cpus, gpus = needs(cluster, located[0])
         for done in cluster.map(measure_fold, folds, cpus=cpus, gpus=gpus):
             found[done.number] = fold = MeasuredFold.model_validate(done.result)
             words = f"fold {fold.result.fold + 1}, seed {fold.result.seed}"
@@ -92,19 +92,28 @@ def measure_folds(
 
 
 def _located(config: Config, uri: str) -> Config:
-    """Return the configuration with the addresses that do not depend on where a process was started."""
+    """Return the configuration with the addresses that do not depend on where a process was started.
+
+    One process computes the shards of a fold, where no number is set: beside it other folds are trained, and as many
+    processes as there are cores would take theirs.
+    """
     tracking = config.tracking.model_copy(update={"uri": uri})
-    return config.model_copy(update={"work": str(Path(config.work).resolve()), "tracking": tracking})
+    train = config.train.model_copy(update={"workers": config.train.workers or bool(config.train.shards)})
+    work = str(Path(config.work).resolve())
+    return config.model_copy(update={"work": work, "tracking": tracking, "train": train})
 
 
 def needs(cluster: Cluster, config: Config) -> tuple[float, float]:
     """Return the processor cores and devices that a training takes of its machine.
 
-    With train.threads=0 it takes the whole machine, as large as the smallest one.
+    Where batches are cut into shards, each of train.workers processes has train.threads threads, or one, and a device
+    of its own. Otherwise there is one process, which with train.threads=0 takes the whole machine, as large as the
+    smallest one.
     """
-    device = config.train.device
-    gpus = 1.0 if device == "cuda" or (device == "auto" and cluster.smallest("GPU") >= 1) else 0.0
-    return float(config.train.threads or cluster.smallest("CPU")), gpus
+    train, workers = config.train, max(config.train.workers, 1)
+    gpus = workers if train.device == "cuda" or (train.device == "auto" and cluster.smallest("GPU") >= 1) else 0
+    threads = train.threads or (1 if train.shards else cluster.smallest("CPU"))
+    return float(workers * threads), float(gpus)
 
 
 def measure_fold(document: dict[str, Any]) -> dict[str, Any]:

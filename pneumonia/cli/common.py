@@ -17,7 +17,7 @@ from pneumonia.boundary import explain, keep_tracebacks_in
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
 from pneumonia.files import expand_home
-from pneumonia.progress import Progress
+from pneumonia.progress import Progress, stays
 from pneumonia.streams import explain_lost_output, lost_output
 
 FINDING, WRONG_USE, INTERRUPTED = 1, 2, 130  # the last as shells report SIGINT
@@ -40,6 +40,12 @@ Settings = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="TOML file of settings", show_default=False)
 ]
+
+Data = Annotated[
+    str | None,
+    typer.Option(help="folder with train/ and test/; phantom; auto: data/chest_xray if it is there, or phantoms"),
+]
+Weights = Annotated[str | None, typer.Option(help="imagenet, none, or a ResNet18 state dict (FILE)")]
 
 
 class Unreadable(StrEnum):
@@ -164,6 +170,8 @@ def progress(description: str, *, of_bytes: bool = False) -> Iterator[Progress]:
             nonlocal last
             text = message or description
             bar.update(task, completed=done, total=total or None, description=text, visible=True)  # total 0: unknown
+            if stays(message):
+                console.print(f"{description}: {message}", soft_wrap=True, markup=False, highlight=False)
             if not console.is_terminal and done != total and time.monotonic() - last > LINE_SECONDS:
                 last = time.monotonic()
                 complain(f"{description}: {_amount(done, of_bytes)} of {_amount(total, of_bytes)}")

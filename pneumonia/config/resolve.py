@@ -128,14 +128,17 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict[str, Any]]]) -
     lines = []
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
+        words = problem["msg"].removeprefix("Value error, ")
+        key, _, rest = words.partition(": ")
+        if whole := ".".join([*path, key]) in Config.names():  # a check of a section begins with the key to be changed
+            path, words = [*path, key], rest
         origin = next((name for name, layer in reversed(layers) if _holds(layer, path)), "defaults")
         if origin == "environment":
             origin = ENVIRONMENT_PREFIX + "__".join(path).upper()
-        words = problem["msg"]
         if problem["type"] == "model_type":
             words = f"is a section; set one of its keys, {_keys(path)}"
         # what was meant for a key of tracking may be a password
-        hidden = problem["type"] == "unknown_key" or path == ["tracking"]
+        hidden = whole or problem["type"] == "unknown_key" or path == ["tracking"]
         got = "" if hidden else f", got {_shown(problem['input'])}"
         lines.append(f"{'.'.join(path)} (from {origin}): {words}{got}")
     return "the configuration cannot be used:\n  " + "\n  ".join(lines)

@@ -26,3 +26,15 @@ def test_the_pipeline_trains_with_two_processes_and_runs_its_steps_once(tmp_path
     assert done.stdout.count("Not a medical device.") == 1
     assert "champion, version 1" in done.stdout
     assert len(list(tmp_path.glob("training/*/checkpoint.safetensors"))) == 1
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("flow", ["cross_validation.py", "monitor.py", "score_archive.py"])
+def test_a_flow_that_no_launcher_can_share_refuses_before_it_loads_anything(flow: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "1"}
+    command = [sys.executable, str(ROOT / "flows" / flow)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert f"2 processes of {flow}" in done.stderr
+    assert "--set train.shards=2" in done.stderr
+    assert not list(tmp_path.iterdir())

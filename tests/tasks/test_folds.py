@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from pneumonia.config.recipe import of_fold
 from pneumonia.errors import ConfigError, DataError
 from pneumonia.imaging.refusal import PHANTOM_COMMENT
 from tasks import prepare_data as prepare
+from tasks.measure_folds import _located, needs
 from tasks.plan_folds import plan_folds
 from tests.support.small import small
 
@@ -46,6 +49,25 @@ def test_what_cannot_be_planned_is_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         plan_folds(small(tmp_path, *settings), seeds, folds)
+
+
+@pytest.mark.parametrize(
+    ("settings", "devices", "workers", "taken"),
+    [
+        (("train.threads=0",), 0, 0, (16, 0)),
+        (("train.threads=3",), 0, 0, (3, 0)),
+        (("train.threads=0", "train.shards=4"), 0, 1, (1, 0)),
+        (("train.threads=3", "train.shards=4"), 2, 1, (3, 1)),
+        (("train.threads=3", "train.shards=4", "train.workers=2"), 2, 2, (6, 2)),
+    ],
+)
+def test_a_fold_on_a_cluster_takes_what_its_processes_use(
+    tmp_path: Path, settings: tuple[str, ...], devices: int, workers: int, taken: tuple[float, float]
+) -> None:
+    cluster: Any = SimpleNamespace(smallest={"CPU": 16, "GPU": devices}.get)
+    located = _located(small(tmp_path, *settings), "sqlite:///tracking.db")
+    assert located.train.workers == workers
+    assert needs(cluster, located) == taken
 
 
 def test_all_folds_are_audited_once_and_the_report_counts_each(
