@@ -16,13 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,35 +31,20 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1", RAY_raylet_start_wait_time_s="300")
 os.environ["PYTHONPATH"] = f"{ROOT}:{ROOT / 'benchmarks'}:{os.environ.get('PYTHONPATH', '')}"
 
-import numpy as np
-import pyarrow.parquet as pq
-from PIL import Image
+from cluster_archive import PART, draw, measure_memory, memory, model, units
+from cluster_killed import killed_archive, killed_folds
 from processor import processor, versions
 
 from pneumonia.cluster import Cluster
-from pneumonia.config.recipe import of_fold
-from pneumonia.config.resolve import resolve
-from pneumonia.config.schema import Config, PreprocessConfig
-from pneumonia.data.phantom.dataset import render
 from pneumonia.data.places import open_place
 from pneumonia.inference import archive, archive_worker
-from pneumonia.inference.archive import Scoring, score_archive
+from pneumonia.inference.archive import Scoring
 from pneumonia.inference.predictor import Predictor
-from tasks.measure_folds import measure_folds
-from tasks.prepare_data import prepare_data
-from tasks.train_model import train_model
 
-DRAWN, SIDE, PART, PART_ROWS = 16, 1024, 16, archive.PART
-"""Drawn phantoms and their side; images a part here, so that few images make many parts; rows of a part as it ships."""
 LEAST_EFFICIENCY = 0.85
 """Aim: throughput of two workers, as a share of twice that of one."""
 MEMORY_MIB = 64
 """Aim: how much more memory an archive of four times the size may take."""
-SMALL = (
-    "data.root=phantom", "model.architecture=tiny", "phantom.train=64", "phantom.test=32", "phantom.size=64",
-    "preprocess.size=32", "train.epochs=3", "train.batch_size=16", "train.threads=1", "evaluation.bootstrap=100",
-    "tracking.system_metrics=false",
-)  # fmt: skip
 
 
 class Nodes:
@@ -87,37 +69,6 @@ class Nodes:
 
     def stop(self) -> None:
         self._cluster.shutdown()
-
-
-def draw(folder: Path, count: int) -> Path:
-    """Write `count` JPEG files of some drawn phantoms."""
-    folder.mkdir(parents=True)
-    drawn = []
-    for at in range(DRAWN):
-        file = folder / f"image {at:05d}.jpeg"
-        Image.fromarray(render(at % 2, np.random.default_rng(at), SIDE)).save(file, quality=90)
-        drawn.append(file.read_bytes())
-    for at in range(DRAWN, count):
-        (folder / f"image {at:05d}.jpeg").write_bytes(drawn[at % DRAWN])
-    return folder
-
-
-def model(work: Path) -> Predictor:
-    """Return a ResNet18 with random weights, exported."""
-    from pneumonia.modelling.network import build_network
-    from pneumonia.modelling.weights import save_weights, state_digest
-    from pneumonia.records.model import ModelRecord
-
-    state = build_network("resnet18", "none", 0).state_dict()
-    config = resolve(assignments=["data.root=phantom", f"work={work}", "serving.threads=1"], environment={})
-    record = ModelRecord(
-        name="pneumonia-resnet18-phantom", phantom=True, architecture="resnet18", flip_tta=False, threshold=0.5,
-        preprocess=PreprocessConfig(size=224), weights_digest=state_digest(state), data_digest="0" * 64,
-        split_digest="0" * 64, config=config.model_dump(mode="json"), library_version="benchmark",
-    )  # fmt: skip
-    work.mkdir(parents=True, exist_ok=True)
-    save_weights(work / "model.safetensors", state, record)
-    return Predictor.load(str(work / "model.safetensors"), config)
 
 
 def timed_score(document: dict[str, Any], files: dict[str, bytes]) -> dict[str, float]:
@@ -194,134 +145,6 @@ def growth(nodes: Nodes, predictor: Predictor, source: Path, place: Path, rounds
         "busy_of_two_by_one": round(median(busy), 3),
         "efficiency_by_cost": round(median(a * b for a, b in zip(cpu, busy, strict=True)), 3),
     }
-
-
-def killed_archive(nodes: Nodes, predictor: Predictor, source: Path, place: Path) -> dict[str, Any]:
-    """Score without a cluster, and on one whose node is killed after the first part; compare the rows."""
-    folder = open_place(str(source))
-    contents = folder.survey()
-    here, there = place / "here.parquet", place / "there.parquet"
-    score_archive(predictor, folder, contents, str(here))
-    killed_at: list[float] = []
-
-    def kill(done: float, _: float, message: str = "") -> None:  # noqa: ARG001
-        if done and not killed_at:
-            nodes.kill()
-            killed_at.append(done)
-
-    with Cluster(nodes.address) as cluster:
-        began = time.perf_counter()
-        score_archive(predictor, folder, contents, str(there), kill, archive_worker.on_cluster(cluster))
-        seconds = time.perf_counter() - began
-    rows = pq.read_table(there)
-    return {
-        "what": "archive",
-        "units": len(contents.images),
-        "killed_after": killed_at[0],
-        "nodes_left": len(nodes.alive),
-        "rows": rows.num_rows,
-        "rows_once": len(set(rows["file"].to_pylist())) == rows.num_rows == len(contents.images),
-        "equal": rows.equals(pq.read_table(here)),
-        "seconds": round(seconds, 1),
-    }
-
-
-def killed_folds(nodes: Nodes, place: Path, folds: int = 4) -> dict[str, Any]:
-    """Measure folds on a cluster whose node is killed after the first, and without a cluster; compare the digests."""
-
-    def planned(work: Path) -> list[Config]:
-        small = resolve("fast", assignments=[*SMALL, f"work={work}"], environment={})
-        return [of_fold(small, 0, folds, number) for number in range(folds)]
-
-    configs = planned(place / "cluster")
-    datasets = [prepare_data(config) for config in configs]
-    killed_at: list[float] = []
-
-    def kill(done: float, _: float, message: str = "") -> None:  # noqa: ARG001
-        if not killed_at:
-            nodes.kill()
-            killed_at.append(done)
-
-    began = time.perf_counter()
-    measured = measure_folds(datasets, configs, nodes.address, kill)
-    seconds = time.perf_counter() - began
-    here = [train_model(prepare_data(config), config).weights_digest for config in planned(place / "here")]
-    return {
-        "what": "cross-validation",
-        "units": folds,
-        "killed_after": killed_at[0],
-        "nodes_left": len(nodes.alive),
-        "rows": len(measured),
-        "rows_once": len({fold.result.fold for fold in measured}) == folds,
-        "equal": [fold.trained.weights_digest for fold in measured] == here,
-        "seconds": round(seconds, 1),
-    }
-
-
-def memory(work: Path, source: Path, place: Path) -> dict[str, Any]:
-    """Score once and four times the images, each in a process of its own; return the largest memory of each, MiB."""
-    found: dict[str, Any] = {}
-    large = place / "four times"
-    large.mkdir()
-    for copy in range(4):
-        shutil.copytree(source, large / str(copy))
-    for name, folder in (("once", source), ("four_times", large)):
-        command = [sys.executable, __file__, "--memory", str(work), str(folder), str(place / f"{name}.parquet")]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found[name] = json.loads(done.stdout.strip().splitlines()[-1])
-    found["more_mib"] = found["four_times"]["mib"] - found["once"]["mib"]
-    return found
-
-
-def measure_memory(work: str, source: str, out: str) -> None:
-    """Score in this process, and print its largest memory while it scores."""
-    archive.PART = PART
-    config = resolve(assignments=["data.root=phantom", f"work={work}", "serving.threads=1"], environment={})
-    place = open_place(source)
-    predictor = Predictor.load(f"{work}/model.safetensors", config)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of loading the model
-    counts = score_archive(predictor, place, place.survey(), out)
-    status = Path("/proc/self/status").read_text()
-    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-    print(json.dumps({"images": sum(counts.values()), "mib": peak // 2**10}))
-
-
-def units(predictor: Predictor, source: Path, place: Path) -> dict[str, Any]:
-    """Measure what one process does for the whole archive: listing and joining."""
-    listed = place / "listed"
-    count = 20_000
-    for at in range(count):
-        file = listed / f"{at // 1000:03d}" / f"{at:06d}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-    spent = time.process_time()
-    open_place(str(listed)).survey()
-    listing = time.process_time() - spent
-    tracemalloc.start()
-    contents = open_place(str(listed)).survey()
-    _, grown = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    parts = open_place(str(place / "joined"))
-    Path(parts.url).mkdir()
-    rows = [row | {"file": name} for row, name in _rows(predictor, source, contents.images[:PART_ROWS])]
-    for number in range(40):
-        parts.publish(f"part-{number:06d}", lambda path: pq.write_table(archive._table(rows), path))
-    spent = time.process_time()
-    archive._join(parts, sorted(parts.names()), open_place(str(place)), "joined.parquet")
-    joining = time.process_time() - spent
-    return {
-        "listing_ms_a_thousand_files": round(1e6 * listing / count, 2),
-        "listing_bytes_a_file": round(grown / count),
-        "joining_ms_a_thousand_rows": round(1e6 * joining / (40 * len(rows)), 2),
-        "result_bytes_a_row": round((place / "joined.parquet").stat().st_size / (40 * len(rows)), 1),
-    }
-
-
-def _rows(predictor: Predictor, source: Path, names: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    place = open_place(str(source))
-    (result,) = predictor.stream_from(place.survey().images[:1], place.read)
-    for name in names:
-        yield archive._row(result), name
 
 
 def say(name: str, found: dict[str, Any]) -> dict[str, Any]:

@@ -56,6 +56,7 @@ from flows.parameters import guarded
 from flows.pipeline import prepare_data, step, train_model
 from flows.progress import told
 from flows.terminal import announce, failures, summarise_cross_validation
+from pneumonia.cluster import check_engine
 from pneumonia.config.schema import Config
 from pneumonia.records.cross_validation import CrossValidation, FoldResult
 from pneumonia.records.steps import Dataset, TrainedModel
@@ -126,6 +127,7 @@ def cross_validation(
         engine: local, one fold after another on this machine; ray, on the machines of a cluster.
         address: of the Ray cluster.
     """
+    cluster.check_cluster(config, engine, address)
     planned = plan_folds(config, seeds, folds)
     datasets = for_each(prepare_data, planned)
     if engine == "ray":
@@ -177,6 +179,7 @@ def main(
         config = resolved(
             profile, file, settings, data_root=data, model_weights=weights, data_on_unreadable=on_unreadable
         )
+        check_engine(engine, address)
         announce(config)
         found = cross_validation(config, seeds or [0], folds, engine_of(engine), address)
         summarise_cross_validation(config, found, summary.folder_of(found, config) / REPORT)

@@ -25,7 +25,8 @@ Engine = Annotated[
     str, typer.Option(metavar="local|ray", help="local: this machine; ray: the machines of a Ray cluster")
 ]
 Address = Annotated[
-    str, typer.Option(metavar="HOST:PORT", envvar="RAY_ADDRESS", help="of the Ray cluster, or ray://HOST:10001")
+    str,
+    typer.Option(metavar="HOST:PORT", help="of the Ray cluster, or ray://HOST:10001; otherwise that in RAY_ADDRESS"),
 ]
 OnUnreadable = Annotated[str | None, typer.Option(help="fail, or skip images that cannot be read")]
 

@@ -10,7 +10,10 @@ from prefect.utilities.callables import get_call_parameters
 from pydantic import BaseModel, ValidationError
 
 from pneumonia.config.schema import Config
+from pneumonia.data.places import check_address
 
+PLACES = {"source", "out"}
+"""Parameters that are addresses of archives and results."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -34,6 +37,7 @@ class GuardedFlow(Flow[P, R]):
 
         Raises:
             ParameterTypeError: the configuration is not valid; no run was made.
+            ConfigError: an address holds a password; no run was made.
         """
         self.validate_parameters(get_call_parameters(self.fn, args, kwargs))
         run: Any = super().__call__
@@ -45,6 +49,8 @@ class GuardedFlow(Flow[P, R]):
             config = _Configured.model_validate({"config": parameters.get("config")}).config
         except ValidationError as error:
             raise ParameterTypeError.from_validation_error(error) from None
+        for name in PLACES & parameters.keys():
+            check_address(str(parameters[name]))
         return super().validate_parameters({**parameters, "config": config})
 
 

@@ -37,7 +37,9 @@ from flows.parameters import guarded
 from flows.pipeline import step
 from flows.progress import told
 from flows.terminal import check_servers, failures
+from pneumonia.cluster import check_engine
 from pneumonia.config.schema import Config
+from pneumonia.data.places import check_address
 from pneumonia.records.archive import ScoredArchive
 
 
@@ -90,6 +92,9 @@ def main(
     """
     with failures():
         config = resolved(profile, file, settings)
+        check_engine(engine, address)
+        for place in (source, out):  # before Prefect's server stores it
+            check_address(place)
         check_servers(config)
         found = scored_archive(config, source, out, model, engine_of(engine), address)
         counts = ", ".join(f"{number} {name}" for name, number in sorted(found.counts.items()))

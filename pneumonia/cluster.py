@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -24,6 +27,26 @@ SECONDS = 60.0
 """How long is waited for a node to answer a check."""
 CONNECT_SECONDS = 10.0
 START = "start one with `ray start --head` and name its address, HOST:6379, or ray://HOST:10001 from another network"
+
+
+ENGINES = ("local", "ray")
+NO_ROOM_SECONDS = 600.0
+"""How long calls wait for a node that they fit, after the last one has died."""
+
+
+def check_engine(engine: str, address: str | None) -> None:
+    """Refuse an engine that does not exist, and an address that would not be used.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine={engine}: write {' or '.join(ENGINES)}")
+    if address and engine != "ray":
+        raise ConfigError(
+            f"address={redacted(address)}: is of a Ray cluster, which engine={engine} does not use; add --engine ray "
+            "(engine=ray), or leave the address out"
+        )
 
 
 class Finished(NamedTuple):
@@ -45,8 +68,9 @@ class Cluster:
         """Remember the address: ``HOST:6379``, ``ray://HOST:10001``, or ``auto`` for the cluster of this machine.
 
         Raises:
-            ConfigError: it is empty.
+            ConfigError: it is empty, and RAY_ADDRESS too.
         """
+        address = address or os.environ.get("RAY_ADDRESS", "")
         if not address:
             raise ConfigError(f"--engine ray: needs the cluster's address (--address or RAY_ADDRESS); {START}")
         self.address = address
@@ -58,11 +82,15 @@ class Cluster:
         self._check_reachable()
         if ray.is_initialized():
             raise PneumoniaError("this process has a connection to a Ray cluster already; end that first")
+        main = threading.current_thread() is threading.main_thread()
+        kept = signal.getsignal(signal.SIGTERM) if main else None
         try:
             ray.init(address=self.address, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
             words = redacted(" ".join(str(error).split()))[:300]
             raise PneumoniaError(f"{self.address}: no Ray cluster can be used there ({words}); {START}") from error
+        if kept is not None:  # Ray's own handler prints its stack before the process ends
+            signal.signal(signal.SIGTERM, kept)
         self._ray: Any = ray
         return self
 
@@ -134,6 +162,7 @@ class Cluster:
         Raises:
             PneumoniaError: what a function raised, or a call whose nodes died again and again.
         """
+        self.check_room(cpus, gpus)
         called = self._ray.remote(function).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)
         common = () if shared is None else (self._ray.put(shared),)
         left, under_way = enumerate(documents), dict[Any, tuple[int, Any, int]]()
@@ -147,7 +176,7 @@ class Cluster:
                 under_way[called.remote(taken[1], *common)] = (*taken, 1)
             if not under_way:
                 return
-            (reference,), _ = self._ray.wait(list(under_way), num_returns=1)
+            reference = self._next(list(under_way), cpus, gpus)
             number, document, tries = under_way.pop(reference)
             try:
                 result = self._ray.get(reference)
@@ -158,6 +187,46 @@ class Cluster:
                 under_way[called.remote(document, *common)] = (number, document, tries + 1)
                 continue
             yield Finished(number, result)
+
+    def _next(self, under_way: list[Any], cpus: float, gpus: float) -> Any:
+        """Wait for a call to return; where no node fits any more for `NO_ROOM_SECONDS`, say so instead."""
+        without_room = time.monotonic()
+        while True:
+            done, _ = self._ray.wait(under_way, num_returns=1, timeout=SECONDS)
+            if done:
+                return done[0]
+            try:
+                self.check_room(cpus, gpus)
+                without_room = time.monotonic()
+            except PneumoniaError:
+                if time.monotonic() - without_room > NO_ROOM_SECONDS:
+                    raise
+
+    def check_room(self, cpus: float, gpus: float = 0, remedy: str = "") -> None:
+        """See that a call fits at least one node: otherwise Ray waits for one without a word.
+
+        Args:
+            cpus, gpus: that a call needs on its node.
+            remedy: what helps besides another node.
+
+        Raises:
+            PneumoniaError: it fits none; the message says what each has.
+        """
+        alive = [node for node in self._ray.nodes() if node["Alive"]]
+        sizes = {
+            node["NodeManagerAddress"]: (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in alive
+        }
+        if any(has[0] >= cpus and has[1] >= gpus for has in sizes.values()):
+            return
+        wanted = f"{cpus:g} processor cores" + (f" and {gpus:g} GPU" if gpus else "")
+        shown = sorted(f"{node}: {has[0]:g} and {has[1]:g}" for node, has in sizes.items())
+        more = f"and {len(shown) - 5} more" if len(shown) > 5 else ""
+        raise PneumoniaError(
+            f"{redacted(self.address)}: no node has the {wanted} that one call takes (cores and GPUs of each: "
+            f"{'; '.join([*shown[:5], *filter(None, [more])])}); {remedy + ', or ' if remedy else ''}start a larger "
+            "node: ray start --address HOST:6379 --num-cpus N --num-gpus N"
+        )
 
     def total(self, resource: str) -> float:
         """Return how much of a resource, CPU or GPU, all nodes have together."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pneumonia.cluster import Cluster
+from pneumonia.cluster import Cluster, check_engine
 from pneumonia.config.schema import Config
 from pneumonia.environment import prepare
 from pneumonia.errors import ConfigError, FolderInUse, PneumoniaError
@@ -81,14 +81,27 @@ def measure_folds(
     ]
     found: dict[int, MeasuredFold] = {}
     with Cluster(address) as cluster:
+        cpus, gpus = needs(cluster, located[0])
         check_shared(cluster, located[0], datasets[0])
         make_store(uri)  # before two machines do at once
-        cpus, gpus = needs(cluster, located[0])
         for done in cluster.map(measure_fold, folds, cpus=cpus, gpus=gpus):
             found[done.number] = fold = MeasuredFold.model_validate(done.result)
             words = f"fold {fold.result.fold + 1}, seed {fold.result.seed}"
             progress(len(found), len(folds), f"{words}: AUROC {fold.result.metrics['auroc'].value:.3f}")
     return tuple(found[number] for number in range(len(folds)))
+
+
+def check_cluster(config: Config, engine: str, address: str) -> None:
+    """See, before images are packed, that a cluster can be used and has room for a fold; engine local needs none.
+
+    Raises:
+        PneumoniaError: it cannot, or no node has what a training takes; the message names the setting.
+        ConfigError: an address without engine ray, or engine ray without an address.
+    """
+    check_engine(engine, address)
+    if engine == "ray":
+        with Cluster(address) as cluster:
+            needs(cluster, config)
 
 
 def _located(config: Config, uri: str) -> Config:
@@ -109,11 +122,18 @@ def needs(cluster: Cluster, config: Config) -> tuple[float, float]:
     Where batches are cut into shards, each of train.workers processes has train.threads threads, or one, and a device
     of its own. Otherwise there is one process, which with train.threads=0 takes the whole machine, as large as the
     smallest one.
+
+    Raises:
+        PneumoniaError: no node has so many.
     """
     train, workers = config.train, max(config.train.workers, 1)
     gpus = workers if train.device == "cuda" or (train.device == "auto" and cluster.smallest("GPU") >= 1) else 0
-    threads = train.threads or (1 if train.shards else cluster.smallest("CPU"))
-    return float(workers * threads), float(gpus)
+    cpus = workers * (train.threads or (1 if train.shards else cluster.smallest("CPU")))
+    fewer = {"train.threads": train.threads, "train.workers": train.workers}
+    remedies = [f"set {name}={number} to fewer" for name, number in fewer.items() if number > 1]
+    remedies += [f"set train.device={train.device} to cpu"] if gpus else []
+    cluster.check_room(float(cpus), float(gpus), " or ".join(remedies))
+    return float(cpus), float(gpus)
 
 
 def measure_fold(document: dict[str, Any]) -> dict[str, Any]:

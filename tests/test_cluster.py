@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from pneumonia.data.phantom.dataset import render
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.inference import archive, archive_worker
 from pneumonia.inference.archive_run import run_scoring
-from tasks.measure_folds import MeasuredFold, measure_folds
+from tasks.measure_folds import MeasuredFold, check_cluster, measure_folds
 from tasks.prepare_data import prepare_data
 from tasks.score_fold import score_fold
 from tasks.train_model import train_model
@@ -178,7 +180,44 @@ def test_two_processes_of_a_machine_that_provide_a_model_at_once_remove_nothing_
     assert (target / "digest").read_bytes() == b"a model"
 
 
-def test_a_cluster_that_is_not_there_is_refused_at_once() -> None:
+def handler() -> int:
+    """The address of what the kernel calls at SIGTERM."""
+    found = ctypes.create_string_buffer(1024)
+    ctypes.CDLL(None).sigaction(signal.SIGTERM, None, found)
+    return int.from_bytes(found.raw[:8], "little")
+
+
+def test_what_fits_no_node_is_refused_before_anything_starts(ray_cluster: Nodes, tmp_path: Path) -> None:
+    cores = r"8 processor cores that one call .*: 1 and 0.*set train\.threads=8 to fewer, or start a larger node"
+    gpu = r"1 processor cores and 1 GPU .* or set train\.device=cuda to cpu, or start"
+    for words, *settings in ((cores, "train.threads=8"), (gpu, "train.threads=1", "train.device=cuda")):
+        with pytest.raises(PneumoniaError, match=words):
+            check_cluster(small(tmp_path, *settings), "ray", ray_cluster.address)
+
+
+def test_a_connection_keeps_the_handler_of_sigterm_and_refuses_calls_without_room(
+    ray_cluster: Nodes, tmp_path: Path
+) -> None:
+    signal.signal(signal.SIGTERM, previous := signal.getsignal(signal.SIGTERM))
+    before = handler()
+    with Cluster(ray_cluster.address) as cluster:
+        assert signal.getsignal(signal.SIGTERM) == previous
+        assert handler() == before, "Ray would print its stack"
+        with pytest.raises(PneumoniaError, match="no node has the 2 processor cores"):
+            next(cluster.map(ray_calls.slow, [{"folder": str(tmp_path), "number": 1}], cpus=2))
+
+
+def test_the_cluster_is_looked_at_before_the_archive(tmp_path: Path) -> None:
+    config = Config(work=str(tmp_path / "work"))
+    score = partial(run_scoring, config, str(tmp_path / "none"), str(tmp_path / "x.parquet"))
+    with pytest.raises(PneumoniaError, match="no Ray cluster answers there"):
+        score(engine="ray", address="127.0.0.1:1")
+    with pytest.raises(ConfigError, match=r"address=127\.0\.0\.1:1: .* add --engine ray"):
+        score(address="127.0.0.1:1")
+
+
+def test_a_cluster_that_is_not_there_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(ConfigError, match="needs the cluster's address"):
         Cluster("")
     with pytest.raises(PneumoniaError, match=r"127\.0\.0\.1:1: no Ray cluster answers there"), Cluster("127.0.0.1:1"):

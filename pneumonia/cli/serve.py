@@ -41,8 +41,8 @@ EngineOption = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        metavar="HOST:PORT", envvar="RAY_ADDRESS", help="Of the Ray cluster; ray://HOST:10001 for Ray's client",
-        show_default=False,
+        metavar="HOST:PORT", show_default=False,
+        help="Of the Ray cluster; ray://HOST:10001 for Ray's client; otherwise that in RAY_ADDRESS",
     ),
 ]  # fmt: skip
 

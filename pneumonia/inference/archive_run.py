@@ -5,17 +5,17 @@ Shared by the command, the flow and the DAG.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from pneumonia.cluster import Cluster, check_engine
 from pneumonia.config.schema import Config
 from pneumonia.data.layout import KINDS, summarise
 from pneumonia.data.places import open_file, open_place
-from pneumonia.errors import ConfigError, DataError
-from pneumonia.inference.archive import score_archive
+from pneumonia.errors import DataError
+from pneumonia.inference.archive import Mapper, score_archive, score_here
 from pneumonia.inference.predictor import Predictor
 from pneumonia.progress import Progress, silent
-
-ENGINES = ("local", "ray")
 
 
 def run_scoring(
@@ -37,7 +37,7 @@ def run_scoring(
         out: path or URL of the Parquet file.
         model: its address; by default the champion.
         progress: called with the images done and all images.
-        engine: one of `ENGINES`.
+        engine: one of `pneumonia.cluster.ENGINES`.
         address: of the Ray cluster, for engine ray.
         on_words: called with what was passed over in the archive, if anything was.
 
@@ -45,22 +45,28 @@ def run_scoring(
         The number of images by decision, and of refused ones by code.
 
     Raises:
-        ConfigError: an address that cannot be used, or an engine that does not exist.
+        ConfigError: an address that cannot be used or is not used, or an engine that does not exist.
         PneumoniaError: see `score_archive`; or the cluster cannot be used.
     """
-    if engine not in ENGINES:
-        raise ConfigError(f"engine={engine}: write {' or '.join(ENGINES)}")
+    check_engine(engine, address)
     place, _ = open_place(source), open_file(out)  # before anything is read
-    contents = place.survey()
-    if words := summarise(contents.others, contents.litter):
-        on_words(words)
-    if not contents.images:
-        raise DataError(f"{place}: holds no image ({KINDS})")
-    predictor = Predictor.load(model, config)
+    with _mapper(engine, address) as mapper:  # before the archive is listed, which may take long
+        contents = place.survey()
+        if words := summarise(contents.others, contents.litter):
+            on_words(words)
+        if not contents.images:
+            raise DataError(f"{place}: holds no image ({KINDS})")
+        return score_archive(Predictor.load(model, config), place, contents, out, progress, mapper)
+
+
+@contextmanager
+def _mapper(engine: str, address: str | None) -> Iterator[Mapper]:
+    """Yield what scores the parts, with the connection that it needs."""
     if engine == "local":
-        return score_archive(predictor, place, contents, out, progress)
-    from pneumonia.cluster import Cluster
+        yield score_here
+        return
     from pneumonia.inference.archive_worker import on_cluster
 
     with Cluster(address or "") as cluster:
-        return score_archive(predictor, place, contents, out, progress, on_cluster(cluster))
+        cluster.check_room(1)
+        yield on_cluster(cluster)

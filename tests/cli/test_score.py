@@ -14,6 +14,7 @@ from tests.cli.console import call
     [
         (("--out", "x.csv"), "name a file that ends in .parquet"),
         (("--out", "s3://x.parquet"), "names no file"),
+        (("--out", "x.parquet", "--address", "127.0.0.1:1"), "add --engine ray"),
         (("--out", "x.parquet", "--engine", "spark"), "'spark' is not one of 'local', 'ray'"),
     ],
 )

@@ -11,7 +11,9 @@ from prefect.logging.configuration import setup_logging
 
 from flows.parameters import guarded
 from flows.pipeline import pipeline
+from flows.score_archive import scored_archive
 from pneumonia.config.schema import Config
+from pneumonia.errors import ConfigError
 
 SECRET = "s3cr3t-w0rd"
 
@@ -58,3 +60,11 @@ def test_a_flow_is_the_same_otherwise() -> None:
     assert made.parameters == plain.parameters
     given = made.validate_parameters({"config": {"profile": "full"}, "fresh": True})
     assert given == {"config": Config(profile="full"), "fresh": True}
+
+
+def test_an_address_with_a_password_makes_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow_engine, "run_flow", lambda *_, **__: pytest.fail("a run was made"))
+    for given in ({"source": f"s3://u:{SECRET}@h/in"}, {"out": f"gs://b/out?token={SECRET}"}):
+        with pytest.raises(ConfigError) as refused:
+            scored_archive(Config(), **({"source": "in", "out": "out.parquet"} | given))
+        assert SECRET not in str(refused.value)

@@ -37,10 +37,12 @@ def plan_folds(params: str, conf: str) -> list:
     with child.step("plan_folds") as progress:
         import json
 
+        from pneumonia.cluster import check_engine
         from pneumonia.config.resolve import resolve
         from tasks.plan_folds import plan_folds
 
         values = json.loads(params)
+        check_engine(values["engine"], values["address"])
         assignments = child.assignments(params, conf, child.OWN_OF_FOLDS)
         planned = plan_folds(
             resolve(values["profile"], assignments=assignments), values["seeds"], values["folds"], progress
