@@ -212,15 +212,17 @@ class Cluster:
         Raises:
             PneumoniaError: it fits none; the message says what each has.
         """
-        alive = [node for node in self._ray.nodes() if node["Alive"]]
-        sizes = {
-            node["NodeManagerAddress"]: (node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
-            for node in alive
-        }
-        if any(has[0] >= cpus and has[1] >= gpus for has in sizes.values()):
+        sizes = [  # of one address there may be several nodes
+            (node["NodeManagerAddress"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in self._ray.nodes()
+            if node["Alive"]
+        ]
+        if any(cores >= cpus and devices >= gpus for _, cores, devices in sizes):
             return
         wanted = f"{cpus:g} processor cores" + (f" and {gpus:g} GPU" if gpus else "")
-        shown = sorted(f"{node}: {has[0]:g} and {has[1]:g}" for node, has in sizes.items())
+        shown = [
+            f"{node}: {cores:g} and {devices:g}" for node, cores, devices in sorted(sizes, key=lambda size: -size[1])
+        ]
         more = f"and {len(shown) - 5} more" if len(shown) > 5 else ""
         raise PneumoniaError(
             f"{redacted(self.address)}: no node has the {wanted} that one call takes (cores and GPUs of each: "

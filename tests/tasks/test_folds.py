@@ -64,7 +64,7 @@ def test_what_cannot_be_planned_is_refused(
 def test_a_fold_on_a_cluster_takes_what_its_processes_use(
     tmp_path: Path, settings: tuple[str, ...], devices: int, workers: int, taken: tuple[float, float]
 ) -> None:
-    cluster: Any = SimpleNamespace(smallest={"CPU": 16, "GPU": devices}.get)
+    cluster: Any = SimpleNamespace(smallest={"CPU": 16, "GPU": devices}.get, check_room=lambda *needed: None)
     located = _located(small(tmp_path, *settings), "sqlite:///tracking.db")
     assert located.train.workers == workers
     assert needs(cluster, located) == taken
