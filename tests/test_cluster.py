@@ -189,7 +189,7 @@ def handler() -> int:
 
 def test_what_fits_no_node_is_refused_before_anything_starts(ray_cluster: Nodes, tmp_path: Path) -> None:
     cores = r"8 processor cores that one call .*: 1 and 0.*set train\.threads=8 to fewer, or start a larger node"
-    gpu = r"1 processor cores and 1 GPU .* or set train\.device=cuda to cpu, or start"
+    gpu = r"1 processor cores and 1 GPU .*; set train\.device=cuda to cpu, or start"
     for words, *settings in ((cores, "train.threads=8"), (gpu, "train.threads=1", "train.device=cuda")):
         with pytest.raises(PneumoniaError, match=words):
             check_cluster(small(tmp_path, *settings), "ray", ray_cluster.address)
