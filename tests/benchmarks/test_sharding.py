@@ -18,6 +18,12 @@ def test_the_tables_are_the_committed_results() -> None:
         f"{row['seconds_to_the_next_step']:.0f} s | {'the same' if row['same_digest'] else 'another'} |"
         for row in FOUND["kills"]
     ]
+    quiet, busy = (FOUND["speed"][when] for when in ("as it is", "beside a neighbour"))
+    pairs = {way: [when["images_per_second"][way] for when in (quiet, busy)] for way in quiet["images_per_second"]}
+    pairs["two workers against one process"] = [
+        when["two workers against"]["one process of two threads"] for when in (quiet, busy)
+    ]
+    lines += [f"| {way} | {first} | {second} |" for way, (first, second) in pairs.items()]
     missing = [line for line in lines if line not in PAGE.splitlines()]
     assert not missing, "\n".join(missing)
 
