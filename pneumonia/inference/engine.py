@@ -77,6 +77,7 @@ class Engine:
                 {
                     "INFERENCE_NUM_THREADS": self.threads,
                     "NUM_STREAMS": self.threads,
+                    "ENABLE_CPU_PINNING": False,  # two processes would pin themselves to the same core
                     "INFERENCE_PRECISION_HINT": "f32",  # bf16 otherwise, where the processor has it
                     "EXECUTION_MODE_HINT": "ACCURACY",
                 },

@@ -65,3 +65,8 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
 def test_the_number_of_threads_is_that_of_the_cores(graph: Path) -> None:
     assert Engine(graph, SIZE).threads == cores() >= 1
     assert Engine(graph, SIZE, threads=3).run(phantoms(2, 1).pixels[0]).logits.shape == (2,)
+
+
+def test_no_thread_is_pinned_to_a_core(graph: Path) -> None:
+    """Otherwise the engines of two processes would take the same core, and leave the others idle."""
+    assert Engine(graph, SIZE, threads=1)._compiled.get_property("ENABLE_CPU_PINNING") is False
