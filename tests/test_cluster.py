@@ -12,15 +12,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from pneumonia.cluster import Cluster
 from pneumonia.config.recipe import of_fold
 from pneumonia.config.schema import Config
-from pneumonia.data.phantom.dataset import render
 from pneumonia.errors import ConfigError, DataError, PneumoniaError, TrackingError
 from pneumonia.inference import archive, archive_worker
 from pneumonia.inference.archive_run import run_scoring
@@ -30,6 +27,7 @@ from tasks.score_fold import score_fold
 from tasks.train_model import train_model
 from tests.support import exports, ray_calls
 from tests.support.ray_cluster import Nodes, running
+from tests.support.scored_archive import make_archive
 from tests.support.small import small
 
 COUNT = 30
@@ -78,13 +76,7 @@ def test_calls_of_a_node_that_is_killed_are_made_again(nodes: Nodes, tmp_path: P
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "archive"
-    for at in range(COUNT):
-        place = folder / f"study {at % 7}" / f"image {at}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(render(at % 2, np.random.default_rng(at), 64)).save(place)
-    (folder / "study 3" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand then nothing")
-    return folder
+    return make_archive(tmp_path / "archive", COUNT)
 
 
 def test_an_archive_is_scored_as_on_one_machine_though_a_node_is_killed(

@@ -1,4 +1,4 @@
-"""Where a step's time goes: its parts, the line, and who is told."""
+"""Where a step's time goes: its parts, the line, and who receives it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pneumonia.timing import reports_time, timed
 
 
 def lines_of(step, **given) -> list[tuple[float, float, str]]:
-    told: list[tuple[float, float, str]] = []
-    step(progress=lambda done, total, message="": told.append((done, total, message)), **given)
-    return told
+    received: list[tuple[float, float, str]] = []
+    step(progress=lambda done, total, message="": received.append((done, total, message)), **given)
+    return received
 
 
 @timed("reading")

@@ -30,7 +30,7 @@ def names() -> list[str]:
     """Return the names that may be set, in the order of the tree."""
     every = Config.names()
     if unknown := sorted(CHARTS_OWN.difference(every)):
-        raise ValueError(f"{', '.join(unknown)}: no settings any more; mend CHARTS_OWN")
+        raise ValueError(f"{', '.join(unknown)}: no settings any more; correct CHARTS_OWN")
     return [name for name in every if name.partition(".")[0] in SECTIONS and name not in CHARTS_OWN]
 
 

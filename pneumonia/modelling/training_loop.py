@@ -77,11 +77,11 @@ def fit(
         TrainingInterrupted: SIGTERM was received; the checkpoint is written.
     """
     data.check()
-    path, told = folder / CHECKPOINT, list[Epoch]()
+    path, reported = folder / CHECKPOINT, list[Epoch]()
 
     def on_new_epoch(epoch: Epoch) -> None:
-        if epoch.epoch > len(told):  # those before are trained again after workers were lost
-            told.append(epoch)
+        if epoch.epoch > len(reported):  # those before are trained again after workers were lost
+            reported.append(epoch)
             on_epoch(epoch)
 
     lost_workers = 0

@@ -10,13 +10,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from pneumonia.config.schema import Config
-from pneumonia.data.phantom.dataset import render
 from pneumonia.data.places import LocalPlace, open_place
 from pneumonia.errors import PneumoniaError
 from pneumonia.inference import archive
@@ -25,6 +22,7 @@ from pneumonia.inference.archive import Part, Scoring, score_archive, score_here
 from pneumonia.inference.predictor import Predictor
 from pneumonia.progress import Progress, silent
 from tests.support import exports
+from tests.support.scored_archive import make_archive
 
 ROOT = Path(__file__).parents[2]
 COUNT = 90
@@ -37,13 +35,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    folder = tmp_path / "archive"
-    for at in range(COUNT):
-        place = folder / f"study {at % 7}" / f"image {at}.png"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(render(at % 2, np.random.default_rng(at), 64)).save(place)
-    (folder / "study 3" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nand then nothing")
-    return folder
+    return make_archive(tmp_path / "archive", COUNT)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def create(cloud: Cloud, name: str, template: dict[str, Any]) -> dict[str, Any]:
     values = {}
     for key in parameters:
         if key == "CertificateArn":
-            asked = cloud.client("acm").request_certificate(DomainName="films.example.org")
+            asked = cloud.client("acm").request_certificate(DomainName="radiographs.example.org")
             values[key] = asked["CertificateArn"]
         if key.startswith("SsmParameterValue"):
             cloud.client("ssm").put_parameter(Name="/an/image", Value=an_image(cloud), Type="String", Overwrite=True)

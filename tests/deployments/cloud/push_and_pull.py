@@ -2,7 +2,7 @@
 
     python push_and_pull.py FOLDER URL
 
-FOLDER holds `films`. Printed is a JSON list of the clone's files with their md5.
+FOLDER holds `radiographs`. Printed is a JSON list of the clone's files with their md5.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ def project(folder: Path, url: str) -> None:
 def main(folder: Path, url: str) -> None:
     """Push, and pull elsewhere."""
     project(folder, url)
-    call(folder, "add", "films")
+    call(folder, "add", "radiographs")
     call(folder, "push")
     clone = folder / "clone"
     project(clone, url)
-    shutil.copy2(folder / "films.dvc", clone)
+    shutil.copy2(folder / "radiographs.dvc", clone)
     call(clone, "pull")
-    files = sorted(path for path in (clone / "films").rglob("*") if path.is_file())
+    files = sorted(path for path in (clone / "radiographs").rglob("*") if path.is_file())
     digests = [
         (path.relative_to(clone).as_posix(), hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest())
         for path in files

@@ -43,16 +43,16 @@ def bucket() -> str:
 
 @pytest.mark.parametrize("store", ["s3", "gs"], indirect=True)
 def test_a_fresh_clone_gets_what_was_pushed(store: ObjectStore, bucket: str, phantoms: Path, tmp_path: Path) -> None:
-    films = sorted((phantoms / "train").rglob("*.jpeg"))[:4]
+    radiographs = sorted((phantoms / "train").rglob("*.jpeg"))[:4]
     digests = []
-    for number, film in enumerate(films):
-        path = tmp_path / "project" / "films" / film.parent.name / f"{number}.jpeg"
+    for number, radiograph in enumerate(radiographs):
+        path = tmp_path / "project" / "radiographs" / radiograph.parent.name / f"{number}.jpeg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(film.read_bytes())
+        path.write_bytes(radiograph.read_bytes())
         digests.append(
             [
-                f"films/{film.parent.name}/{number}.jpeg",
-                hashlib.md5(film.read_bytes(), usedforsecurity=False).hexdigest(),
+                f"radiographs/{radiograph.parent.name}/{number}.jpeg",
+                hashlib.md5(radiograph.read_bytes(), usedforsecurity=False).hexdigest(),
             ]
         )
     url = store.make_bucket(bucket)
