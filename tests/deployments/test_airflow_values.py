@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from pneumonia.config.resolve import resolve
+from pneumonia.data.patient_key import from_environment
 from tests.deployments.chart import FOLDER, PAGE, assignments, commands, read, variables_of
 from tests.deployments.stack import ROOT
 
@@ -135,7 +136,9 @@ def test_a_step_has_the_stacks_folders() -> None:
     assert VALUES["logs"]["persistence"]["enabled"]
 
 
-def test_secrets_are_made_once_and_hold_what_is_referred_to(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+def test_secrets_are_made_once_and_hold_what_is_referred_to(
+    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "cluster.env"
     scripts["write_env"].complete(file, demo=False)
     (made,) = scripts["write_secrets"].manifests(file, "airflow", "db:5432")
@@ -152,7 +155,10 @@ def test_secrets_are_made_once_and_hold_what_is_referred_to(scripts: dict[str, M
 
     first, key = scripts["write_secrets"].manifests(file, "service", "db:5432")
     assert (first["metadata"]["name"], key["metadata"]["name"]) == ("pneumonia", "pneumonia-patient-key")
-    assert len(base64.b64decode(key["data"]["patient.key"])) == 32
+    bytes_of_key = base64.b64decode(key["data"]["patient.key"])
+    assert len(bytes_of_key) == 32
+    monkeypatch.setenv("PNEUMONIA_PATIENT_KEY", base64.b64decode(made["data"]["PNEUMONIA_PATIENT_KEY"]).decode())
+    assert from_environment(tmp_path / "patient.key") == bytes_of_key, "the steps' pseudonyms are the service's"
     assert scripts["write_secrets"].manifests(file, "service", "db:5432") == [first, key], "the second time the same"
     assert (tmp_path / "cluster.env.patient.key").stat().st_mode & 0o777 == 0o600
 
