@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,11 +23,12 @@ from pneumonia.config.schema import Config, TrainConfig
 from pneumonia.modelling.augment import augment
 from pneumonia.modelling.batch_norm import BatchStatistics
 from pneumonia.modelling.device import Compute, cores
+from pneumonia.modelling.exchange import Exchange
 from pneumonia.modelling.schedule import resize_batch
 from pneumonia.modelling.sharding import Node, add_all, add_subtrees, cut, draw_seed, owned, subtrees
 from pneumonia.modelling.workers import Workers
 
-_LOSS, _CORRECT, _STOP, _EXTRA = -3, -2, -1, 3  # what follows gradients and statistics in a worker's values
+_LOSS, _CORRECT, _EXTRA = -2, -1, 2  # what follows gradients and statistics in a worker's values
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,12 @@ class ShardedStep:
 
     def _own(self, parts: list[NDArray[np.int64]], denominator: Tensor, done: int, size: int) -> Iterator[Node]:
         images = sum(map(len, parts))
-        for shard in owned(len(parts), self._workers.rank, self._workers.size):
+        mine = owned(len(parts), self._workers.rank, self._workers.size)
+        for shard in mine:
             self._values.zero_()
             self._backward(parts[shard], shard, denominator, done, size)
             self._values[self._count : _LOSS] = self._norms.read() * (len(parts[shard]) / images)
-            yield Node(0, shard, self._values.clone())
+            yield Node(0, shard, self._values if shard == mine[-1] else self._values.clone())
 
     def _backward(self, part: NDArray[np.int64], shard: int, denominator: Tensor, done: int, size: int) -> None:
         """Add the gradient of a micro-batch to the values, with its loss and its hits."""
@@ -159,15 +162,19 @@ class ShardedStep:
         if workers.size == 1:
             return add_all(nodes), stop.is_set()
         places = [subtrees(owned(count, rank, workers.size)) for rank in range(workers.size)]
-        mine = self._values.new_zeros((max(map(len, places)), len(self._values)))
-        for row, node in zip(mine, nodes, strict=False):
-            row.copy_(node.value)
-        mine[0, _STOP] = float(stop.is_set())
-        found = workers.gather(mine)
-        stopping = any(bool(theirs[0, _STOP] > 0) for theirs in found)
-        every = (
-            Node(level, index, row)
-            for theirs, own in zip(found, places, strict=True)
-            for row, (level, index) in zip(theirs, own, strict=False)
-        )
+        found, stopping = self._exchange.gather([node.value for node in nodes], stop.is_set())
+        every = [
+            Node(level, index, row, writable=False)
+            for theirs, place in zip(found, places, strict=True)
+            for row, (level, index) in zip(theirs, place, strict=False)
+        ]
+        first = sum(map(len, places[: workers.rank]))
+        every[first : first + len(nodes)] = nodes
         return add_all(every), stopping
+
+    @cached_property
+    def _exchange(self) -> Exchange:
+        """Where all workers come to in the first step, when they know that they are to train the same thing."""
+        shards, size = self._config.train.shards, self._workers.size
+        shares = [owned(count, rank, size) for count in range(1, shards + 1) for rank in range(size)]
+        return Exchange(self._workers, max(len(subtrees(share)) for share in shares), len(self._values))

@@ -50,23 +50,31 @@ class Node:
 
     Attributes:
         value: any shape; the same one in all nodes.
+        writable: the value may be replaced by a sum; otherwise another worker may be reading it.
     """
 
     level: int
     index: int
     value: Tensor
+    writable: bool = True
+
+    def add(self, other: Node) -> Tensor:
+        """Return the sum of both values, in the place of one of them where that is writable.
+
+        The bits are the same in either place: a sum of two numbers does not depend on their order.
+        """
+        if self.writable:
+            return self.value.add_(other.value)
+        return other.value.add_(self.value) if other.writable else self.value + other.value
 
 
 def add_subtrees(nodes: Iterable[Node]) -> list[Node]:
-    """Add siblings up as long as there are any; nodes in the order of their micro-batches, without gaps.
-
-    The values on the left are changed in place.
-    """
+    """Add siblings up as long as there are any; nodes in the order of their micro-batches, without gaps."""
     done: list[Node] = []
     for node in nodes:
         while done and _are_siblings(done[-1], node):
             left = done.pop()
-            node = Node(left.level + 1, left.index // 2, left.value.add_(node.value))
+            node = Node(left.level + 1, left.index // 2, left.add(node))
         done.append(node)
     return done
 
@@ -76,17 +84,17 @@ def _are_siblings(left: Node, right: Node) -> bool:
 
 
 def add_all(nodes: Iterable[Node]) -> Tensor:
-    """Return the sum over all micro-batches of a step; the first value is changed in place.
+    """Return the sum over all micro-batches of a step.
 
     The trees that remain where their number is no power of two are added from the left.
 
     Args:
         nodes: of all workers, in the order of their micro-batches; at least one.
     """
-    first, *rest = add_subtrees(nodes)
+    total, *rest = add_subtrees(nodes)
     for node in rest:
-        first.value.add_(node.value)
-    return first.value
+        total = Node(total.level, total.index, total.add(node))
+    return total.value
 
 
 def subtrees(parts: range) -> list[tuple[int, int]]:

@@ -58,9 +58,21 @@ class Workers:
         """
         if self.size == 1:
             return [values]
-        found = [torch.empty_like(values) for _ in range(self.size)]
-        self._exchange(lambda: dist.all_gather(found, values))
-        return found
+        found = values.new_empty((self.size, *values.shape))
+        found[self.rank] = values
+        self.gather_into(found)
+        return list(found)
+
+    def gather_into(self, found: Tensor) -> None:
+        """Fill in what the other workers have put at their rank, where this one has put its own.
+
+        Args:
+            found: [size, …], of the same shape for all.
+
+        Raises:
+            WorkerLost: as for `gather`.
+        """
+        self._exchange(lambda: dist.all_gather(list(found), found[self.rank]))
 
     def share(self, content: bytes) -> bytes:
         """Return what worker 0 gives; what the others give is not used.
