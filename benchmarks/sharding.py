@@ -3,9 +3,9 @@
 python benchmarks/sharding.py [--rounds N] [--data FOLDER --weights FILE] [--parts parity,kills,speed,accuracy]
 
 Speed: two workers of one thread, one process of two threads with the same shards, and one with shards off take turns,
-with a neighbour that computes beside them and without; the steps of each turn but its first two count. Accuracy: the
-same seeds with and without shards, on a tenth of the training patients, validated on as many others. A part that is not
-named stays as it was.
+with a neighbour that computes beside them and without, at a small step and at that of profile `full`; the steps of each
+turn but its first two count. Accuracy: the same seeds with and without shards, on a tenth of the training patients,
+validated on as many others. A part that is not named stays as it was.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ RESULTS = ROOT / "benchmarks" / "results" / "sharding.json"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from processor import processor, versions
+from scipy.stats import ttest_1samp
 from sharding_member import KEY, images, settings
 
 from pneumonia.modelling.training_loop import fit
 from pneumonia.modelling.training_set import TrainingSet
 
 RESNET = ("model.architecture=resnet18", "preprocess.size=64", "train.batch_size=16", "train.shards=4")
-SIZE, BATCH, STEPS, WARMING = 128, 32, 6, 2
+STEPS, WARMING = 6, 2
+SIZES = {"128 px, batches of 32": (128, 32), "224 px, batches of 64": (224, 64)}
 WAYS = {
     "two workers of one thread": ("train.shards=2", "train.workers=2", "train.threads=1"),
     "one process of two threads": ("train.shards=2", "train.workers=1", "train.threads=2"),
@@ -121,41 +123,46 @@ def neighbour(busy: bool) -> Iterator[None]:
         process.wait()
 
 
-def rate(data: TrainingSet, way: tuple[str, ...]) -> float:
+def rate(data: TrainingSet, size: int, batch: int, way: tuple[str, ...]) -> float:
     """Return images per second of a way to train, from its median step."""
     config = settings(
-        f"preprocess.size={SIZE}", f"train.batch_size={BATCH}", "model.architecture=resnet18", "train.precision=auto",
+        f"preprocess.size={size}", f"train.batch_size={batch}", "model.architecture=resnet18", "train.precision=auto",
         "train.epochs=1", "train.bn_recalibration_images=0", *way,
     )  # fmt: skip
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         fit(data, config, Path(folder), KEY, on_step=lambda *_: times.append(time.perf_counter()))
     seconds = [after - before for before, after in pairwise(times)]
-    return BATCH / median(seconds[WARMING - 1 :])
+    return batch / median(seconds[WARMING - 1 :])
 
 
 def speed(rounds: int) -> dict[str, Any]:
     """Let the ways to train take turns, on the machine as it is and beside a neighbour."""
-    data = images(SIZE, STEPS * BATCH, 8)
-    found: dict[str, Any] = {}
-    for name, busy in {"as it is": False, "beside a neighbour": True}.items():
-        load = round(os.getloadavg()[0], 2)
-        rates: dict[str, list[float]] = {way: [] for way in WAYS}
-        with neighbour(busy):
-            for number in range(rounds):
-                for way in list(WAYS)[:: 1 if number % 2 else -1]:
-                    rates[way].append(rate(data, WAYS[way]))
-        two = rates["two workers of one thread"]
-        found[name] = {
-            "load_before": load,
-            "images_per_second": {way: round(median(each), 1) for way, each in rates.items()},
-            "two workers against": {
-                way: round(median(a / b for a, b in zip(two, rates[way], strict=True)), 2)
-                for way in WAYS
-                if rates[way] is not two
-            },
+    return {
+        name: {
+            when: turns(images(size, STEPS * batch, 8), size, batch, rounds, busy)
+            for when, busy in {"as it is": False, "beside a neighbour": True}.items()
         }
-    return found | {"rounds": rounds, "batch": BATCH, "size": SIZE}
+        for name, (size, batch) in SIZES.items()
+    } | {"rounds": rounds}
+
+
+def turns(data: TrainingSet, size: int, batch: int, rounds: int, busy: bool) -> dict[str, Any]:
+    """Return images per second of each way to train, and the ratio of the first to the others."""
+    load = round(os.getloadavg()[0], 2)
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    with neighbour(busy):
+        for number in range(rounds):
+            for way in list(WAYS)[:: 1 if number % 2 else -1]:
+                rates[way].append(rate(data, size, batch, WAYS[way]))
+    two, *others = WAYS
+    return {
+        "load_before": load,
+        "images_per_second": {way: round(median(each), 1) for way, each in rates.items()},
+        f"{two} against": {
+            way: round(median(a / b for a, b in zip(rates[two], rates[way], strict=True)), 2) for way in others
+        },
+    }
 
 
 def accuracy(data_folder: str, weights: str, seeds: int) -> dict[str, Any]:
@@ -186,11 +193,18 @@ def accuracy(data_folder: str, weights: str, seeds: int) -> dict[str, Any]:
             {
                 "shards": shards, "micro_batch": 64 // max(shards, 1), "auroc": [round(each, 4) for each in aurocs],
                 "mean": round(mean(aurocs), 4), "sd": round(stdev(aurocs), 4),
-                "difference_by_seed": round(mean(a - b for a, b in zip(aurocs, found[0], strict=True)), 4),
+                **({"difference_by_seed": difference(aurocs, found[0])} if shards else {}),
             }
             for shards, aurocs in found.items()
         ],
     }  # fmt: skip
+
+
+def difference(these: list[float], those: list[float]) -> dict[str, float]:
+    """Return the mean difference of pairs, one a seed, with its 95 % interval by Student's t."""
+    pairs = [a - b for a, b in zip(these, those, strict=True)]
+    interval = ttest_1samp(pairs, 0).confidence_interval()
+    return {"mean": round(mean(pairs), 4), "low": round(interval.low, 4), "high": round(interval.high, 4)}
 
 
 def main() -> None:
