@@ -44,19 +44,17 @@ from flows.options import (
     ConfigFile,
     Data,
     Engine,
-    EngineName,
     OnUnreadable,
     Profile,
     Settings,
     Weights,
-    engine_of,
     resolved,
 )  # fmt: skip
 from flows.parameters import guarded
 from flows.pipeline import prepare_data, step, train_model
-from flows.progress import told
+from flows.progress import reported
 from flows.terminal import announce, failures, summarise_cross_validation
-from pneumonia.cluster import check_engine
+from pneumonia.cluster import EngineName, check_engine
 from pneumonia.config.schema import Config
 from pneumonia.records.cross_validation import CrossValidation, FoldResult
 from pneumonia.records.steps import Dataset, TrainedModel
@@ -65,13 +63,13 @@ from pneumonia.reporting.cross_validation_report import REPORT
 
 @step("plan_folds")
 def plan_folds(config: Config, seeds: Sequence[int], folds: int) -> tuple[Config, ...]:
-    with told("plan_folds") as progress:
+    with reported("plan_folds") as progress:
         return plan.plan_folds(config, seeds, folds, progress)
 
 
 @step("score_fold")
 def score_fold(dataset: Dataset, trained: TrainedModel, config: Config) -> FoldResult:
-    with told("score_fold") as progress:
+    with reported("score_fold") as progress:
         return score.score_fold(dataset, trained, config, progress)
 
 
@@ -80,7 +78,7 @@ def summarise_folds(
     datasets: Sequence[Dataset], results: Sequence[FoldResult], configs: Sequence[Config]
 ) -> CrossValidation:
     tags = {"prefect.flow_run_id": str(runtime.flow_run.id)}
-    with told("summarise_folds") as progress:
+    with reported("summarise_folds") as progress:
         found = summary.summarise_folds(datasets, results, configs, progress, tags)
     page = (summary.folder_of(found, configs[0]) / REPORT).read_text(encoding="utf-8")
     create_markdown_artifact(page, key="cross-validation", description="Report of the cross-validation")
@@ -91,7 +89,7 @@ def summarise_folds(
 def measure_folds(datasets: Sequence[Dataset], configs: Sequence[Config], address: str) -> list[FoldResult]:
     """Train and score the folds on a cluster, as many at once as it has room for: one run of Prefect's for all."""
     tags = {"prefect.flow_run_id": str(runtime.flow_run.id)}
-    with told("measure_folds") as progress:
+    with reported("measure_folds") as progress:
         return [fold.result for fold in cluster.measure_folds(datasets, configs, address, progress, tags)]
 
 
@@ -179,9 +177,9 @@ def main(
         config = resolved(
             profile, file, settings, data_root=data, model_weights=weights, data_on_unreadable=on_unreadable
         )
-        check_engine(engine, address)
+        chosen = check_engine(engine, address)
         announce(config)
-        found = cross_validation(config, seeds or [0], folds, engine_of(engine), address)
+        found = cross_validation(config, seeds or [0], folds, chosen, address)
         summarise_cross_validation(config, found, summary.folder_of(found, config) / REPORT)
 
 

@@ -39,7 +39,7 @@ import tasks.recalibrate_model as recalibrating
 from flows.options import ConfigFile, Settings, resolved
 from flows.parameters import guarded
 from flows.pipeline import pipeline, step
-from flows.progress import told
+from flows.progress import reported
 from flows.terminal import check_servers, failures
 from pneumonia.config.schema import Config
 from pneumonia.monitoring import loops
@@ -51,7 +51,7 @@ from pneumonia.registry.reader import names_to_serve
 @step("detect_drift")
 def detect_drift(config: Config, trigger: str) -> DriftCheck:
     tags = {"prefect.flow_run_id": str(runtime.flow_run.id), "trigger": trigger or "schedule"}
-    with told("detect_drift") as progress:
+    with reported("detect_drift") as progress:
         check = detect.detect_drift(config, progress, tags)
     if check.report is not None:
         page = Path(check.report).read_text(encoding="utf-8")
@@ -61,19 +61,19 @@ def detect_drift(config: Config, trigger: str) -> DriftCheck:
 
 @step("decide_action")
 def decide_action(check: DriftCheck, config: Config) -> Decision:
-    with told("decide_action") as progress:
+    with reported("decide_action") as progress:
         return decide.decide_action(check, config, f"prefect {runtime.flow_run.id}", progress=progress)
 
 
 @step("ingest_feedback")
 def ingest_feedback(decision: Decision) -> Decision:
-    with told("ingest_feedback") as progress:
+    with reported("ingest_feedback") as progress:
         return ingest.ingest_feedback(decision, progress)
 
 
 @step("recalibrate_model")
 def recalibrate_model(decision: Decision, config: Config) -> Decision:
-    with told("recalibrate_model") as progress:
+    with reported("recalibrate_model") as progress:
         return recalibrating.recalibrate_model(decision, config, progress)
 
 
@@ -85,7 +85,7 @@ def notify(decision: Decision) -> None:
 
 @step("finish_loop")
 def finish_loop(decision: Decision, config: Config) -> LoopResult:
-    with told("finish_loop") as progress:
+    with reported("finish_loop") as progress:
         return finish.finish_loop(decision, config, progress)
 
 

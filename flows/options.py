@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from pneumonia.cli import common
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import Config
-from pneumonia.errors import ConfigError
 
 Profile = Annotated[str, typer.Option(help="fast: 10 % of the patients, one epoch; full: everything")]
 Data = common.Data
@@ -20,7 +19,6 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="any setting, e.g. train.epochs=3; repeatable"),
 ]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="a TOML file of settings")]
-EngineName = Literal["local", "ray"]
 Engine = Annotated[
     str, typer.Option(metavar="local|ray", help="local: this machine; ray: the machines of a Ray cluster")
 ]
@@ -29,19 +27,6 @@ Address = Annotated[
     typer.Option(metavar="HOST:PORT", help="of the Ray cluster, or ray://HOST:10001; otherwise that in RAY_ADDRESS"),
 ]
 OnUnreadable = Annotated[str | None, typer.Option(help="fail, or skip images that cannot be read")]
-
-
-def engine_of(name: str) -> EngineName:
-    """Return the engine of a name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if name == "local":
-        return "local"
-    if name == "ray":
-        return "ray"
-    raise ConfigError(f"--engine {name}: write local or ray")
 
 
 def resolved(profile: str, file: Path | None, settings: list[str] | None, **named: str | None) -> Config:

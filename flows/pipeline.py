@@ -43,7 +43,7 @@ import tasks.train_model as train
 import tasks.validate_model as validate
 from flows.options import ConfigFile, Data, OnUnreadable, Profile, Settings, Weights, resolved
 from flows.parameters import guarded
-from flows.progress import told
+from flows.progress import reported
 from flows.terminal import announce, failures, summarise
 from pneumonia.config.schema import Config
 from pneumonia.errors import PneumoniaError, worth_retrying
@@ -80,7 +80,7 @@ def step(name: str):  # type: ignore[no-untyped-def]
 
 @step("prepare_data")
 def prepare_data(config: Config) -> Dataset:
-    with told("prepare_data") as progress:
+    with reported("prepare_data") as progress:
         dataset = prepare.prepare_data(config, progress)
     create_markdown_artifact(
         Path(dataset.audit).with_suffix(".md").read_text(encoding="utf-8"), key="audit", description="Data audit"
@@ -92,19 +92,19 @@ def prepare_data(config: Config) -> Dataset:
 def train_model(dataset: Dataset, config: Config, fresh: bool, trace: str) -> TrainedModel:
     run = {"prefect.flow_run_id": str(runtime.flow_run.id)} | ({TRACE_TAG: trace} if trace else {})
     first = runtime.task_run.run_count == 1  # a retry goes on from the checkpoint
-    with told("train_model") as progress:
+    with reported("train_model") as progress:
         return train.train_model(dataset, config, progress, run, fresh=fresh and first)
 
 
 @step("export_model")
 def export_model(dataset: Dataset, trained: TrainedModel, config: Config) -> ExportedModel:
-    with told("export_model") as progress:
+    with reported("export_model") as progress:
         return export.export_model(dataset, trained, config, progress)
 
 
 @step("validate_model")
 def validate_model(dataset: Dataset, trained: TrainedModel, exported: ExportedModel, config: Config) -> Validation:
-    with told("validate_model") as progress:
+    with reported("validate_model") as progress:
         validation = validate.validate_model(dataset, trained, exported, config, progress)
     _publish(validation)
     return validation
@@ -122,7 +122,7 @@ def _publish(validation: Validation) -> None:
 def build_dossier(
     dataset: Dataset, trained: TrainedModel, exported: ExportedModel, validation: Validation, config: Config
 ) -> BuiltDossier:
-    with told("build_dossier") as progress:
+    with reported("build_dossier") as progress:
         return dossier.build_dossier(dataset, trained, exported, validation, config, progress)
 
 
@@ -135,7 +135,7 @@ def promote_model(
     built: BuiltDossier,
     config: Config,
 ) -> tuple[Validation, Promotion]:
-    with told("promote_model") as progress:
+    with reported("promote_model") as progress:
         last, promotion = promote.promote_or_validate_again(
             dataset, trained, exported, validation, built, config, progress
         )

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flows.heartbeat import Heartbeat, say
-from pneumonia.progress import Progress as Told
+from pneumonia.progress import Progress as Report
 from pneumonia.progress import stays
 
 ARTIFACT_SECONDS = 2.0  # each update is a request to the server
 
 
 @contextmanager
-def told(step: str) -> Iterator[Told]:
+def reported(step: str) -> Iterator[Report]:
     """Yield the callback that a step reports to."""
     artifact: Any = create_progress_artifact(progress=0.0, key=step.replace("_", "-"), description=step)
     updated = time.monotonic()

@@ -32,12 +32,12 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 import tasks.score_archive as scoring
-from flows.options import Address, ConfigFile, Engine, EngineName, Settings, engine_of, resolved
+from flows.options import Address, ConfigFile, Engine, Settings, resolved
 from flows.parameters import guarded
 from flows.pipeline import step
-from flows.progress import told
+from flows.progress import reported
 from flows.terminal import check_servers, failures
-from pneumonia.cluster import check_engine
+from pneumonia.cluster import EngineName, check_engine
 from pneumonia.config.schema import Config
 from pneumonia.data.places import check_address
 from pneumonia.records.archive import ScoredArchive
@@ -45,7 +45,7 @@ from pneumonia.records.archive import ScoredArchive
 
 @step("score_archive")
 def score_archive(config: Config, source: str, out: str, model: str, engine: EngineName, address: str) -> ScoredArchive:
-    with told("score_archive") as progress:
+    with reported("score_archive") as progress:
         found = scoring.score_archive(config, source, out, model, engine, address, progress)
     rows = [{"decision or code": name, "images": number} for name, number in sorted(found.counts.items())]
     create_table_artifact(rows, key="scored-archive", description=f"{found.file}. Not a medical device.")
@@ -92,11 +92,11 @@ def main(
     """
     with failures():
         config = resolved(profile, file, settings)
-        check_engine(engine, address)
+        chosen = check_engine(engine, address)
         for place in (source, out):  # before Prefect's server stores it
             check_address(place)
         check_servers(config)
-        found = scored_archive(config, source, out, model, engine_of(engine), address)
+        found = scored_archive(config, source, out, model, chosen, address)
         counts = ", ".join(f"{number} {name}" for name, number in sorted(found.counts.items()))
         print(f"{found.images} images in {found.file}: {counts}. Not a medical device.")
 

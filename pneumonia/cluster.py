@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from pneumonia.credentials import redacted
 from pneumonia.errors import ConfigError, PneumoniaError, worth_retrying
@@ -29,24 +29,27 @@ CONNECT_SECONDS = 10.0
 START = "start one with `ray start --head` and name its address, HOST:6379, or ray://HOST:10001 from another network"
 
 
-ENGINES = ("local", "ray")
+EngineName = Literal["local", "ray"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 NO_ROOM_SECONDS = 600.0
 """How long calls wait for a node that they fit, after the last one has died."""
 
 
-def check_engine(engine: str, address: str | None) -> None:
-    """Refuse an engine that does not exist, and an address that would not be used.
+def check_engine(engine: str, address: str | None) -> EngineName:
+    """Return the engine of this name; refuse one that does not exist, and an address that would not be used.
 
     Raises:
         ConfigError: it is so.
     """
-    if engine not in ENGINES:
+    found = next((name for name in ENGINES if name == engine), None)
+    if found is None:
         raise ConfigError(f"engine={engine}: write {' or '.join(ENGINES)}")
     if address and engine != "ray":
         raise ConfigError(
             f"address={redacted(address)}: is of a Ray cluster, which engine={engine} does not use; add --engine ray "
             "(engine=ray), or leave the address out"
         )
+    return found
 
 
 class Finished(NamedTuple):

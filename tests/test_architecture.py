@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import os
 import re
 import shutil
@@ -13,6 +12,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.support.loaded import loaded
 
 ROOT = Path(__file__).parents[1]
 TOPS = ("pneumonia", "tasks", "flows")
@@ -144,11 +145,7 @@ def test_nothing_loads_pickle() -> None:
 
 
 def test_the_drawing_shows_the_rooms_of_the_contract_and_the_steps() -> None:
-    spec = importlib.util.spec_from_file_location("rooms", ROOT / "docs/rooms.py")
-    assert spec is not None
-    assert spec.loader is not None
-    rooms = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rooms)
+    rooms = loaded(ROOT / "docs/rooms.py")
     assert rooms.DRAWING.read_text(encoding="utf-8") == rooms.drawing(), "python docs/rooms.py"
     written = {path.stem for path in (ROOT / "tasks").glob("[a-z]*.py")}
     assert set(rooms.STEPS) <= written

@@ -4,9 +4,9 @@
     python3 deployments/kubernetes/write_secrets.py cluster.env service | kubectl apply --namespace pneumonia -f -
     python3 deployments/kubernetes/write_secrets.py cluster.env airflow | kubectl apply --namespace airflow -f -
 
-`service` is what the chart refers to, `airflow` what airflow-values.yaml does. The key of the pseudonyms, which both hold,
-is written beside the file once, as FILE.patient.key, and read from there ever after. Keep both files where nobody else
-reads them.
+`service` is what the chart refers to, `airflow` what airflow-values.yaml does. The key of the pseudonyms, which both
+hold, is written beside the file once, as FILE.patient.key, and read from there ever after. Keep both files where nobody
+else reads them.
 """
 
 from __future__ import annotations

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+from tests.support.loaded import loaded
 
 ROOT = Path(__file__).parents[2]
 FOUND: dict[str, Any] = json.loads((ROOT / "benchmarks/results/cluster.json").read_text())
@@ -20,13 +20,7 @@ PAGE = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def arithmetic() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("scale_arithmetic", ROOT / "benchmarks/scale_arithmetic.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "benchmarks/scale_arithmetic.py")
 
 
 def test_the_page_holds_what_the_script_computes(arithmetic: ModuleType) -> None:

@@ -31,7 +31,7 @@ def test_the_tables_are_the_committed_results() -> None:
 
 
 def speeds(found: dict[str, Any]) -> list[str]:
-    """Return the lines of one table: images a second on a quiet machine and on a busy one, and what two workers gain."""
+    """Return the lines of one table: images a second, quiet and beside a neighbour, and what two workers gain."""
     quiet, busy = found["as it is"], found["beside a neighbour"]
     rows = {way: [when["images_per_second"][way] for when in (quiet, busy)] for way in WAYS}
     two, one, off = WAYS

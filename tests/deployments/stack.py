@@ -49,6 +49,19 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
+def compose_config(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Let Compose print, as JSON, what it makes of its files, with no setting but the file's."""
+    return subprocess.run(
+        ["docker", "compose", "--env-file", env_file, *arguments, "config", "--format", "json"],
+        cwd=ROOT,
+        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def eventually(what: str, seen: Callable[[], Any], timeout: float, pause: float = 0.5) -> Any:
     """Return what `seen` returns as soon as that is true; it may raise while a server is away."""
     end, last = time.monotonic() + timeout, None

@@ -6,7 +6,6 @@ The chart itself is not rendered: it cannot be had without a network.
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
 import re
 import subprocess
@@ -23,6 +22,7 @@ from pneumonia.config.resolve import resolve
 from pneumonia.data.patient_key import from_environment
 from tests.deployments.chart import FOLDER, PAGE, assignments, commands, read, variables_of
 from tests.deployments.stack import ROOT
+from tests.support.loaded import loaded
 
 VALUES = read(FOLDER / "airflow-values.yaml")
 KNOWN = {
@@ -62,14 +62,8 @@ def variables() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def scripts() -> dict[str, ModuleType]:
-    found = {}
-    for path in (ROOT / "deployments/scripts/write_env.py", FOLDER / "write_secrets.py"):
-        spec = importlib.util.spec_from_file_location(f"of_{path.stem}", path)
-        assert spec
-        assert spec.loader
-        found[path.stem] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(found[path.stem])
-    return found
+    paths = (ROOT / "deployments/scripts/write_env.py", FOLDER / "write_secrets.py")
+    return {path.stem: loaded(path) for path in paths}
 
 
 def test_every_key_is_one_of_the_chart() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -19,11 +18,7 @@ KIND = FOLDER / "try_in_kind.sh"
 
 
 def test_the_table_is_that_of_the_values() -> None:
-    spec = importlib.util.spec_from_file_location("table", ROOT / "deployments/scripts/write_values_table.py")
-    assert spec
-    assert spec.loader
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = loaded(ROOT / "deployments/scripts/write_values_table.py")
     text = PAGE.read_text(encoding="utf-8")
     assert script.page(text) == text, "python deployments/scripts/write_values_table.py"
     assert text.count("\n| `serving.") > 20

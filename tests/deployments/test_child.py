@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ import pytest
 from pneumonia.config.resolve import resolve
 from pneumonia.errors import ConfigError
 from tests.deployments.stack import DAGS
+from tests.support.loaded import loaded
 
 # One worker reads the DAG files, once.
 pytestmark = pytest.mark.integration
@@ -26,12 +26,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def child() -> Any:
-    spec = importlib.util.spec_from_file_location("child", DAGS / "pneumonia_airflow/child.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(DAGS / "pneumonia_airflow/child.py")
 
 
 def script(folder: Path, body: str) -> Path:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pneumonia.config.resolve import resolve
-from tests.deployments.stack import ROOT
+from tests.deployments.stack import ROOT, compose_config
 
 pytestmark = pytest.mark.integration
 SECRETS = (
@@ -46,18 +46,6 @@ RUNNING = {"postgres", "mlflow", "serving"} | AIRFLOW | WATCHING
 CELERY = ROOT / "deployments/compose.celery.yml"
 
 
-def config(env_file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["docker", "compose", "--env-file", str(env_file), *arguments, "config", "--format", "json"],
-        cwd=ROOT,
-        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(Path.home())},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.fixture
 def env_file(tmp_path: Path) -> Path:
     path = tmp_path / "env"
@@ -67,7 +55,7 @@ def env_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def services(docker: None, env_file: Path) -> dict[str, Any]:
-    done = config(env_file)
+    done = compose_config(env_file)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)["services"]
     return found
@@ -76,7 +64,7 @@ def services(docker: None, env_file: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("name", SECRETS)
 def test_without_a_secret_nothing_starts(docker: None, env_file: Path, name: str) -> None:
     env_file.write_text(re.sub(rf"^{name}=.*$", f"{name}=", env_file.read_text(), flags=re.MULTILINE))
-    done = config(env_file)
+    done = compose_config(env_file)
     assert done.returncode != 0
     assert name in done.stderr
     assert "make up" in done.stderr
@@ -95,14 +83,14 @@ def test_the_database_is_published_only_when_asked(docker: None, env_file: Path)
     """By COMPOSE_FILE in .env, which every make target and a plain docker compose read."""
     asked = "COMPOSE_FILE=docker-compose.yml:deployments/compose.database-port.yml\nPOSTGRES_PORT=5499\n"
     env_file.write_text(env_file.read_text() + asked)
-    done = config(env_file)
+    done = compose_config(env_file)
     assert done.returncode == 0, done.stderr
     (port,) = json.loads(done.stdout)["services"]["postgres"]["ports"]
     assert (port["host_ip"], port["published"], port["target"]) == ("127.0.0.1", "5499", 5432)
 
 
 def test_each_part_is_on_the_networks_that_it_needs_and_no_other(docker: None, env_file: Path) -> None:
-    done = json.loads(config(env_file, "--profile", "data", "--profile", "grafana").stdout)
+    done = json.loads(compose_config(env_file, "--profile", "data", "--profile", "grafana").stdout)
     joined = {name: set(service["networks"]) for name, service in done["services"].items()}
     assert joined == {
         "postgres": {"database"},
@@ -136,7 +124,7 @@ def test_only_the_parts_that_run_steps_and_serve_have_a_tracking_login_each_its_
 
 
 def test_every_part_is_watched_limited_restarted_and_confined(docker: None, env_file: Path) -> None:
-    services = json.loads(config(env_file, "--profile", "grafana").stdout)["services"]
+    services = json.loads(compose_config(env_file, "--profile", "grafana").stdout)["services"]
     for name, service in services.items():
         assert 0 < service["pids_limit"] <= 4096, name
         assert int(service["mem_limit"]) <= 5 * 2**30, name
@@ -178,7 +166,7 @@ def test_the_service_is_followed_by_its_settings_and_waits_for_nothing(
     assert not services["serving"].get("depends_on")
     assert services["serving"]["environment"]["PNEUMONIA_SERVING__MODEL"] == "auto"
     env_file.write_text(env_file.read_text() + "SERVING_MODEL=mine\nSERVING_PORT=8123\n")
-    named = json.loads(config(env_file).stdout)["services"]["serving"]
+    named = json.loads(compose_config(env_file).stdout)["services"]["serving"]
     assert named["environment"]["PNEUMONIA_SERVING__MODEL"] == "mine"
     assert [port["published"] for port in named["ports"]] == ["8123"]
     resolve(environment=named["environment"])  # every setting is one of the configuration's
@@ -218,13 +206,13 @@ def test_nothing_of_the_checkout_is_mounted(services: dict[str, Any]) -> None:
 
 def test_images_may_come_from_a_folder_of_the_machine_and_are_only_read(docker: None, env_file: Path) -> None:
     env_file.write_text(env_file.read_text() + "DATA_DIR=/somewhere/data\n")
-    mounts = json.loads(config(env_file).stdout)["services"]["airflow-scheduler"]["volumes"]
+    mounts = json.loads(compose_config(env_file).stdout)["services"]["airflow-scheduler"]["volumes"]
     data = next(mount for mount in mounts if mount["target"] == "/srv/pneumonia/data")
     assert (data["type"], data["source"], data["read_only"]) == ("bind", "/somewhere/data", True)
 
 
 def test_the_celery_override_is_sound(docker: None, env_file: Path) -> None:
-    done = config(env_file, "--file", "docker-compose.yml", "--file", str(CELERY))
+    done = compose_config(env_file, "--file", "docker-compose.yml", "--file", str(CELERY))
     assert done.returncode == 0, done.stderr
     services = json.loads(done.stdout)["services"]
     assert services["airflow-scheduler"]["environment"]["AIRFLOW__CORE__EXECUTOR"] == "CeleryExecutor"
@@ -238,7 +226,7 @@ def test_the_celery_override_is_sound(docker: None, env_file: Path) -> None:
 
 def test_the_celery_queue_has_a_password_that_no_process_shows(docker: None, env_file: Path) -> None:
     files = ("--file", "docker-compose.yml", "--file", str(CELERY))
-    services = json.loads(config(env_file, *files).stdout)["services"]
+    services = json.loads(compose_config(env_file, *files).stdout)["services"]
     password = dict(line.split("=", 1) for line in env_file.read_text().splitlines())["REDIS_PASSWORD"]
     assert len(password) >= 32
     for name in ("airflow-scheduler", "airflow-worker", "airflow-apiserver"):
@@ -247,7 +235,7 @@ def test_the_celery_queue_has_a_password_that_no_process_shows(docker: None, env
     assert password not in json.dumps([services["redis"]["command"], services["redis"]["healthcheck"]])
     assert set(services["redis"]["networks"]) == {"queue"}
     env_file.write_text(re.sub(r"^REDIS_PASSWORD=.*$", "", env_file.read_text(), flags=re.MULTILINE))
-    assert "REDIS_PASSWORD" in config(env_file, *files).stderr
+    assert "REDIS_PASSWORD" in compose_config(env_file, *files).stderr
 
 
 @pytest.mark.integration

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.stack import ROOT
+from tests.deployments.stack import ROOT, compose_config
 
 pytestmark = pytest.mark.integration
 ADDRESS, DATABASE = "10.20.0.2", "database.example.org"
@@ -23,15 +23,7 @@ def config(folder: Path, name: str, settings: dict[str, str]) -> subprocess.Comp
     lines = {"COMPOSE_FILE": f"docker-compose.yml:deployments/compose.{name}.yml", **settings}
     env_file.write_text("".join(f"{key}={value}\n" for key, value in lines.items()))
     subprocess.run([sys.executable, ROOT / "deployments/scripts/write_env.py", env_file], check=True, timeout=30)
-    return subprocess.run(
-        ["docker", "compose", "--env-file", env_file, "config", "--format", "json"],
-        cwd=ROOT,
-        env={"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(Path.home())},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return compose_config(env_file)
 
 
 def ports(services: dict[str, Any]) -> set[tuple[str, int]]:

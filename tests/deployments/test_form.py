@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import NOT_OF_A_RUN, Config
 from tests.deployments.stack import ROOT
+from tests.support.loaded import loaded
 
 # One worker reads the DAG files, once.
 pytestmark = pytest.mark.integration
@@ -18,12 +18,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def writer() -> Any:
-    spec = importlib.util.spec_from_file_location("write_form", ROOT / "deployments/scripts/write_form.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "deployments/scripts/write_form.py")
 
 
 def test_the_committed_form_is_that_of_the_configuration(writer: Any) -> None:

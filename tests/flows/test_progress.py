@@ -83,7 +83,7 @@ def test_silence_is_short_from_one_to_the_next(capsys: pytest.CaptureFixture[str
 def test_a_step_without_a_terminal_says_where_it_is(
     artifacts: type[Artifacts], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with progress.told("train_model") as tell:
+    with progress.reported("train_model") as tell:
         time.sleep(0.5)
         tell(0.43, 1.0, "epoch 2/4")
         time.sleep(0.5)
@@ -101,7 +101,7 @@ def test_finished_work_and_a_training_anew_stay_on_the_terminal(
     shown = Terminal()
     if terminal:
         monkeypatch.setattr(sys, "stderr", shown)
-    with progress.told("train_model") as tell:
+    with progress.reported("train_model") as tell:
         for line in lines:
             tell(1.0, 1.0, line)
             tell(1.0, 1.0, line)
@@ -116,7 +116,7 @@ def test_a_bar_in_a_terminal_has_the_time_left(artifacts: type[Artifacts], monke
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    with progress.told("train_model") as tell:
+    with progress.reported("train_model") as tell:
         for step in range(8):
             tell(step, 100, "epoch 1/4")
             time.sleep(0.2)

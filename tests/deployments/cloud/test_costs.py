@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -12,17 +10,12 @@ import pytest
 import yaml
 
 from tests.deployments.stack import ROOT
+from tests.support.loaded import loaded
 
 
 @pytest.fixture(scope="module")
 def costs() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("cloud_costs", ROOT / "docs/cloud_costs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["cloud_costs"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded(ROOT / "docs/cloud_costs.py")
 
 
 def test_the_document_holds_the_tables_of_now(costs: ModuleType) -> None:
