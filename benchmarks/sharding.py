@@ -204,7 +204,7 @@ def difference(these: list[float], those: list[float]) -> dict[str, float]:
     """Return the mean difference of pairs, one a seed, with its 95 % interval by Student's t."""
     pairs = [a - b for a, b in zip(these, those, strict=True)]
     interval = ttest_1samp(pairs, 0).confidence_interval()
-    return {"mean": round(mean(pairs), 4), "low": round(interval.low, 4), "high": round(interval.high, 4)}
+    return {"mean": round(mean(pairs), 4), "low": round(float(interval.low), 4), "high": round(float(interval.high), 4)}
 
 
 def main() -> None:

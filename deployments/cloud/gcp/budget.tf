@@ -11,7 +11,7 @@ resource "google_billing_budget" "month" {
   amount {
     specified_amount {
       currency_code = "USD"
-      units         = "200"
+      units         = "400"
     }
   }
 

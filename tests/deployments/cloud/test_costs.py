@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 import yaml
 
+from deployments.cloud.shape import read_shape
 from tests.deployments.stack import ROOT
 from tests.support.loaded import loaded
 
@@ -41,6 +42,16 @@ def test_more_studies_cost_more_where_they_need_more(costs: ModuleType) -> None:
     assert many["managed services"]["replicas"] > few["managed services"]["replicas"]
     assert many["one machine"]["address"] == few["one machine"]["address"]
     assert few["laptop"] == {}
+
+
+def test_a_normal_month_of_what_is_made_spends_less_than_sends_a_mail(costs: ModuleType) -> None:
+    prices = tomllib.loads(costs.PRICES.read_text(encoding="utf-8"))
+    months = [
+        sum(costs.ways(costs.measured(), prices[cloud], prices, studies)["managed services"].values())
+        for cloud in ("aws", "gcp")
+        for studies in (100, 100_000)
+    ]
+    assert 200 < max(months) < 0.8 * read_shape().budget_usd
 
 
 def test_the_busiest_hours_cores_are_the_arithmetic_of_its_parts(costs: ModuleType) -> None:
