@@ -103,13 +103,14 @@ def _make(size: int) -> tuple[int | None, bytes]:
     """Return a new file with a word behind its `size` bytes, and where another process finds it, with that word."""
     if sys.platform != "linux":
         return None, b""
-    file = os.memfd_create("pneumonia-gradients")
-    word = secrets.token_bytes(_TOKEN_BYTES)
+    word, file = secrets.token_bytes(_TOKEN_BYTES), None
     try:
+        file = os.memfd_create("pneumonia-gradients")
         os.posix_fallocate(file, 0, size + len(word))  # now, since a write would end in SIGBUS where memory is short
-    except OSError as error:
+    except OSError as error:  # no memory, or a sandbox that has no such files
         log.warning("no memory to share (%s): gradients go over the network", error.strerror)
-        os.close(file)
+        if file is not None:
+            os.close(file)
         return None, b""
     os.pwrite(file, word, size)
     return file, word + f"/proc/{os.getpid()}/fd/{file}".encode()

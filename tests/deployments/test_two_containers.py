@@ -101,6 +101,19 @@ def alone(work: Path) -> dict[str, Any]:
     return trained(done.stdout)
 
 
+def keep_logs(bridge: Bridge) -> None:
+    """Write what the containers that train have written, by time, into the file that a variable names."""
+    if file := os.environ.get("PNEUMONIA_TEST_LOG"):
+        lines: list[str] = []
+        for container in bridge.containers[1:]:
+            done = subprocess.run(["docker", "logs", "-t", container], capture_output=True, text=True, timeout=60)
+            name = container.removeprefix(f"{bridge.name}-")
+            for line in (done.stdout + done.stderr).splitlines():
+                moment, _, words = line.partition(" ")
+                lines.append(f"{moment[:23]} {name}: {words}")
+        Path(file).write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
+
+
 def test_two_containers_train_one_model_and_one_of_them_may_be_killed(bridge: Bridge, tmp_path: Path) -> None:
     store = ("--backend-store-uri", "sqlite:////var/lib/mlflow.db", "--serve-artifacts", "--allowed-hosts", "*")
     store += ("--artifacts-destination", "/var/lib/artifacts")
@@ -116,6 +129,7 @@ def test_two_containers_train_one_model_and_one_of_them_may_be_killed(bridge: Br
     docker("exec", second, "python", "-c", KILL)
     codes = [docker("wait", container) for container in (first, second)]
     output = docker("logs", first)
+    keep_logs(bridge)
     assert codes == ["0", "0"], (output[-3000:], docker("logs", second)[-3000:])
     found = trained(output)
     assert found["weights_digest"] == alone(tmp_path)["weights_digest"]
