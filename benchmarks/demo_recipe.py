@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT / "data" / "chest_xray")
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="two or more, for the interval")
     given = parser.parse_args()
     rows: dict[int, list[dict[str, float]]] = {0: [], START: []}
     with tempfile.TemporaryDirectory() as folder:
@@ -99,6 +99,8 @@ def main() -> None:
                 print(f"seed {seed}, from {start or 'full size'}: {rows[start][-1]}", file=sys.stderr, flush=True)
     result = {
         **processor(), "versions": versions("torch"), "gate_images": len(gate), "seeds": given.seeds,
+        "precision": Compute.of(config.train).precision,
+        "bn_recalibration_images": config.train.bn_recalibration_images,
         "summary": summarise(rows), "full_size": rows[0], "progressive": rows[START],
     }  # fmt: skip
     RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -73,7 +73,7 @@ def quality_table(found: dict[str, Any]) -> str:
 
 
 def quality_line(found: dict[str, Any]) -> str:
-    """Return what the comparison came to, and whether that is what was aimed at."""
+    """Return the result of the comparison, and whether that is what was aimed at."""
     ratio, precision = found["times_as_fast"], found["precision"]
     met = "met" if found["met"] else "not met"
     if ratio is None:
@@ -100,11 +100,22 @@ def quality_text(found: dict[str, Any]) -> str:
     )
 
 
+def demo_text(found: dict[str, Any]) -> str:
+    """Return what each step of profile `fast` takes, and all of them against the revision before."""
+    (after, *_), total = found["runs"]["after"], found["processor_seconds"]
+    lines = ["| step | processor's seconds |", "|---|---:|"]
+    lines += [f"| `{name}` | {seconds:.1f} |" for name, seconds in after["processor_seconds"].items()]
+    lines.append(f"| **all, with imports** | **{total['after']:.0f}** |")
+    lines.append(f"| at revision {found['before']} | {total['before']:.0f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Put the tables between the page's marks."""
     step = read("step")
     parts = {"step": f"{step_table(step)}\n\n{processor_line(step)}", "others": others_table(step)}
     parts["quality"] = quality_text(read("time_to_quality"))
+    parts["demo"] = demo_text(read("fast_before_after"))
     text = PAGE.read_text(encoding="utf-8")
     for name, table in parts.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"

@@ -4,9 +4,9 @@
     python3 deployments/kubernetes/write_secrets.py cluster.env service | kubectl apply --namespace pneumonia -f -
     python3 deployments/kubernetes/write_secrets.py cluster.env airflow | kubectl apply --namespace airflow -f -
 
-`service` is what the chart refers to, `airflow` what airflow-values.yaml does. The key of the pseudonyms, which both
-hold, is written beside the file once, as FILE.patient.key, and read from there ever after. Keep both files where nobody
-else reads them.
+`service` is what the chart refers to, `airflow` what airflow-values.yaml does. The key of the pseudonyms is written
+beside the file once, for `service`, as FILE.patient.key, and read from there ever after, for both. Keep both files
+where nobody else reads them.
 """
 
 from __future__ import annotations
@@ -97,17 +97,23 @@ def manifests(path: Path, whose: str, database: str) -> list[dict[str, Any]]:
     Raises:
         KeyError: the file lacks a secret, or has it without a value.
         OSError: the file cannot be read.
-        ValueError: the key of the pseudonyms is damaged.
+        ValueError: the key of the pseudonyms is damaged, or not there yet where Airflow needs the service's.
     """
     held = {name: value for name, value in read(path).items() if value}
-    key = patient_key(path.with_name(f"{path.name}.patient.key"))
+    beside = path.with_name(f"{path.name}.patient.key")
     if whose == "service":
         named = {name: held[name].encode() for name in SERVICE}
+        key = patient_key(beside)
         return [secret("pneumonia", named), secret("pneumonia-patient-key", {"patient.key": key})]
     named = {name: held[name].encode() for name in AIRFLOW} | {
         key: held[name].encode() for key, name in CHARTS_OWN.items()
     }
-    named["PNEUMONIA_PATIENT_KEY"] = key.hex().encode()
+    if not beside.exists():
+        raise ValueError(
+            f"{beside}: is not there; bring the service's, or run this script for `service` first, which makes it: "
+            "with a key of their own the steps would give every patient another pseudonym"
+        )
+    named["PNEUMONIA_PATIENT_KEY"] = patient_key(beside).hex().encode()
     named["connection"] = f"postgresql+psycopg2://airflow:{held['AIRFLOW_DB_PASSWORD']}@{database}/airflow".encode()
     return [secret("airflow-keys", named)]
 

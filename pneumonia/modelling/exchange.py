@@ -20,7 +20,7 @@ from torch import Tensor
 from pneumonia.modelling.workers import Workers
 
 log = logging.getLogger(__name__)
-_TURNS = 2
+_SLOTS = 2
 _TOKEN_BYTES = 16
 
 
@@ -43,11 +43,11 @@ class Exchange:
             WorkerLost: another worker is gone.
         """
         self._workers = workers
-        shape = (_TURNS, workers.size, rows, width)
+        shape = (_SLOTS, workers.size, rows, width)
         shared = shared_memory(workers, math.prod(shape)) if workers.device.type == "cpu" else None
         self._shared = shared is not None
-        turns = torch.zeros((1, *shape[1:]), device=workers.device) if shared is None else shared.view(shape)
-        self._turns = cycle(turns)
+        slots = torch.zeros((1, *shape[1:]), device=workers.device) if shared is None else shared.view(shape)
+        self._slots = cycle(slots)
         where = "shared memory" if self._shared else "the network"
         log.info("worker %d of %d: gradients are exchanged through %s", workers.rank, workers.size, where)
 
@@ -65,7 +65,7 @@ class Exchange:
         Raises:
             WorkerLost: another worker is gone.
         """
-        workers, found = self._workers, next(self._turns)
+        workers, found = self._workers, next(self._slots)
         for row, value in zip(found[workers.rank], own, strict=False):
             row.copy_(value)
         # where memory is shared, this also says that everybody has written
@@ -79,54 +79,65 @@ def shared_memory(workers: Workers, count: int) -> Tensor | None:
     """Return float32 [count], zeros, that all workers read and write; None where they are not on one machine.
 
     It is a file without a name, which takes none of /dev/shm and ends with the processes. Worker 0 makes it; whoever
-    finds in it what worker 0 has written last is on its machine.
+    finds worker 0's token in it is on its machine.
 
     Raises:
         WorkerLost: another worker is gone.
     """
-    size = count * torch.float32.itemsize
-    file, offer = _make(size) if not workers.rank else (None, b"")
-    offer = workers.share(offer)
-    if workers.rank and offer:
-        file = _open(offer, size)
-    seen = workers.gather(torch.tensor([file is not None], dtype=torch.uint8, device=workers.device))
+    size, file, offer = count * torch.float32.itemsize, None, b""
     try:
-        if file is None or not all(bool(each) for each in seen):
-            return None
-        return torch.frombuffer(mmap.mmap(file, size), dtype=torch.float32)
+        if not workers.rank:
+            file, offer = _make(size)
+        offer = workers.share(offer)
+        if workers.rank and offer:
+            file = _open(offer, size)
+        mapped = _map(file, size)
+        others = workers.gather(torch.tensor([mapped is not None], dtype=torch.uint8, device=workers.device))
     finally:
         if file is not None:
             os.close(file)  # what is mapped stays
+    return mapped if all(bool(each) for each in others) else None
 
 
 def _make(size: int) -> tuple[int | None, bytes]:
-    """Return a new file with a word behind its `size` bytes, and where another process finds it, with that word."""
+    """Return a new file with a token behind its `size` bytes; and the token, with the place where others find it."""
     if sys.platform != "linux":
         return None, b""
-    word, file = secrets.token_bytes(_TOKEN_BYTES), None
+    token, file = secrets.token_bytes(_TOKEN_BYTES), None
     try:
         file = os.memfd_create("pneumonia-gradients")
-        os.posix_fallocate(file, 0, size + len(word))  # now, since a write would end in SIGBUS where memory is short
+        os.posix_fallocate(file, 0, size + len(token))  # now, since a write would end in SIGBUS where memory is short
+        os.pwrite(file, token, size)
     except OSError as error:  # no memory, or a sandbox that has no such files
         log.warning("no memory to share (%s): gradients go over the network", error.strerror)
         if file is not None:
             os.close(file)
         return None, b""
-    os.pwrite(file, word, size)
-    return file, word + f"/proc/{os.getpid()}/fd/{file}".encode()
+    return file, token + f"/proc/{os.getpid()}/fd/{file}".encode()
 
 
 def _open(offer: bytes, size: int) -> int | None:
     """Return worker 0's file, or None where its place is not there, or holds something else: on another machine."""
-    word, path = offer[:_TOKEN_BYTES], offer[_TOKEN_BYTES:].decode()
+    token, path = offer[:_TOKEN_BYTES], offer[_TOKEN_BYTES:].decode()
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return None
     try:
-        if os.pread(file, len(word), size) == word:
+        if os.pread(file, len(token), size) == token:
             return file
     except OSError:  # not a file that can be read at a place, such as a pipe
         pass
     os.close(file)
     return None
+
+
+def _map(file: int | None, size: int) -> Tensor | None:
+    """Return the file's bytes as float32, or None where there is no file, or no room in the address space."""
+    if file is None:
+        return None
+    try:
+        return torch.frombuffer(mmap.mmap(file, size), dtype=torch.float32)
+    except OSError as error:
+        log.warning("memory cannot be shared (%s): gradients go over the network", error.strerror)
+        return None

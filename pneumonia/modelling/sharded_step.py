@@ -33,7 +33,7 @@ _LOSS, _CORRECT, _EXTRA = -2, -1, 2  # what follows gradients and statistics in 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step came to, beside the gradient.
+    """The results of a step, beside the gradient.
 
     Attributes:
         loss: mean over the batch, weighted by the classes; a tensor of one number where nobody has waited for it yet.
@@ -174,7 +174,7 @@ class ShardedStep:
 
     @cached_property
     def _exchange(self) -> Exchange:
-        """Where all workers come to in the first step, when they know that they are to train the same thing."""
+        """Agree with all workers on where results go: in the first step, since they first compare what they train."""
         shards, size = self._config.train.shards, self._workers.size
         shares = [owned(count, rank, size) for count in range(1, shards + 1) for rank in range(size)]
         return Exchange(self._workers, max(len(subtrees(share)) for share in shares), len(self._values))

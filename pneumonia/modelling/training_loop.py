@@ -7,6 +7,7 @@ history, from which models of any operating point are made.
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import threading
@@ -99,6 +100,7 @@ def fit(
             if lost_workers > RESTARTS or Launch.found() is not None:
                 raise
             log.warning("%s; the workers are started again from the last checkpoint", lost)
+        gc.collect()  # the lost training's network and gradients, which refer to one another
 
 
 def _train(

@@ -72,7 +72,7 @@ class Workers:
         Raises:
             WorkerLost: as for `gather`.
         """
-        self._exchange(lambda: dist.all_gather(list(found), found[self.rank]))
+        self._communicate(lambda: dist.all_gather(list(found), found[self.rank]))
 
     def share(self, content: bytes) -> bytes:
         """Return what worker 0 gives; what the others give is not used.
@@ -83,12 +83,12 @@ class Workers:
         if self.size == 1:
             return content
         length = torch.tensor([len(content)], device=self.device)
-        self._exchange(lambda: dist.broadcast(length, 0))
+        self._communicate(lambda: dist.broadcast(length, 0))
         data = torch.zeros(int(length), dtype=torch.uint8, device=self.device)
         if not self.rank and content:
             data = torch.frombuffer(bytearray(content), dtype=torch.uint8).to(self.device)
         if len(data):
-            self._exchange(lambda: dist.broadcast(data, 0))
+            self._communicate(lambda: dist.broadcast(data, 0))
         return data.cpu().numpy().tobytes()
 
     def check_same(self, key: str, description: str) -> list[str]:
@@ -111,7 +111,7 @@ class Workers:
                 )
         return list(dict.fromkeys(words for _, words in lines))
 
-    def _exchange(self, act: Callable[[], object]) -> None:
+    def _communicate(self, act: Callable[[], object]) -> None:
         try:
             act()
         except RuntimeError as error:
@@ -151,7 +151,7 @@ def joined(
 
     try:
         with timed("starting workers"):
-            workers._exchange(meet)
+            workers._communicate(meet)
         yield workers
     finally:
         if dist.is_initialized():

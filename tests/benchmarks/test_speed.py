@@ -9,6 +9,7 @@ import pytest
 from benchmarks import speed_tables
 from benchmarks.speed_tables import (
     PAGE,
+    demo_text,
     others_table,
     processor_line,
     quality_line,
@@ -29,6 +30,22 @@ def test_a_steps_table_is_the_result(found: str) -> None:
 
 def test_the_times_to_quality_are_the_result() -> None:
     assert quality_text(QUALITY) in TEXT
+
+
+def test_the_demos_steps_are_the_result_and_fewer_seconds_than_before() -> None:
+    found = read("fast_before_after")
+    assert demo_text(found) in TEXT
+    assert found["processor_seconds"]["after"] < 0.7 * found["processor_seconds"]["before"]
+
+
+def test_what_progressive_resizing_changes_in_the_demo_is_the_result() -> None:
+    found = {row["metric"]: row for row in read("demo_recipe")["summary"]}
+    words = " ".join(TEXT.split())
+    for name in ("gate", "gate without shortcuts"):
+        mean, low, high = (found[name]["difference"][key] for key in ("mean", "low", "high"))
+        assert re.search(rf"by {mean:.4f} [a-z ]+ \({low:.4f} to {high:.4f}\)", words), name
+    seconds = found["processor_seconds"]
+    assert f"{1 - seconds['progressive_mean'] / seconds['full_size_mean']:.0%}".replace("%", " % less") in words
 
 
 def test_the_step_reaches_its_aim_on_avx2() -> None:

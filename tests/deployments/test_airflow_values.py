@@ -135,6 +135,11 @@ def test_secrets_are_made_once_and_hold_what_is_referred_to(
 ) -> None:
     file = tmp_path / "cluster.env"
     scripts["write_env"].complete(file, demo=False)
+    with pytest.raises(
+        ValueError, match=r"cluster\.env\.patient\.key: is not there; bring the service's, or run .* first"
+    ):
+        scripts["write_secrets"].manifests(file, "airflow", "db:5432")
+    first, key = scripts["write_secrets"].manifests(file, "service", "db:5432")
     (made,) = scripts["write_secrets"].manifests(file, "airflow", "db:5432")
     assert made["metadata"]["name"] == VALUES["data"]["metadataSecretName"] == VALUES["jwtSecretName"]
     referred = {
@@ -147,7 +152,6 @@ def test_secrets_are_made_once_and_hold_what_is_referred_to(
     address = base64.b64decode(made["data"]["connection"]).decode()
     assert address == f"postgresql+psycopg2://airflow:{held['AIRFLOW_DB_PASSWORD']}@db:5432/airflow"
 
-    first, key = scripts["write_secrets"].manifests(file, "service", "db:5432")
     assert (first["metadata"]["name"], key["metadata"]["name"]) == ("pneumonia", "pneumonia-patient-key")
     bytes_of_key = base64.b64decode(key["data"]["patient.key"])
     assert len(bytes_of_key) == 32

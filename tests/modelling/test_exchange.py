@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pneumonia.errors import WorkerLost
 from pneumonia.modelling import exchange
 from pneumonia.modelling.exchange import Exchange
 from pneumonia.modelling.local_workers import meeting_place, on_loopback
@@ -96,15 +97,50 @@ def test_a_file_is_worker_0s_by_the_word_in_it() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems share no memory this way")
-def test_without_memory_the_network_is_used(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    def full(file: int, start: int, size: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize(
+    ("call", "why"), [("posix_fallocate", errno.ENOSPC), ("memfd_create", errno.ENOSYS), ("pwrite", errno.EPERM)]
+)
+def test_without_memory_the_network_is_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, call: str, why: int
+) -> None:
+    def refused(*given: object) -> None:
+        raise OSError(why, os.strerror(why))
 
-    monkeypatch.setattr("os.posix_fallocate", full)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    monkeypatch.setattr(f"os.{call}", refused)
+    before = descriptors()
     assert exchange._make(4096) == (None, b"")
-    assert re.search("no memory to share .*No space left.*over the network", caplog.text)
-    assert len(list(Path("/proc/self/fd").iterdir())) == before, "the file is closed"
+    assert re.search(f"no memory to share .*{os.strerror(why)}.*over the network", caplog.text)
+    assert descriptors() == before, "the file is closed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems share no memory this way")
+@pytest.mark.parametrize("lost_in", ["share", "gather"])
+def test_the_file_is_closed_where_a_worker_is_lost_meanwhile(monkeypatch: pytest.MonkeyPatch, lost_in: str) -> None:
+    def lost(self: Workers, given: object) -> None:
+        raise WorkerLost("gone")
+
+    monkeypatch.setattr(Workers, "share", lambda self, content: content)
+    monkeypatch.setattr(Workers, lost_in, lost)
+    before = descriptors()
+    with pytest.raises(WorkerLost):
+        exchange.shared_memory(Workers(0, 2), 1024)
+    assert descriptors() == before
+
+
+def test_a_worker_without_room_to_map_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(file: int, size: int) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr("pneumonia.modelling.exchange.mmap.mmap", full)
+    assert exchange._map(0, 4096) is None
+    assert "memory cannot be shared (Cannot allocate memory): gradients go over the network" in caplog.text
+
+
+def descriptors() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 if __name__ == "__main__":

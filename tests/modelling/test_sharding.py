@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,22 @@ def test_a_sum_has_the_same_bits_for_any_number_of_workers(count: int) -> None:
     values = torch.randn(count, 500, generator=source) * 10 ** (4 * torch.rand(count, 1, generator=source))
     found = []
     for size in range(1, count + 3):
-        nodes: list[Node] = []
+        made = []
         for rank in range(size):
             own = owned(count, rank, size)
-            made = add_subtrees(Node(0, shard, values[shard].clone()) for shard in own)
-            assert [(node.level, node.index) for node in made] == subtrees(own)
-            nodes += made
-        found.append(add_all(nodes))
+            made.append(add_subtrees(Node(0, shard, values[shard].clone()) for shard in own))
+            assert [(node.level, node.index) for node in made[-1]] == subtrees(own)
+        shared = torch.cat([node.value for nodes in made for node in nodes])
+        for rank in range(size):  # each of them adds up what others may be reading, and its own
+            nodes = [
+                Node(node.level, node.index, node.value.clone(), writable=True)
+                if number == rank
+                else replace(node, writable=False)
+                for number, theirs in enumerate(made)
+                for node in theirs
+            ]
+            found.append(add_all(nodes))
+        assert torch.equal(torch.cat([node.value for nodes in made for node in nodes]), shared)
     assert all(torch.equal(each, found[0]) for each in found)
     torch.testing.assert_close(found[0], values.sum(0), rtol=1e-4, atol=1e-2)
 

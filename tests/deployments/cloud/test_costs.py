@@ -51,7 +51,7 @@ def test_a_normal_month_of_what_is_made_spends_less_than_sends_a_mail(costs: Mod
         for cloud in ("aws", "gcp")
         for studies in (100, 100_000)
     ]
-    assert 200 < max(months) < 0.8 * read_shape().budget_usd
+    assert max(months) < 0.8 * read_shape().budget_usd
 
 
 def test_the_busiest_hours_cores_are_the_arithmetic_of_its_parts(costs: ModuleType) -> None:
