@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -135,19 +134,10 @@ class ThreeChannels(nn.Module):
 class Step:
     """A training step of the library's own parts, timed one by one."""
 
-    def __init__(
-        self,
-        config: Config,
-        pixels: Any,
-        *,
-        layout: Any = torch.channels_last,
-        grey: bool = True,
-        compiled: bool = False,
-    ) -> None:
+    def __init__(self, config: Config, pixels: Any, *, layout: Any = torch.channels_last, grey: bool = True) -> None:
         self.config, self.compute, self.pixels = config, Compute.of(config.train), pixels
         network = build_network("resnet18", "none", 0) if grey else ThreeChannels()
         self.network = network.train().to(memory_format=layout)  # type: ignore[call-overload]
-        self.forward = torch.compile(self.network) if compiled else self.network
         self.optimizer = build_optimizer(self.network, config.train)
         self.average = MovingAverage(self.network, config.train.ema_decay)
         self.labels = torch.arange(len(pixels)) % 2
@@ -161,7 +151,7 @@ class Step:
             images = augment(images, self.config.augment, torch.Generator().manual_seed(self.done))
         with parts.part("forward"):
             with self.compute.autocast():
-                logits = self.forward(images)
+                logits = self.network(images)
             loss = F.cross_entropy(logits.float(), self.labels, label_smoothing=self.config.train.label_smoothing)
         with parts.part("backward"):
             self.optimizer.zero_grad(set_to_none=True)
@@ -184,15 +174,12 @@ def once(config: Config, files: list[Path]) -> tuple[Any, float]:
 
 def others(config: Config, pixels: Any) -> dict[str, tuple[Step, Any]]:
     """Return other ways to compute the step, with the context in which each runs; the library's own is first."""
-    found = {
+    return {
         "the library's": (Step(config, pixels), kept_memory),
         "contiguous instead of channels-last": (Step(config, pixels, layout=torch.contiguous_format), kept_memory),
         "three channels instead of grey": (Step(config, pixels, grey=False), kept_memory),
         "memory returned to the kernel": (Step(config, pixels), nullcontext),
     }
-    if shutil.which("g++"):  # torch.compile writes C++
-        found["torch.compile"] = (Step(config, pixels, compiled=True), kept_memory)
-    return found
 
 
 def child(given: argparse.Namespace) -> dict[str, Any]:
