@@ -101,17 +101,17 @@ def alone(work: Path) -> dict[str, Any]:
     return trained(done.stdout)
 
 
-def keep_logs(bridge: Bridge) -> None:
-    """Write what the containers that train have written, by time, into the file that a variable names."""
+def keep_logs(bridge: Bridge, together: str, alone: str) -> None:
+    """Write what both members have said, by time, and the digests, into the file that PNEUMONIA_TEST_LOG names."""
     if file := os.environ.get("PNEUMONIA_TEST_LOG"):
-        lines: list[str] = []
+        lines: list[tuple[str, str]] = []
         for container in bridge.containers[1:]:
             done = subprocess.run(["docker", "logs", "-t", container], capture_output=True, text=True, timeout=60)
-            name = container.removeprefix(f"{bridge.name}-")
-            for line in (done.stdout + done.stderr).splitlines():
-                moment, _, words = line.partition(" ")
-                lines.append(f"{moment[:23]} {name}: {words}")
-        Path(file).write_text("\n".join(sorted(lines)) + "\n", encoding="utf-8")
+            pairs = (line.partition(" ") for line in done.stderr.splitlines())
+            lines += [(moment, f"{container.rpartition('-')[2]}: {words}") for moment, _, words in pairs]
+        text = [f"{moment[11:23]} {words}" for moment, words in sorted(lines, key=lambda line: line[0])]
+        text += [f"weights of both containers: {together}", f"weights of one process:     {alone}"]
+        Path(file).write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 def test_two_containers_train_one_model_and_one_of_them_may_be_killed(bridge: Bridge, tmp_path: Path) -> None:
@@ -129,10 +129,11 @@ def test_two_containers_train_one_model_and_one_of_them_may_be_killed(bridge: Br
     docker("exec", second, "python", "-c", KILL)
     codes = [docker("wait", container) for container in (first, second)]
     output = docker("logs", first)
-    keep_logs(bridge)
     assert codes == ["0", "0"], (output[-3000:], docker("logs", second)[-3000:])
     found = trained(output)
-    assert found["weights_digest"] == alone(tmp_path)["weights_digest"]
+    expected = alone(tmp_path)["weights_digest"]
+    keep_logs(bridge, found["weights_digest"], expected)
+    assert found["weights_digest"] == expected
     assert len(found["computed_with"]) == 1
     run = requests.get(f"{address}/api/2.0/mlflow/runs/get", params={"run_id": found["run_id"]}, timeout=30).json()
     assert run["run"]["info"]["status"] == "FINISHED"
