@@ -122,14 +122,14 @@ class Cluster:
     def on_every_node(self, function: Callable[[Any], Any], document: Any) -> dict[str, Any]:
         """Call a function once on each node; return what it returned, by the node's id.
 
+        A node that ends meanwhile counts as if it had not been there.
+
         Raises:
-            PneumoniaError: a node does not answer in `SECONDS`, or cannot import the function.
+            PneumoniaError: a node does not answer in `SECONDS`, or cannot import the function; or there is none.
         """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 
         called, nodes = self._ray.remote(function), self.nodes()
-        if not nodes:
-            raise PneumoniaError(f"{self.address}: no node of the cluster has a processor to compute on; start workers")
         waiting = {
             node: called.options(num_cpus=0, max_retries=0, scheduling_strategy=On(node, soft=False)).remote(document)
             for node in nodes
@@ -141,7 +141,10 @@ class Cluster:
             except self._ray.exceptions.GetTimeoutError as error:
                 raise PneumoniaError(f"node {nodes[node]}: does not answer in {SECONDS:g} s; restart it") from error
             except self._ray.exceptions.RayError as error:
-                raise _explained(error, f"node {nodes[node]}") from error
+                if node in self.nodes():
+                    raise _explained(error, f"node {nodes[node]}") from error
+        if not found:
+            raise PneumoniaError(f"{self.address}: no node of the cluster has a processor to compute on; start workers")
         return found
 
     def map(

@@ -101,6 +101,14 @@ def test_an_archive_is_scored_as_on_one_machine_though_a_node_is_killed(
 
 
 @pytest.mark.nightly
+def test_a_node_that_has_just_ended_is_not_asked(nodes: Nodes, tmp_path: Path) -> None:
+    """Ray still lists it for some seconds."""
+    with Cluster(nodes.address) as cluster:
+        nodes.kill()
+        assert len(cluster.on_every_node(ray_calls.process_id, None)) == 1
+
+
+@pytest.mark.nightly
 def test_what_a_function_raises_arrives_and_is_repeated_where_that_helps(ray_cluster: Nodes, tmp_path: Path) -> None:
     with Cluster(ray_cluster.address) as cluster:
         for permanent, calls in ((True, 1), (False, 3)):

@@ -38,3 +38,8 @@ def fails(document: dict[str, Any]) -> int:
     """Fail as a server that does not answer does, or as a wrong setting."""
     note(Path(document["folder"]), "fails")
     raise TrackingError("http://user:secret@127.0.0.1:1: no answer", permanent=document["permanent"])
+
+
+def process_id(_: None) -> int:
+    """Return the process that it runs in."""
+    return os.getpid()
