@@ -15,7 +15,10 @@ CONFIG = """[mlflow]
 default_permission = READ
 database_uri = {database}
 admin_username = {admin}
+auth_cache_ttl_seconds = 60
 """
+"""MLflow hashes a password, 70 ms of a core, several times for each request. With the last line one that was right is
+good for a minute without, even if it is changed on MLflow's page meanwhile."""
 
 
 def account(store: Any, name: str, password: str, *, admin: bool) -> bool:

@@ -14,6 +14,7 @@ import pytest
 
 from pneumonia.config.resolve import resolve
 from tests.deployments.stack import ROOT, compose_config
+from tests.support.loaded import loaded
 
 pytestmark = pytest.mark.integration
 SECRETS = (
@@ -297,3 +298,15 @@ def test_no_password_stands_in_the_tree() -> None:
     assert found == []
     assert not any(path.name == ".env" for path in tracked_files())
     assert 'DEMO = "airflow"' in (ROOT / "deployments/scripts/write_env.py").read_text()
+
+
+def test_mlflow_does_not_hash_a_password_for_every_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow knows the setting; the module is loaded alone, since its package asks for what the server alone has."""
+    import mlflow
+
+    reader = loaded(Path(mlflow.__file__).parent / "server/auth/config.py")
+    path = tmp_path / "basic_auth.ini"
+    path.write_text(loaded(ROOT / "deployments/mlflow/serve.py").CONFIG.format(database="sqlite://", admin="admin"))
+    monkeypatch.setenv("MLFLOW_AUTH_CONFIG_PATH", str(path))
+    found = reader.read_auth_config()
+    assert (found.auth_cache_ttl_seconds, found.default_permission, found.admin_username) == (60, "READ", "admin")
