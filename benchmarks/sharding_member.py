@@ -36,7 +36,7 @@ RECIPE = (
     "data.root=phantom", "model.weights=none", "model.architecture=tiny", "preprocess.size=32", "train.device=cpu",
     "train.precision=fp32", "train.batch_size=16", "train.epochs=3", "train.optimizer=adamw", "train.schedule=cosine",
     "train.class_weights=true", "train.label_smoothing=0.05", "train.ema_decay=0.9", "train.bn_recalibration_images=32",
-    "augment.scale=0.2", "augment.noise=0.02",
+    "train.progressive_start_size=0", "augment.scale=0.2", "augment.noise=0.02",
 )  # fmt: skip
 
 
