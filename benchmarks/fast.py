@@ -25,9 +25,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks")]
 
-from processor import processor, versions
+from processor import AVX2_IMITATED, processor, versions
 
-IMITATED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 ONE = {"OMP_NUM_THREADS": "1"}
 SETTINGS = ("train.threads=1", "train.precision=fp32", "data.workers=1")
 
@@ -37,7 +36,7 @@ def run(place: Path, given: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "benchmarks/profiles.py", "--profile", "fast", "--json"]
     command += ["--data", str(given.data.resolve()), "--weights", str(given.weights.resolve())]
     command += [word for setting in SETTINGS for word in ("--set", setting)]
-    environment = {**os.environ, **ONE, **({} if given.native else IMITATED), "PYTHONPATH": str(place)}
+    environment = {**os.environ, **ONE, **({} if given.native else AVX2_IMITATED), "PYTHONPATH": str(place)}
     before = _children()
     done = subprocess.run(command, cwd=place, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found = json.loads(done.stdout)

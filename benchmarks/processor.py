@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "avx_vnni", "avx512_vnni", "amx_tile")
+AVX2_IMITATED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+"""Environment of a process whose torch, oneDNN and MKL are kept from more than AVX2; set before torch is loaded."""
 
 
 def processor() -> dict[str, Any]:

@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from processor import processor, versions
+from processor import AVX2_IMITATED, processor, versions
 
 from pneumonia.config.resolve import resolve
 from pneumonia.config.schema import AugmentConfig, Config
@@ -49,10 +49,9 @@ from pneumonia.modelling.network import build_network
 from pneumonia.modelling.optimizer import build_optimizer
 from pneumonia.modelling.schedule import resize_batch
 
-IMITATED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 SIZE, BATCH, AIM = 224, 64, 0.7
 MODES = {
-    "fp32, AVX2 imitated": ("fp32", IMITATED),
+    "fp32, AVX2 imitated": ("fp32", AVX2_IMITATED),
     "fp32": ("fp32", {}),
     "bf16": ("bf16", {}),
 }

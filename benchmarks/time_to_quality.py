@@ -31,9 +31,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-IMITATED = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from processor import AVX2_IMITATED, processor, versions
+
 if "--imitate-avx2" in sys.argv:
-    os.environ.update(IMITATED)  # before torch is loaded
+    os.environ.update(AVX2_IMITATED)  # before torch is loaded
 
 import numpy as np
 import torch
@@ -43,11 +47,6 @@ from PIL import Image
 from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 from torch.utils.data import DataLoader, Dataset
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
-
-from processor import processor, versions
 from training import BATCH, SIZE, plain_transforms
 
 from pneumonia.config.resolve import resolve
